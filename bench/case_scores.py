@@ -1,0 +1,117 @@
+"""What is measured on single cases: size group, image score, reconstruction; which may be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "GROUPS",
+    "TOO_SMALL",
+    "Scored",
+    "check_cases",
+    "healthy_threshold",
+    "image_score",
+    "reconstruction_metrics",
+    "size_group",
+]
+
+# Lesion pixels at 128 x 128, (more than, up to]. The papers end the last group at 10000.
+GROUPS: dict[str, tuple[float, float]] = {"small": (3, 71), "medium": (71, 570), "large": (570, np.inf)}
+TOO_SMALL = "lesion of 3 px or fewer"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A case with its anomaly map.
+
+    anomaly : float32 [H, W] >= 0
+    mask : bool [H, W], all False when healthy
+    metrics : what ``reconstruction_metrics`` (and "lpips", the perceptual net) gave; None = undefined
+    """
+
+    case_id: str
+    subject: str
+    lesion: bool
+    anomaly: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def size_group(mask: NDArray[np.bool_]) -> str | None:
+    """The group in ``GROUPS`` by lesion pixels; None for 3 pixels or fewer."""
+    pixels = int(np.count_nonzero(mask))
+    return next((name for name, (over, up_to) in GROUPS.items() if over < pixels <= up_to), None)
+
+
+def image_score(anomaly: NDArray[np.float32]) -> float:
+    """One number for an image: the mean of its top 1 % of pixels (164 of 128 x 128).
+
+    A maximum hangs on one pixel and a mean over the image on the size of the head; the top 1 % is about the
+    size of the lesions sought (small: up to 71 px, medium: up to 570 px).
+    """
+    top = -(-anomaly.size // 100)
+    return float(np.sort(anomaly, axis=None)[-top:].mean(dtype=np.float64))  # faster here than np.partition
+
+
+def healthy_threshold(healthy_val: Sequence[Scored], percent: int = 5) -> float | None:
+    """The lowest value that at most ``percent`` % of the pooled healthy pixels exceed; None without any.
+
+    It is one of the map's own values (float32). Maps with few distinct values may stay below ``percent`` %.
+    """
+    if not healthy_val:
+        return None
+    pixels = np.concatenate([case.anomaly.ravel() for case in healthy_val]).astype(np.float32)
+    rank = -(-pixels.size * (100 - percent) // 100) - 1
+    return float(np.sort(pixels)[rank])
+
+
+def reconstruction_metrics(
+    image: NDArray[np.float32], reconstruction: NDArray[np.float32]
+) -> dict[str, float | None]:
+    """SSIM (7 x 7 window, data range 1), PSNR in dB (None for identical images: infinite) and MAE.
+
+    image, reconstruction : float32 [H, W] in [0, 1]
+    """
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    x, x_rec = np.asarray(image, dtype=np.float64), np.asarray(reconstruction, dtype=np.float64)
+    if x.shape != x_rec.shape:
+        raise ValueError(f"image {x.shape} and reconstruction {x_rec.shape} differ in shape")
+    if not (np.isfinite(x).all() and np.isfinite(x_rec).all()):
+        raise ValueError("image or reconstruction holds NaN or infinity")
+    return {
+        "ssim": float(structural_similarity(x, x_rec, data_range=1.0)),
+        "psnr": None
+        if np.array_equal(x, x_rec)
+        else float(peak_signal_noise_ratio(x, x_rec, data_range=1.0)),
+        "mae": float(np.abs(x - x_rec).mean()),
+    }
+
+
+def check_cases(cases: Sequence[Scored]) -> None:
+    """Refuse what cannot be scored with a ValueError that names the case (see ``summarize``)."""
+    seen: set[str] = set()
+    for case in cases:
+        if case.case_id in seen:
+            raise ValueError(f"case {case.case_id}: given twice")
+        seen.add(case.case_id)
+        if case.anomaly.ndim != 2 or case.anomaly.shape != case.mask.shape:
+            raise ValueError(
+                f"case {case.case_id}: map {case.anomaly.shape} and mask {case.mask.shape} must be one [H, W]"
+            )
+        if case.mask.dtype != np.bool_:
+            raise ValueError(f"case {case.case_id}: the mask is {case.mask.dtype}, not bool")
+        if not np.isfinite(case.anomaly).all():
+            raise ValueError(f"case {case.case_id}: the anomaly map holds NaN or infinity")
+        if case.anomaly.min() < 0:
+            raise ValueError(
+                f"case {case.case_id}: the anomaly map holds {case.anomaly.min()}; it must be >= 0"
+            )
+        if not case.lesion and case.mask.any():
+            raise ValueError(
+                f"case {case.case_id}: is called healthy, but its mask has {case.mask.sum()} lesion px"
+            )

@@ -1,0 +1,176 @@
+"""The cells of a run: every method x noise x back end x precision that was asked for, and the floors, always."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uadbench.bench.config import ConfigError, RunConfig, unknown
+from uadbench.engine.backends import BACKENDS
+from uadbench.engine.interfaces import HealthyPrior, Method
+from uadbench.engine.methods import FLOORS, all_methods, build_method
+from uadbench.engine.rng import NOISES
+from uadbench.engine.schedule import Schedule, linear_schedule
+from uadbench.engine.tools import make_tools
+
+__all__ = ["PRECISIONS", "SCHEDULE", "CellSpec", "count_calls", "plan_cells"]
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+SCHEDULE = linear_schedule()
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """One cell, before anything runs.
+
+    noise : "gaussian", "simplex", or "none" for a floor
+    steps : "paper", a number, or "-" where a method has no chain
+    nfe : network calls a case
+    """
+
+    name: str
+    method: Method
+    noise: str
+    steps: str
+    backend: str
+    precision: str
+    nfe: int
+
+    @property
+    def floor(self) -> bool:
+        return self.noise == "none"
+
+    @property
+    def slug(self) -> str:
+        steps = "0" if self.steps == "-" else self.steps
+        return "-".join((self.name, self.noise, steps, self.backend, self.precision))
+
+    def record(self, dataset: str, backend_info: dict[str, Any]) -> dict[str, Any]:
+        """cell.json."""
+        return {
+            "dataset": dataset,
+            "method": self.name,
+            "noise": self.noise,
+            "steps": self.steps,
+            "t_start": getattr(self.method, "t_start", None),
+            "backend": self.backend,
+            "precision": self.precision,
+            "kind": "floor" if self.floor else "method",
+            "hyperparameters": dataclasses.asdict(self.method),  # type: ignore[call-overload]
+            "nfe": self.nfe,
+            "backend_info": backend_info,
+        }
+
+
+def plan_cells(config: RunConfig) -> tuple[CellSpec, ...]:
+    """The cells in the order in which they run: floors first (they are quick), then methods as named.
+
+    Raises ConfigError on an unknown name and on settings that a method refuses.
+    """
+    known = all_methods()
+    if not config.methods:
+        raise ConfigError(f"no methods given; use --methods with some of {', '.join(known)}")
+    named = [_named(text, config.noise, known) for text in config.methods]
+    for backend in config.backends:
+        if backend not in BACKENDS:
+            raise unknown("back end", backend, BACKENDS)
+    for precision in config.precision:
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+    for noise in config.checkpoints:
+        if noise not in NOISES:
+            raise unknown("noise of a checkpoint", noise, NOISES)
+    _check_tables(config, [*FLOORS, *(name for name, _ in named)], known)
+    cells = [_cell(config, name, "none", "torch", "fp32") for name in FLOORS]
+    for name, noise in named:
+        if name not in FLOORS:
+            cells += [_cell(config, name, noise, b, p) for b in config.backends for p in config.precision]
+    slugs = [cell.slug for cell in cells]
+    twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
+    if twice:
+        raise ConfigError(f"--methods asks for {twice[0]} twice")
+    return tuple(cells)
+
+
+def count_calls(method: Method, schedule: Schedule = SCHEDULE) -> int:
+    """Network calls a case, found by walking the method's loop on a tiny image with a network that does nothing."""
+    network = _Silent()
+    prior = HealthyPrior(torch.zeros(1, 1, 16, 16), 1)
+    tools = make_tools(network, schedule, lambda: torch.zeros(1, 1, 16, 16), _Flat(), prior=prior)
+    tools = dataclasses.replace(tools, close=lambda x, size: x, dilate=lambda x, size: x)
+    with torch.inference_mode():
+        method(torch.linspace(-1, 1, 256).reshape(1, 1, 16, 16), tools)
+    return network.calls
+
+
+def _named(text: str, default: str, known: dict[str, Any]) -> tuple[str, str]:
+    """ "name" or "name:noise" -> (name, noise)."""
+    name, colon, noise = text.partition(":")
+    if name not in known:
+        raise unknown("method", name, known)
+    if default not in (*NOISES, "default"):
+        raise unknown("noise", default, (*NOISES, "default"))
+    own = known[name].noises
+    if colon and noise not in own:
+        raise unknown(f"noise of {name}", noise, own)
+    # a method with a single noise is defined by it, so --noise speaks to the others only
+    return name, noise or (default if default in own else own[0])
+
+
+def _check_tables(config: RunConfig, chosen: Iterable[str], known: dict[str, Any]) -> None:
+    for name in config.hyperparameters:
+        if name not in known:
+            raise unknown("method with settings", name, known)
+        if name not in chosen:
+            raise ConfigError(f"{name} has settings but is not among the methods {', '.join(config.methods)}")
+
+
+def _cell(config: RunConfig, name: str, noise: str, backend: str, precision: str) -> CellSpec:
+    given = dict(config.hyperparameters.get(name, {}))
+    overrides = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+    try:
+        plain: Any = build_method(name, noise, config.steps, {})
+        if config.t_start is not None and hasattr(plain, "t_start"):
+            overrides.setdefault("t_start", config.t_start)
+        method: Any = build_method(name, noise, config.steps, overrides)
+        nfe = count_calls(method)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {error}") from error
+    steps = "-" if not hasattr(method, "steps") else "paper" if method.steps is None else str(method.steps)
+    return CellSpec(name, method, noise, steps, backend, precision, nfe)
+
+
+class _Silent:
+    """A network that finds no noise and counts its calls."""
+
+    name, device, precision = "none", "cpu", "fp32"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        self.calls += 1
+        return torch.zeros_like(x_t)
+
+    def synchronize(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+class _Flat:
+    """A perceptual distance that sees no difference."""
+
+    name = "none"
+
+    def against(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        return torch.zeros_like

@@ -1,0 +1,91 @@
+"""The ``bench`` command: a group that imports a verb's module only when that verb is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from typing import Any
+
+import click
+
+__all__ = ["VERBS", "cli", "main"]
+
+VERBS = {
+    "run": "Run methods on a data set, score them and write the leaderboard.",
+    "list": "List methods, data sets, back ends, noises and perceptual nets.",
+    "train": "Train a denoising network.",
+    "report": "Write the leaderboard again from one run or several.",
+    "data": "List, check, fetch and preview data sets.",
+    "doctor": "Say what works on this machine, and the remedy for what does not.",
+    "export": "Export networks for other back ends.",
+    "parity": "Hold back ends against torch: network, trajectory, scores.",
+    "compare": "Test the differences between two runs, case by case.",
+}
+
+
+def _module(verb: str) -> str:
+    return f"uadbench.bench.cmd_{verb}"
+
+
+class LazyGroup(click.Group):
+    """Verbs come from ``VERBS``; one whose module is not installed is not listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [verb for verb in VERBS if importlib.util.find_spec(_module(verb)) is not None]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return importlib.import_module(_module(cmd_name)).command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table, because asking the commands themselves would import them all."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        verbs = self.list_commands(ctx)
+        if args and args[0] not in verbs and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], verbs, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            ctx.fail(f"unknown command {args[0]!r}; {hint}choose from {', '.join(verbs)}")
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"uadbench {version('uadbench')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version)
+def cli() -> None:
+    """Benchmark diffusion-based unsupervised anomaly detection on medical images.
+
+    \b
+    Exit codes: 0 done, 1 a cell or case failed, 2 wrong usage, 130 interrupted.
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of the console script; never returns."""
+    try:
+        code: Any = cli.main(args=args, prog_name="bench", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

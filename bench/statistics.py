@@ -1,0 +1,161 @@
+"""Bootstrap over subjects and paired tests, vectorised; no number is made up where one is undefined.
+
+Every interval here is a percentile bootstrap interval over subjects: whole subjects are drawn with
+replacement, so slices of one person stay together. A resample is a row of whole-number weights, one a case,
+which turns resampling of any pooled statistic into a matrix product. The same subjects and seed give the
+same resamples, so two methods scored on the same cases are resampled alike and their difference is paired.
+The percentile bootstrap is somewhat too narrow below about 20 subjects (see the coverage test); below
+``MIN_SUBJECTS`` no interval is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "LEVEL",
+    "MIN_SUBJECTS",
+    "N_BOOT",
+    "Difference",
+    "case_weights",
+    "holm",
+    "paired_difference",
+    "percentile_interval",
+    "tied",
+    "wilcoxon_p",
+]
+
+LEVEL = 0.95
+N_BOOT = 1000
+MIN_SUBJECTS = 2
+MIN_DEFINED = 0.9  # an interval needs the statistic to be defined in this share of the resamples
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference B - A, averaged over cases.
+
+    value : mean over cases of b - a
+    lo, hi : 95 % bootstrap interval over subjects, None with fewer than ``MIN_SUBJECTS``
+    p : two-sided Wilcoxon signed-rank test over subjects' mean differences, None likewise
+    mean_a, mean_b : means over the same cases
+    """
+
+    value: float
+    lo: float | None
+    hi: float | None
+    p: float | None
+    mean_a: float
+    mean_b: float
+    n_cases: int
+    n_subjects: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval exists and leaves out 0."""
+        return self.lo is not None and self.hi is not None and (self.lo > 0 or self.hi < 0)
+
+
+def case_weights(subjects: Sequence[str], seed: int, n_boot: int = N_BOOT) -> Floats:
+    """How often each case occurs in each resample: float64 [n_boot, n_cases], whole numbers.
+
+    subjects : the subject of each case; the result does not depend on the cases' order
+    """
+    if n_boot < 1:
+        raise ValueError(f"n_boot is {n_boot}; at least 1 resample is needed")
+    if not subjects:
+        return np.zeros((n_boot, 0))
+    names, index = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+    drawn = np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=n_boot
+    )
+    return drawn[:, index].astype(np.float64)
+
+
+def percentile_interval(samples: ArrayLike, level: float = LEVEL) -> tuple[float | None, float | None]:
+    """(lo, hi) of a statistic's resampled values; resamples where it is undefined (NaN) are left out.
+
+    (None, None) when it is undefined in more than a tenth of them: the rest would not be a fair picture.
+    """
+    values = np.asarray(samples, dtype=np.float64)
+    defined = values[~np.isnan(values)]
+    if defined.size == 0 or defined.size < MIN_DEFINED * values.size:
+        return None, None
+    lo, hi = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(lo), float(hi)
+
+
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, subjects: Sequence[str], seed: int, n_boot: int = N_BOOT
+) -> Difference:
+    """Compare two values of each case.
+
+    a, b : [n_cases], finite, of the same cases in the same order
+    subjects : the cluster that each case belongs to, resampled as a whole
+    Raises ValueError when the lengths differ, nothing is given, or a value is not finite.
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.ndim != 1 or not first.shape == second.shape == (len(subjects),):
+        raise ValueError(
+            f"a, b and subjects must be of one length, not {first.shape}, {second.shape}, {len(subjects)}"
+        )
+    if first.size == 0:
+        raise ValueError("no case to compare; at least one is needed")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("a value to compare is NaN or infinite; leave its case out of both sides")
+    change = second - first
+    names, index = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+    lo = hi = p = None
+    if len(names) >= MIN_SUBJECTS:
+        weights = case_weights(subjects, seed, n_boot)
+        lo, hi = percentile_interval(weights @ change / weights.sum(axis=1))
+        p = wilcoxon_p(np.bincount(index, weights=change) / np.bincount(index))
+    return Difference(
+        value=float(change.mean()),
+        lo=lo,
+        hi=hi,
+        p=p,
+        mean_a=float(first.mean()),
+        mean_b=float(second.mean()),
+        n_cases=first.size,
+        n_subjects=len(names),
+    )
+
+
+def tied(a: ArrayLike, b: ArrayLike, subjects: Sequence[str], seed: int, n_boot: int = N_BOOT) -> bool:
+    """Whether the paired bootstrap interval of the mean difference holds 0 (or too few subjects to tell).
+
+    This is stricter than two intervals that overlap: the variation that both methods share cancels.
+    """
+    return not paired_difference(a, b, subjects, seed, n_boot).significant
+
+
+def wilcoxon_p(differences: ArrayLike) -> float:
+    """Two-sided p value of the Wilcoxon signed-rank test; exact for small samples without ties.
+
+    Zeros are kept in the ranking (Pratt 1959), so many unchanged cases do not make a small change look
+    sure. All zeros give 1.
+    """
+    from scipy.stats import wilcoxon
+
+    values = np.asarray(differences, dtype=np.float64)
+    if not values.any():
+        return 1.0
+    return float(wilcoxon(values, zero_method="pratt").pvalue)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down adjusted p values (Holm 1979); None stays None and does not count as a test."""
+    adjusted: list[float | None] = [None] * len(p_values)
+    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    largest = 0.0
+    for rank, (p, i) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        adjusted[i] = largest
+    return adjusted

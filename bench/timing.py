@@ -1,0 +1,176 @@
+"""Time by stage, measured from outside: methods never know that they are timed.
+
+Every moment of a batch belongs to exactly one stage, the innermost one open. What no wrapped callable accounts
+for is "other". The host clock is read only after the denoiser has finished its queued work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from uadbench.engine.interfaces import Denoiser, Tools
+
+__all__ = [
+    "LOAD_LIMIT",
+    "PERCENTILES",
+    "STAGES",
+    "Stopwatch",
+    "TimedDenoiser",
+    "load_average",
+    "peak_memory_mib",
+    "percentiles",
+    "timed_tools",
+]
+
+STAGES = ("network", "update", "noise", "perceptual", "morphology", "other")
+LOAD_LIMIT = 1.2  # load average over threads in use, above which figures deserve no trust
+# The least count for which a percentile is not just the maximum by another name: 95 % sure to be exceeded
+# by at least one sample.
+PERCENTILES = {50: 1, 90: 29, 95: 59, 99: 299}
+
+Wrapped = TypeVar("Wrapped", bound=Callable[..., Any])
+
+
+@dataclass
+class Stopwatch:
+    """Exclusive times of nested stages.
+
+    elapsed : stage -> seconds
+    calls : stage -> how often it was entered
+    samples : stage -> seconds of each entry, nested stages included, for the stages named in ``keep``
+    """
+
+    clock: Callable[[], float] = time.perf_counter
+    keep: frozenset[str] = frozenset({"network"})
+    elapsed: dict[str, float] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+    _since: float = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Charge the time until exit to ``name``, less that of stages opened within."""
+        start = self._charge()
+        self._open.append(name)
+        self.calls[name] = self.calls.get(name, 0) + 1
+        try:
+            yield
+        finally:
+            end = self._charge()
+            self._open.pop()
+            if name in self.keep:
+                self.samples.setdefault(name, []).append(end - start)
+
+    def wrap(self, name: str, function: Wrapped) -> Wrapped:
+        """The same function, its time charged to ``name``."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.stage(name):
+                return function(*args, **kwargs)
+
+        return timed  # type: ignore[return-value]
+
+    @property
+    def total(self) -> float:
+        """Seconds in all stages together."""
+        return sum(self.elapsed.values())
+
+    def stages_ms(self, share: int = 1) -> dict[str, float]:
+        """Milliseconds of every one of ``STAGES``, divided by ``share``, the number of images."""
+        return {name: self.elapsed.get(name, 0.0) * 1e3 / share for name in STAGES}
+
+    def _charge(self) -> float:
+        now = self.clock()
+        if self._open:
+            top = self._open[-1]
+            self.elapsed[top] = self.elapsed.get(top, 0.0) + now - self._since
+        self._since = now
+        return now
+
+
+@dataclass
+class TimedDenoiser:
+    """A denoiser whose calls are counted and timed; ``before_call`` may raise to stop between two calls."""
+
+    inner: Denoiser
+    watch: Stopwatch
+    before_call: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        self.name, self.device, self.precision = self.inner.name, self.inner.device, self.inner.precision
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        self.before_call()
+        self.inner.synchronize()
+        with self.watch.stage("network"):
+            eps = self.inner.denoise(x_t, t) if cond is None else self.inner.denoise(x_t, t, cond)
+            self.inner.synchronize()
+        return eps
+
+    def synchronize(self) -> None:
+        self.inner.synchronize()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def describe(self) -> dict[str, Any]:
+        return self.inner.describe()
+
+
+def timed_tools(tools: Tools, watch: Stopwatch) -> Tools:
+    """Tools whose callables are charged to their stages.
+
+    The denoiser and the noise source are to be wrapped before the tools are made of them, so that the noise that
+    a step draws inside is charged to "noise" and not to "update".
+    """
+
+    def against(x: Tensor) -> Callable[[Tensor], Tensor]:
+        with watch.stage("perceptual"):
+            return watch.wrap("perceptual", tools.against(x))
+
+    return replace(
+        tools,
+        step=watch.wrap("update", tools.step),
+        add_noise=watch.wrap("update", tools.add_noise),
+        diffuse=watch.wrap("update", tools.diffuse),
+        against=against,
+        close=watch.wrap("morphology", tools.close),
+        dilate=watch.wrap("morphology", tools.dilate),
+    )
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    """p50, p90, p95, p99 and mean; None where the count does not allow a percentile (``PERCENTILES``)."""
+    n = len(values)
+    result: dict[str, float | None] = {
+        f"p{p}": float(np.percentile(values, p)) if n >= least else None for p, least in PERCENTILES.items()
+    }
+    return {**result, "mean": float(np.mean(values)) if n else None}
+
+
+def load_average() -> float:
+    """The machine's load over the last minute; 0 where the system keeps none."""
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return 0.0
+
+
+def peak_memory_mib() -> float | None:
+    """The largest resident memory of this process so far, MiB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

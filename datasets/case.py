@@ -1,0 +1,74 @@
+"""A case and a data set, as every other part sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SPLITS", "Case", "CaseError", "Dataset", "Sample"]
+
+SPLITS = ("train", "val", "test")
+
+
+class CaseError(Exception):
+    """A case cannot be used; the message names the file, what is wrong and the remedy, in one line."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reference to one slice, cheap to hold.
+
+    case_id : unique in its data set, letters, digits, '.', '_' and '-' only
+    subject : who it is of; confidence intervals resample subjects
+    split : train | val | test
+    lesion : whether a lesion mask belongs to it (False = healthy)
+    """
+
+    case_id: str
+    subject: str
+    split: str
+    lesion: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A case, read and pre-processed.
+
+    image : float32 [H, W] in [0, 1]
+    mask : bool [H, W], all False when healthy
+    """
+
+    case: Case
+    image: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named list of cases and how to read one.
+
+    load : Case -> Sample; raises CaseError
+    lesion_sign : +1 where lesions are brighter than tissue, -1 where darker
+    caveats : sentences that must stand beside every figure from this data set
+    preprocessing : parameters of the pre-processing, recorded and hashed into the run
+    fingerprint : sha256 over ids, splits and file contents (or generator parameters)
+    """
+
+    name: str
+    title: str
+    modality: str
+    lesion_sign: int
+    cases: tuple[Case, ...]
+    load: Callable[[Case], Sample]
+    caveats: tuple[str, ...] = ()
+    licence: str = ""
+    citation: str = ""
+    preprocessing: dict[str, object] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def split(self, name: str) -> tuple[Case, ...]:
+        """The cases of one split, in their fixed order."""
+        return tuple(case for case in self.cases if case.split == name)

@@ -1,0 +1,206 @@
+"""``ixi-stroke``: real healthy T1w slices with real stroke lesion shapes and simulated intensities (semi-synthetic).
+
+Slices: IXI, mid-axial, as the authors of THOR publish them with their split (Bercea et al. 2024,
+doi:10.48550/arXiv.2403.08464). Shapes: masks of acute strokes (Absher et al. 2024, doi:10.1038/s41597-024-03667-5) and
+chronic ones (LESYMAP), on the same grid. Grey values inside: ``uadbench.datasets.lesions.simulate_lesion``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.datasets.case import Case, CaseError, Dataset, Sample
+from uadbench.datasets.preprocess import PREPROCESSING, preprocess
+from uadbench.datasets.readers import read_slice
+from uadbench.datasets.selection import fingerprint, fixed_order, limit_test, read_split
+from uadbench.datasets.sources import SOURCES, find_root
+
+__all__ = ["CAVEATS", "MIN_IN_BRAIN", "brain_region", "make_split", "open_ixi_stroke"]
+
+CAVEATS = (
+    "Semi-synthetic: real healthy T1w slices and real stroke shapes, but the grey values inside the lesions are simulated.",
+    "A shape comes from another person than the slice: no mass effect, no dilated ventricle, no other trace of a stroke.",
+    "Each of the 44 test subjects serves three times with a lesion (small, medium, large) and once without, so "
+    "cases are not independent (intervals resample subjects) and sizes are balanced by design, not as in patients.",
+    "Part of each outline is clipped to the brain of the slice that it is set into.",
+)
+
+VERSION = "ixi-stroke-1"  # change when the same files and seed give other cases
+VAL_SUBJECTS = 14  # of the authors' 58 validation subjects; the others are the test split
+SIZES = (
+    (3, 71),
+    (71, 570),
+    (570, 10000),
+)  # pixels at 128 x 128, (above, up to): the papers' small, medium, large
+MAX_BRAIN = 0.38  # of the slice's pixels; brains here cover 0.33 to 0.375 of 128 x 128
+MIN_IN_BRAIN = 0.95  # a shape of which less lies in the slice's brain is not used
+
+
+def brain_region(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The inside of the skull in a pre-processed mid-axial T1w slice, ventricles included, [H, W].
+
+    image : float32 [H, W] in [0, 1]
+
+    Tissue is what exceeds a threshold (skull and fluid stay below), opened by a disc of radius 3 so that bridges to the scalp
+    break; of that the component that covers most of the centre, closed by a disc of radius 4 and filled.
+    Where it still leaks into the scalp (it covers more than MAX_BRAIN of the slice, which no brain in this space
+    does) the next higher threshold is tried; all False where none will do. Last, what lies outside the ellipse that
+    holds the brains of this space is cut off.
+    """
+    for threshold in (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7):
+        brain = central_component(image > threshold)
+        if 0 < brain.mean() <= MAX_BRAIN:
+            return brain & brain_ellipse(image.shape)
+    return np.zeros(image.shape, dtype=bool)
+
+
+def brain_ellipse(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The ellipse around all brains of MNI space at z = +18 mm, once the slice is padded to a square."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    y, x = (rows + 0.5) / shape[0] - 0.504, (columns + 0.5) / shape[1] - 0.5
+    return np.asarray((y / 0.398) ** 2 + (x / 0.3125) ** 2 <= 1)
+
+
+def central_component(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The opened component that covers most of the centre, closed and filled; all False where there is none."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(ndimage.binary_opening(bright, disc(3)))
+    if count == 0:
+        return np.zeros(bright.shape, dtype=bool)
+    rows, columns = bright.shape
+    centre = labels[rows // 4 : -(rows // 4), columns // 4 : -(columns // 4)]
+    largest = 1 + int(np.argmax(np.bincount(centre.ravel(), minlength=count + 1)[1:]))
+    closed = ndimage.binary_closing(labels == largest, disc(4))
+    return np.asarray(ndimage.binary_fill_holes(closed), dtype=bool)
+
+
+def disc(radius: int) -> NDArray[np.bool_]:
+    """A flat disc of that radius in pixels."""
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return np.asarray(y * y + x * x <= radius * radius + radius)
+
+
+def fit(image: NDArray[np.float32], shape: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """The shape clipped to the image's brain, or None where less than MIN_IN_BRAIN of it lies inside."""
+    inside = shape & brain_region(image)
+    return inside if inside.sum() >= max(MIN_IN_BRAIN * shape.sum(), 1) else None
+
+
+def make_split(train: Iterable[str], held_out: Iterable[str], root: Path | None) -> list[dict[str, str]]:
+    """The rows of the committed split file, from the authors' two lists and the images.
+
+    train, held_out : subjects of the authors' train.csv (465) and val.csv (58)
+    root : see ``find_root``
+
+    Of the held-out, in fixed order, the first VAL_SUBJECTS are validation, the others test. Each test subject gets one
+    shape a size group: the next in fixed order that fits its brain; no shape is used twice. Lesion cases come
+    in rounds of one case a subject in which the sizes alternate, so that a prefix is balanced in size and over subjects.
+    """
+    slices, shapes = find_root("ixi-midaxial", root), find_root("stroke-masks", root)
+    order = fixed_order("ixi-stroke", held_out)
+    rows = [row(subject, "train") for subject in train]
+    rows += [row(subject, "val") for subject in order[:VAL_SUBJECTS]]
+    test = order[VAL_SUBJECTS:]
+    rows += [row(subject, "test") for subject in test]
+    names = fixed_order("stroke-masks", (path.stem for path in shapes.glob("*.png")))
+    free = dict.fromkeys(names)
+    for turn in range(len(SIZES)):
+        for number, subject in enumerate(test):
+            above, up_to = SIZES[(number + turn) % len(SIZES)]
+            for name in free:
+                image, shape = preprocess(
+                    read_slice(slices / "png" / f"{subject}.png"),
+                    read_slice(shapes / f"{name}.png"),
+                    name=name,
+                )
+                inside = fit(image, shape) if above < shape.sum() <= up_to else None
+                if inside is not None and above < inside.sum() <= up_to:
+                    rows.append(row(subject, "test", name))
+                    del free[name]
+                    break
+            else:
+                raise CaseError(f"no shape of {above} to {up_to} px is left that fits {subject}")
+    return rows
+
+
+def row(subject: str, split: str, mask: str = "") -> dict[str, str]:
+    """One row of the split file."""
+    return {
+        "case_id": f"{subject}_{mask}" if mask else subject,
+        "subject": subject,
+        "split": split,
+        "mask": mask,
+    }
+
+
+def open_ixi_stroke(root: Path | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
+    """Open ixi-stroke.
+
+    root : folder that holds ixi-midaxial/ and stroke-masks/; see ``find_root``
+    seed : of the simulated intensities; which shape goes to which subject is fixed by the committed split
+    limit : at most this many test cases, lesion and healthy in the full test split's proportion
+
+    Raises CaseError when the data are not there.
+    """
+    from uadbench.datasets.phantom import GENERATOR  # names the version of simulate_lesion too
+
+    slices, shapes = find_root("ixi-midaxial", root), find_root("stroke-masks", root)
+    rows = read_split("ixi-stroke")
+    masks = {r["case_id"]: r["mask"] for r in rows}
+    cases = limit_test([Case(r["case_id"], r["subject"], r["split"], bool(r["mask"])) for r in rows], limit)
+    sources = (SOURCES["ixi-midaxial"], SOURCES["stroke-masks"])
+    return Dataset(
+        name="ixi-stroke",
+        title="IXI T1w with real stroke shapes, simulated intensities (semi-synthetic)",
+        modality="T1w",
+        lesion_sign=-1,
+        cases=cases,
+        load=partial(load, slices, shapes, masks, seed),
+        caveats=CAVEATS,
+        licence="; ".join(f"{s.name}: {s.licence}" for s in sources),
+        citation="; ".join(s.citation for s in sources),
+        preprocessing=PREPROCESSING.record(),
+        fingerprint=fingerprint(
+            cases, files(slices, shapes, masks, cases), f"{VERSION}, {GENERATOR}, seed {seed}"
+        ),
+    )
+
+
+def load(slices: Path, shapes: Path, masks: dict[str, str], seed: int, case: Case) -> Sample:
+    """Read and pre-process one case and set its lesion in; CaseError when its files cannot be used."""
+    path = slices / "png" / f"{case.subject}.png"
+    if not case.lesion:
+        return Sample(case, *preprocess(read_slice(path), None, name=str(path)))
+    from uadbench.datasets.lesions import simulate_lesion
+
+    image, shape = preprocess(
+        read_slice(path), read_slice(shapes / f"{masks[case.case_id]}.png"), name=str(path)
+    )
+    inside = fit(image, shape)
+    if inside is None:
+        raise CaseError(
+            f"{case.case_id}: the shape lies outside the brain; restore the original slice and mask files"
+        )
+    return Sample(case, *simulate_lesion(image, inside, lesion_generator(seed, case.case_id)))
+
+
+def lesion_generator(seed: int, case_id: str) -> np.random.Generator:
+    """A generator keyed by (seed, case): the lesion of a case is the same whichever cases are asked for."""
+    key = hashlib.sha256(f"ixi-stroke:{seed}:{case_id}".encode()).digest()[:16]
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+
+
+def files(slices: Path, shapes: Path, masks: dict[str, str], cases: Iterable[Case]) -> Iterator[Path]:
+    """Every file that the validation and test cases are made of, in order."""
+    for case in cases:
+        if case.split != "train":
+            yield slices / "png" / f"{case.subject}.png"
+        if case.lesion:
+            yield shapes / f"{masks[case.case_id]}.png"

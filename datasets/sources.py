@@ -1,0 +1,105 @@
+"""Where public data come from, and how they are found on this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from uadbench.datasets.case import CaseError
+
+__all__ = ["ROOT_VARIABLE", "SOURCES", "Source", "find_root"]
+
+ROOT_VARIABLE = "UADBENCH_DATA"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One public collection of files.
+
+    name : its folder's name under the data root
+    marker : a file or folder that must be inside it, relative
+    layout : what the folder holds, in one line
+    origin, licence, citation : what a user must know and cite
+    how : what a user has to do to get it
+    """
+
+    name: str
+    marker: str
+    layout: str
+    origin: str
+    licence: str
+    citation: str
+    how: str
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            name="ixi-midaxial",
+            marker="png",
+            layout="png/<subject>.png (233 x 197, uint8, MNI152NLin2009cSym, 1 mm, anterior on top)",
+            origin="IXI data set (brain-development.org); mid-axial slices and split as the THOR authors publish them",
+            licence="CC BY-SA 3.0",
+            citation="IXI data set, brain-development.org; slices: Bercea et al. 2024, doi:10.48550/arXiv.2403.08464",
+            how="get the mid-axial slices that the THOR authors publish and put them into ixi-midaxial/png/",
+        ),
+        Source(
+            name="stroke-masks",
+            marker="index.csv",
+            layout="<mask>.png (233 x 197, 0 and 255, the grid of ixi-midaxial) and index.csv (mask,pixels,phase)",
+            origin="637 acute masks: Stroke Outcome Optimization Project, OpenNeuro ds004889; "
+            "91 chronic masks: LESYMAP sample lesions",
+            licence="acute CC0; chronic Apache-2.0",
+            citation="Absher et al. 2024, Scientific Data 11:839, doi:10.1038/s41597-024-03667-5; "
+            "LESYMAP: Pustina et al. 2018, Neuropsychologia, doi:10.1016/j.neuropsychologia.2017.08.027",
+            how="cut the lesion masks of OpenNeuro ds004889 (z = +18 mm) and LESYMAP (z = +20 mm) "
+            "and resample them to the grid of ixi-midaxial",
+        ),
+        Source(
+            name="soop-flair",
+            marker="index.csv",
+            layout="images/<case>.png and masks/<case>.png (189 x 157, uint8, MNI z = +18 mm, skull-stripped), index.csv",
+            origin="Stroke Outcome Optimization Project, OpenNeuro ds004889",
+            licence="CC0",
+            citation="Absher et al. 2024, Scientific Data 11:839, doi:10.1038/s41597-024-03667-5",
+            how="cut FLAIR slices and lesion masks at MNI z = +18 mm out of OpenNeuro ds004889",
+        ),
+    )
+}
+
+
+def data_roots(root: Path | None) -> list[tuple[str, Path]]:
+    """The one place to look in, with what named it: the given root, else UADBENCH_DATA, else the user's data folder."""
+    if root is not None:
+        return [("--data-root", root)]
+    if os.environ.get(ROOT_VARIABLE):
+        return [(ROOT_VARIABLE, Path(os.environ[ROOT_VARIABLE]))]
+    from platformdirs import user_data_path
+
+    return [("the user data folder", user_data_path("uadbench"))]
+
+
+def find_root(name: str, root: Path | None) -> Path:
+    """The folder of the source ``name`` (a key of SOURCES).
+
+    root : the data set's own folder, or its parent; None = the environment variable UADBENCH_DATA, or else the
+        user's data folder. Only the first of these that is given is looked at, so nothing is picked up by surprise.
+
+    Raises CaseError that says where it looked and the remedy.
+    """
+    source = SOURCES[name]
+    tried = []
+    for origin, base in data_roots(root):
+        inside = [base / name]
+        if base.resolve().name in SOURCES:  # one of the folders itself: the others lie beside it
+            inside.append(base.resolve().parent / name)
+        for folder in inside:
+            if (folder / source.marker).exists():
+                return folder
+        tried.append(f"{origin} = {base}")
+    raise CaseError(
+        f"data '{name}' not found ({'; '.join(tried)}): no folder {name} with {source.marker} there; give the folder "
+        f"that holds {name}/ by --data-root or {ROOT_VARIABLE}; `bench data fetch {name}` says where it comes from"
+    )

@@ -1,0 +1,77 @@
+"""The reference back end: PyTorch, eager."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uadbench.engine.models.unet import UNet
+
+__all__ = ["PRECISIONS", "BackendError", "TorchDenoiser"]
+
+PRECISIONS = ("fp32", "bf16")
+
+
+class BackendError(Exception):
+    """A back end cannot do what was asked; the message says why and names the remedy."""
+
+
+class TorchDenoiser:
+    """A U-Net run by PyTorch: fp32, or bf16 autocast; channels-last in either case.
+
+    card : the checkpoint's model card; its hash goes into the record
+    """
+
+    name = "torch"
+
+    def __init__(
+        self, model: UNet, card: Mapping[str, Any], precision: str = "fp32", device: str = "cpu"
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise BackendError(f"torch runs {' or '.join(PRECISIONS)}, not {precision!r}")
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise BackendError(
+                "torch sees no CUDA device; use --device cpu, or install a CUDA build of torch"
+            )
+        self.device, self.precision = device, precision
+        self._model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._sha256 = card["sha256"]
+
+    @torch.inference_mode()
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """See ``interfaces.Denoiser``; this network takes no condition."""
+        if cond is not None:
+            raise BackendError("this network is unconditional; give no cond")
+        kind = self.device.split(":")[0]
+        x_t = x_t.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
+            eps = self._model(x_t, t - 1)
+        return eps.float().contiguous()
+
+    def synchronize(self) -> None:
+        """Wait for the GPU; the CPU has nothing queued."""
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+
+    def close(self) -> None:
+        """Drop the network."""
+        del self._model
+
+    def describe(self) -> dict[str, Any]:
+        """Versions, threads and numeric modes that decide speed and rounding."""
+        record: dict[str, Any] = {
+            "provider": "torch eager",
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "memory_format": "channels_last",
+            "autocast": self.precision == "bf16",
+            "checkpoint_sha256": self._sha256,
+        }
+        if self.device.startswith("cuda"):
+            record["gpu"] = torch.cuda.get_device_name(self.device)
+            record["cuda"] = torch.version.cuda
+            record["tf32"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+        return record

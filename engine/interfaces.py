@@ -1,0 +1,140 @@
+"""The few contracts that the engine's parts share.
+
+Images inside the engine are torch float32 ``[B, 1, H, W]`` in [-1, 1] (background -1); ``to_unit`` and
+``to_signed`` convert. A diffusion level ``t`` counts from the clean image: 0 is clean, 1 .. T are noisy. Networks
+that number their timesteps from 0 are fed ``t - 1`` by their back end, so no sampler ever sees that convention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from uadbench.engine.schedule import Schedule
+
+__all__ = [
+    "Denoiser",
+    "HealthyPrior",
+    "Method",
+    "Perceptual",
+    "Result",
+    "Tools",
+    "to_signed",
+    "to_unit",
+]
+
+
+def to_signed(image: Tensor) -> Tensor:
+    """Map an image from [0, 1] to the network's range [-1, 1]."""
+    return image * 2 - 1
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """Map an image from [-1, 1] to [0, 1]."""
+    return (image + 1) / 2
+
+
+class Denoiser(Protocol):
+    """A network bound to something that runs it: torch, ONNX Runtime, OpenVINO, ...
+
+    ``name``, ``device`` and ``precision`` say what was asked for; ``describe()`` says what really runs
+    (provider, threads, versions, hash of the weights or artifact).
+    """
+
+    name: str
+    device: str
+    precision: str
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Predict the noise in ``x_t``.
+
+        x_t : float32 [B, 1, H, W], an image at level t
+        t : int64 [B], level counted from the clean image, 1 .. T
+        returns : float32 [B, 1, H, W], eps
+        """
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until all queued work is done, so that a host clock may be read."""
+        ...
+
+    def close(self) -> None:
+        """Free what the back end holds."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What really runs, for the run's record."""
+        ...
+
+
+class Perceptual(Protocol):
+    """A perceptual distance whose features of the unchanging input are computed once."""
+
+    name: str
+
+    def against(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """Fix the input x [B, 1, H, W] in [-1, 1]; the result maps x_rec (same form) to a map [B, 1, H, W] >= 0."""
+        ...
+
+
+@dataclass(frozen=True)
+class HealthyPrior:
+    """What the trivial floors know of healthy images.
+
+    median : float32 [1, 1, H, W] in [-1, 1], the pixelwise median of healthy training slices
+    lesion_sign : +1 where lesions are brighter than tissue (FLAIR), -1 where darker (T1w)
+    """
+
+    median: Tensor
+    lesion_sign: int
+
+
+@dataclass(frozen=True)
+class Tools:
+    """All that a method may call. The harness wraps these to count and time, so methods know nothing of it.
+
+    schedule : which levels there are; methods ask it for the chain they walk
+    denoise : (x_t, t) -> eps, t an int level
+    step : (x_t, eps, t, t_prev) -> (x_prev, x0_hat), one reverse step; draws its own noise where it needs any
+    add_noise : (x0, t, noise) -> x_t, a clean image to level t
+    diffuse : (x, t_from, t_to) -> x, forward from one level to a noisier one, with fresh noise
+    noise : () -> a fresh field [B, 1, H, W], every image its own
+    against : x -> (x_rec -> perceptual map [B, 1, H, W] >= 0)
+    close, dilate : (map [B, 1, H, W], size) -> map, grey morphology with a flat square
+    """
+
+    schedule: Schedule
+    denoise: Callable[[Tensor, int], Tensor]
+    step: Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
+    add_noise: Callable[[Tensor, int, Tensor], Tensor]
+    diffuse: Callable[[Tensor, int, int], Tensor]
+    noise: Callable[[], Tensor]
+    against: Callable[[Tensor], Callable[[Tensor], Tensor]]
+    close: Callable[[Tensor, int], Tensor]
+    dilate: Callable[[Tensor, int], Tensor]
+    prior: HealthyPrior | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method returns.
+
+    anomaly : float32 [B, 1, H, W], >= 0
+    reconstruction : float32 [B, 1, H, W] in [-1, 1], the pseudo-healthy image
+    trace : named intermediate images of the same form, e.g. the maps at each harmonization step
+    """
+
+    anomaly: Tensor
+    reconstruction: Tensor
+    trace: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """A frozen dataclass whose fields are hyper-parameters and whose call is the paper's loop."""
+
+    def __call__(self, x: Tensor, tools: Tools) -> Result:
+        """x : float32 [B, 1, H, W] in [-1, 1]."""
+        ...

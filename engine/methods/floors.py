@@ -1,0 +1,70 @@
+"""Floors: what costs next to nothing. A diffusion method that does not beat them is not worth its cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_fill_holes
+from torch import Tensor
+
+from uadbench.engine.anomaly import gaussian_smooth, residual
+from uadbench.engine.interfaces import HealthyPrior, Result, Tools, to_signed, to_unit
+
+__all__ = ["Asymmetry", "Blur", "Intensity", "ResidualMedian"]
+
+
+def _prior(tools: Tools) -> HealthyPrior:
+    if tools.prior is None:
+        raise ValueError("this floor needs healthy training slices; the data set has none")
+    return tools.prior
+
+
+@dataclass(frozen=True)
+class ResidualMedian:
+    """Smoothed difference to the median healthy training slice."""
+
+    sigma: float = 1.5
+
+    def __call__(self, x: Tensor, tools: Tools) -> Result:
+        median = _prior(tools).median.to(x.device).expand_as(x)
+        return Result(gaussian_smooth(residual(x, median), self.sigma), median)
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """The smoothed image itself: bright where lesions are bright, inverted inside the head where they are dark."""
+
+    sigma: float = 1.5
+
+    def __call__(self, x: Tensor, tools: Tools) -> Result:
+        smooth = gaussian_smooth(to_unit(x), self.sigma)
+        if _prior(tools).lesion_sign > 0:
+            return Result(smooth, to_signed(smooth))
+        head = np.stack([binary_fill_holes(image) for image in (smooth[:, 0] > 0.1).cpu().numpy()])
+        inside = torch.from_numpy(head).to(x.device).unsqueeze(1)
+        return Result((1 - smooth).clamp_min(0) * inside, to_signed(smooth))
+
+
+@dataclass(frozen=True)
+class Asymmetry:
+    """Smoothed difference to the left-right mirrored image, where it points the way lesions do."""
+
+    sigma: float = 1.5
+
+    def __call__(self, x: Tensor, tools: Tools) -> Result:
+        mirrored = x.flip(-1)
+        difference = gaussian_smooth(to_unit(x) - to_unit(mirrored), self.sigma)
+        return Result((_prior(tools).lesion_sign * difference).clamp_min(0), mirrored)
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Difference to the smoothed image."""
+
+    sigma: float = 4.0
+
+    def __call__(self, x: Tensor, tools: Tools) -> Result:
+        smooth = gaussian_smooth(x, self.sigma)
+        return Result(residual(x, smooth), smooth)

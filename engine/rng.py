@@ -1,0 +1,47 @@
+"""Noise that depends on the case alone: never on the batch, the order, the shard or the back end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uadbench.engine.kernels.simplex import simplex_fields
+
+__all__ = ["NOISES", "case_generator", "noise_source"]
+
+NOISES = ("gaussian", "simplex")
+
+
+def case_generator(seed: int, case_id: str) -> np.random.Generator:
+    """A counter-based generator keyed by (run seed, case id)."""
+    key = hashlib.sha256(f"{seed}\x1f{case_id}".encode()).digest()[:16]
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+
+
+def noise_source(
+    kind: str, seed: int, case_ids: Sequence[str], shape: tuple[int, int], device: str = "cpu"
+) -> Callable[[], Tensor]:
+    """A function whose every call draws the next field of each case, [B, 1, H, W] float32.
+
+    kind : "gaussian" (white, unit variance) or "simplex" (fractal, Wyatt et al. 2022; each field from a fresh seed)
+    shape : (H, W)
+
+    Fields are drawn on the CPU and moved to ``device``, so all back ends see the same noise.
+    """
+    if kind not in NOISES:
+        raise ValueError(f"unknown noise {kind!r}; choose from {', '.join(NOISES)}")
+    generators = [case_generator(seed, case_id) for case_id in case_ids]
+
+    def gaussian() -> np.ndarray:
+        return np.stack([g.standard_normal(shape, dtype=np.float32) for g in generators])
+
+    def simplex() -> np.ndarray:
+        seeds = np.array([g.integers(2**63 - 1) for g in generators], dtype=np.int64)
+        return simplex_fields(seeds, shape)
+
+    draw = gaussian if kind == "gaussian" else simplex
+    return lambda: torch.from_numpy(draw()).unsqueeze(1).to(device)

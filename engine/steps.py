@@ -1,0 +1,71 @@
+"""One step of a diffusion chain, forward or back, as pure functions of tensors.
+
+Levels count from the clean image (see ``interfaces``). Images are [B, 1, H, W] in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from uadbench.engine.schedule import Schedule
+
+__all__ = ["add_noise", "ddim_step", "ddpm_step", "diffuse", "predict_x0"]
+
+
+def add_noise(schedule: Schedule, x0: Tensor, t: int, noise: Tensor) -> Tensor:
+    """Noise a clean image to level t in one go: Ho et al. 2020, eq. 4."""
+    abar = float(schedule.abar[t])
+    return math.sqrt(abar) * x0 + math.sqrt(1 - abar) * noise
+
+
+def diffuse(schedule: Schedule, x: Tensor, t_from: int, t_to: int, noise: Tensor) -> Tensor:
+    """Carry an image that is already at level t_from forward to the noisier level t_to: Ho et al. 2020, eq. 2."""
+    keep = float(schedule.abar[t_to] / schedule.abar[t_from])
+    return math.sqrt(keep) * x + math.sqrt(1 - keep) * noise
+
+
+def predict_x0(schedule: Schedule, x_t: Tensor, eps: Tensor, t: int) -> Tensor:
+    """The clean image that eps implies, clipped to the range of images: Ho et al. 2020, eq. 15."""
+    abar = float(schedule.abar[t])
+    return ((x_t - math.sqrt(1 - abar) * eps) / math.sqrt(abar)).clamp(-1, 1)
+
+
+def ddpm_step(
+    schedule: Schedule, x_t: Tensor, eps: Tensor, t: int, t_prev: int, noise: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Draw x at level t_prev from the posterior given x_t and the predicted x0; returns (x_prev, x0_hat).
+
+    Posterior mean and "fixed small" variance of Ho et al. 2020, eqs. 6 and 7, for any t_prev < t (a respaced chain
+    has its own betas). At t_prev = 0 the variance is 0 and noise may be None.
+    """
+    abar, abar_prev = float(schedule.abar[t]), float(schedule.abar[t_prev])
+    alpha = abar / abar_prev
+    x0 = predict_x0(schedule, x_t, eps, t)
+    mean = (math.sqrt(abar_prev) * (1 - alpha) * x0 + math.sqrt(alpha) * (1 - abar_prev) * x_t) / (1 - abar)
+    if t_prev == 0:
+        return mean, x0
+    if noise is None:
+        raise ValueError("an ancestral step to a noisy level needs noise")
+    return mean + math.sqrt((1 - abar_prev) / (1 - abar) * (1 - alpha)) * noise, x0
+
+
+def ddim_step(
+    schedule: Schedule, x_t: Tensor, eps: Tensor, t: int, t_prev: int, noise: Tensor | None, eta: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Song et al. 2021 (doi:10.48550/arXiv.2010.02502), eqs. 12 and 16; returns (x_prev, x0_hat).
+
+    eta = 0 is deterministic, eta = 1 has the ancestral step's distribution. The direction to x_t is recomputed from
+    the clipped x0, so that x0, eps and x_t stay consistent.
+    """
+    abar, abar_prev = float(schedule.abar[t]), float(schedule.abar[t_prev])
+    x0 = predict_x0(schedule, x_t, eps, t)
+    eps = (x_t - math.sqrt(abar) * x0) / math.sqrt(1 - abar)
+    sigma = eta * math.sqrt((1 - abar_prev) / (1 - abar) * (1 - abar / abar_prev))
+    x_prev = math.sqrt(abar_prev) * x0 + math.sqrt(max(1 - abar_prev - sigma**2, 0.0)) * eps
+    if sigma == 0:
+        return x_prev, x0
+    if noise is None:
+        raise ValueError(f"a step with eta = {eta} needs noise")
+    return x_prev + sigma * noise, x0

@@ -1,0 +1,52 @@
+"""Binds the engine's pure functions to one schedule, network, noise and perceptual map: all that a method calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from uadbench.engine import steps
+from uadbench.engine.interfaces import Denoiser, HealthyPrior, Perceptual, Tools
+from uadbench.engine.kernels.morphology import close, dilate
+from uadbench.engine.schedule import Schedule
+
+__all__ = ["make_tools"]
+
+
+def make_tools(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    noise: Callable[[], Tensor],
+    perceptual: Perceptual,
+    eta: float = 1.0,
+    prior: HealthyPrior | None = None,
+) -> Tools:
+    """Tools for one batch.
+
+    noise : draws one field a case, see ``rng.noise_source``
+    eta : 1 is the ancestral chain of the papers, 0 the deterministic one (DDIM); between is allowed
+    """
+
+    def denoise(x_t: Tensor, t: int) -> Tensor:
+        return denoiser.denoise(x_t, torch.full((x_t.shape[0],), t, dtype=torch.int64, device=x_t.device))
+
+    def step(x_t: Tensor, eps: Tensor, t: int, t_prev: int) -> tuple[Tensor, Tensor]:
+        fresh = noise() if eta > 0 and t_prev > 0 else None
+        if eta == 1.0:
+            return steps.ddpm_step(schedule, x_t, eps, t, t_prev, fresh)
+        return steps.ddim_step(schedule, x_t, eps, t, t_prev, fresh, eta)
+
+    return Tools(
+        schedule=schedule,
+        denoise=denoise,
+        step=step,
+        add_noise=lambda x0, t, n: steps.add_noise(schedule, x0, t, n),
+        diffuse=lambda x, t_from, t_to: steps.diffuse(schedule, x, t_from, t_to, noise()),
+        noise=noise,
+        against=perceptual.against,
+        close=close,
+        dilate=dilate,
+        prior=prior,
+    )

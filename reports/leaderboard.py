@@ -1,0 +1,42 @@
+"""Leaderboards from run directories: a table in memory, and CSV, Markdown and HTML files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from uadbench.reports.page import page
+from uadbench.reports.plain import markdown, terminal_table
+from uadbench.reports.store import RunError, load_run, write_bytes
+from uadbench.reports.table import rows_of
+
+__all__ = ["rows", "terminal_table", "write_reports"]
+
+
+def rows(runs: Sequence[Path]) -> pd.DataFrame:
+    """One row a cell of the given run directories (see table.rows_of); RunError when one of them is none."""
+    return rows_of([load_run(Path(path)) for path in runs])
+
+
+def write_reports(runs: Sequence[Path], output: Path) -> list[Path]:
+    """Write leaderboard.csv, leaderboard.md and leaderboard.html into ``output``; returns the three paths.
+
+    The same runs give the same bytes, in whatever order they are given. In the CSV scores are fractions and a missing
+    value is an empty field; in the other two scores are percent.
+    """
+    if not runs:
+        raise RunError("no run directory given; `bench run` makes one")
+    loaded = [load_run(Path(path)) for path in runs]
+    frame = rows_of(loaded)
+    texts = {
+        "leaderboard.csv": frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
+        "leaderboard.md": markdown(loaded, frame),
+        "leaderboard.html": page(loaded, frame),
+    }
+    paths = []
+    for name, text in texts.items():
+        paths.append(Path(output) / name)
+        write_bytes(paths[-1], text.encode())
+    return paths

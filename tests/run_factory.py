@@ -1,0 +1,210 @@
+"""Makes run directories that are complete and valid but whose numbers come from a seed, for the reports' tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, zoom
+
+from uadbench.reports.store import append_case, write_arrays, write_input, write_json
+
+SIZE = 128
+# method, noise, steps, back end, precision, kind, pooled max Dice, ms an image, NFE
+CELLS: tuple[tuple[str, str, str, str, str, str, float, float, int], ...] = (
+    ("thor", "gaussian", "25", "torch", "fp32", "method", 0.412, 1450.0, 29),
+    ("thor", "gaussian", "25", "onnxruntime", "fp32", "method", 0.412, 905.0, 29),
+    ("thor", "gaussian", "25", "openvino", "bf16", "method", 0.398, 610.0, 29),
+    ("thor", "simplex", "25", "torch", "fp32", "method", 0.441, 1530.0, 31),
+    ("ddpm", "gaussian", "25", "torch", "fp32", "method", 0.187, 1180.0, 25),
+    ("ddpm", "gaussian", "25", "onnxruntime", "fp32", "method", 0.187, 742.0, 25),
+    ("anoddpm", "simplex", "25", "torch", "fp32", "method", 0.263, 1195.0, 25),
+    ("autoddpm", "gaussian", "25", "torch", "fp32", "method", 0.352, 3320.0, 75),
+    ("autoddpm", "gaussian", "25", "onnxruntime", "fp32", "method", 0.351, 2105.0, 75),
+    ("asymmetry", "none", "0", "torch", "fp32", "floor", 0.301, 0.21, 0),
+    ("intensity", "none", "0", "torch", "fp32", "floor", 0.236, 0.12, 0),
+    ("residual-median", "none", "0", "torch", "fp32", "floor", 0.204, 0.16, 0),
+    ("blur", "none", "0", "torch", "fp32", "floor", 0.122, 0.14, 0),
+)
+STAGES = {"network": 0.86, "update": 0.03, "noise": 0.04, "perceptual": 0.05, "morphology": 0.015, "other": 0.005}
+
+
+def make_run(
+    path: Path,
+    *,
+    run_id: str = "2026-11-21-a1b2c3",
+    dataset: dict[str, Any] | None = None,
+    cells: tuple[tuple[str, str, str, str, str, str, float, float, int], ...] = CELLS,
+    n_lesion: int = 30,
+    n_healthy: int = 12,
+    seed: int = 0,
+    reason: str = "image is constant (min = max = 0.0); a slice with tissue is needed",
+    parity: bool = True,
+) -> Path:
+    """Write a run directory with inputs, arrays, cases, metrics, latency and parity; returns its path."""
+    rng = np.random.default_rng(seed)
+    slugs = ["-".join(cell[:5]) for cell in cells]
+    write_json(path / "manifest.json", _manifest(run_id, dataset or {}, slugs, n_lesion, n_healthy, seed))
+    cases = [_case(rng, path, index, index < n_lesion) for index in range(n_lesion + n_healthy)]
+    for cell, slug in zip(cells, slugs, strict=True):
+        _write_cell(path / "cells" / slug, cell, cases, rng, seed, reason)
+    if parity:
+        write_json(path / "parity.json", {slug: _parity(slug) for slug in slugs if "none" not in slug})
+    return path
+
+
+def _manifest(run_id: str, dataset: dict[str, Any], slugs: list[str], lesion: int, healthy: int, seed: int) -> dict:
+    return {
+        "run_id": run_id,
+        "config": {"methods": ["thor", "ddpm", "anoddpm", "autoddpm"], "batch_size": 8, "limit": lesion + healthy},
+        "config_hash": "9f" * 32,
+        "created": "2026-11-21T07:40:00Z",
+        "finished": "2026-11-21T08:20:00Z",
+        "version": "0.1.0",
+        "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
+        "environment": {
+            "python": "3.11.13",
+            "cpu": "Test CPU @ 2.60GHz",
+            "cores": 2,
+            "threads": 2,
+            "memory_mib": 15872,
+            "os": "Linux 6.1",
+            "packages": {"torch": "2.13.0", "onnxruntime": "1.27.0", "numpy": "2.3.4"},
+        },
+        "dataset": {
+            "name": "phantom",
+            "title": "Phantom: brain slices made from the MNI152 tissue maps",
+            "modality": "T1w",
+            "caveats": ["Synthetic: slices and lesions are generated; figures say nothing about patients."],
+            "licence": "CC0-1.0",
+            "citation": "Fonov et al., NeuroImage 47, S102 (2009)",
+            "preprocessing": {"percentile": 98, "size": 128},
+            "fingerprint": "ab" * 32,
+            "n_test_lesion": lesion,
+            "n_test_healthy": healthy,
+            "n_val": 20,
+        }
+        | dataset,
+        "seed": seed,
+        "checkpoints": {"gaussian": {"sha256": "12" * 32, "card": {"steps": 6000, "parameters": 4100000}}},
+        "perceptual": {"name": "brain-squeeze", "sha256": "34" * 32},
+        "command": "bench run --methods thor,ddpm,anoddpm,autoddpm --backends torch,onnxruntime,openvino",
+        "cells": slugs,
+    }
+
+
+def _case(rng: np.random.Generator, run: Path, index: int, lesion: bool) -> dict[str, Any]:
+    """A brain-like slice with a lesion of one of the size groups, kept with the run."""
+    rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    radius = np.hypot((rows - 64) / 54, (columns - 64) / 44)
+    texture = zoom(rng.normal(size=(16, 16)), 8, order=3) * 0.09
+    tissue = np.where(radius < 1, 0.55 + texture + 0.2 * (radius > 0.82), 0.0)
+    side = (4.0, 9.0, 17.0)[index % 3] * rng.uniform(0.8, 1.2)
+    row, column = rng.uniform(48, 80), rng.choice([rng.uniform(40, 52), rng.uniform(76, 88)])
+    blob = np.hypot(rows - row, (columns - column) * 1.3) + zoom(rng.normal(size=(16, 16)), 8, order=3)
+    mask = (blob < side) & (radius < 0.8) if lesion else np.zeros((SIZE, SIZE), bool)
+    image = np.clip(gaussian_filter(tissue - 0.28 * gaussian_filter(mask.astype(float), 1.0), 0.6), 0, 1)
+    image = np.clip(image + rng.normal(scale=0.01, size=image.shape) * (radius < 1), 0, 1)
+    case_id = f"sub-{index:03d}"
+    write_input(run, case_id, image.astype(np.float32), mask)
+    return {"case_id": case_id, "lesion": lesion, "image": image, "clean": tissue, "mask": mask}
+
+
+def _write_cell(path: Path, cell: tuple, cases: list[dict], rng: np.random.Generator, seed: int, reason: str) -> None:
+    method, noise, steps, backend, precision, kind, dice, latency_ms, nfe = cell
+    write_json(
+        path / "cell.json",
+        {"dataset": "phantom", "method": method, "noise": noise, "steps": steps, "t_start": 350 if nfe else None}
+        | {"backend": backend, "precision": precision, "kind": kind}
+        | {"hyperparameters": {"smooth": 2.0}, "backend_info": {"provider": backend, "threads": 2}},
+    )
+    per_case: dict[str, Any] = {}
+    raw = latency_ms * rng.lognormal(0, 0.04, size=len(cases))
+    for index, case in enumerate(cases):
+        record = {
+            "case_id": case["case_id"],
+            "subject": case["case_id"],
+            "split": "test",
+            "lesion": case["lesion"],
+            "status": "ok",
+            "reason": None,
+            "nfe": nfe,
+            "latency_ms": float(raw[index]),
+            "stages_ms": {name: float(raw[index] * share) for name, share in STAGES.items()},
+            "batch_size": 8,
+            "first_call": index == 0,
+            "load": 1.4,
+            "seed": seed,
+            "lesion_px": int(case["mask"].sum()),
+            "metrics": {"ssim": 0.9, "psnr": 27.0},
+        }
+        if index == 1:
+            append_case(path, record | {"status": "failed", "reason": reason, "metrics": {}})
+            continue
+        signal = gaussian_filter(case["mask"].astype(float), 1.5) * dice
+        noise_map = np.abs(gaussian_filter(rng.normal(size=(SIZE, SIZE)), 1.2)) * (case["image"] > 0.1)
+        write_arrays(path, case["case_id"], signal + noise_map * 0.3, np.clip(case["clean"], 0, 1))
+        append_case(path, record)
+        overlap = float(np.clip(rng.normal(dice, 0.12), 0, 1)) if case["lesion"] else None
+        per_case[case["case_id"]] = {"dice": overlap, "lesion_px": record["lesion_px"], "score": float(rng.random())}
+    write_json(path / "metrics.json", _metrics(dice, cases, per_case, reason))
+    write_json(path / "latency.json", _latency(raw, nfe))
+
+
+def _metrics(dice: float, cases: list[dict], per_case: dict, reason: str) -> dict[str, Any]:
+    def interval(value: float, half: float, **more: Any) -> dict[str, Any]:
+        return {"value": value, "lo": max(0.0, value - half), "hi": min(1.0, value + half), **more}
+
+    recall = np.linspace(0, 1, 100)
+    lesions = sum(case["lesion"] for case in cases)
+    return {
+        "n_cases": len(per_case),
+        "n_lesion": lesions - 1,
+        "n_healthy": len(cases) - lesions,
+        "n_failed": 1,
+        "n_excluded": 2,
+        "excluded": {"lesion of 3 px or fewer": 2},
+        "failed": [{"case_id": cases[1]["case_id"], "reason": reason}],
+        "dice_max": interval(dice, 0.035, threshold=0.31),
+        "dice_max_exact": interval(dice + 0.002, 0.035, threshold=0.308),
+        "dice_small": interval(dice * 0.35, 0.06, n=10),
+        "dice_medium": interval(dice * 1.05, 0.05, n=10),
+        "dice_large": interval(min(1, dice * 1.5), 0.05, n=9),
+        "auprc": interval(dice * 0.9, 0.04),
+        "dice_healthy_fpr5": interval(dice * 0.6, 0.03, threshold=0.22),
+        "dice_case": interval(dice * 0.55, 0.03),
+        "auroc_image": interval(min(1, 0.5 + dice / 2), 0.06),
+        "ssim_healthy": interval(0.91, 0.01),
+        "psnr_healthy": {"value": 27.4, "lo": 26.9, "hi": 27.9},
+        "lpips_healthy": interval(0.08, 0.01),
+        "per_case": per_case,
+        "pr_curve": {"recall": recall.tolist(), "precision": (0.02 + 0.9 * (1 - recall) ** (0.9 / dice)).tolist()},
+    }
+
+
+def _latency(raw: np.ndarray, nfe: int) -> dict[str, Any]:
+    def summary(values: np.ndarray) -> dict[str, Any]:
+        p50, p90 = np.percentile(values, [50, 90])
+        return {"p50": float(p50), "p90": float(p90), "p95": None, "p99": None, "mean": float(values.mean())}
+
+    network = summary(raw * STAGES["network"] / nfe) if nfe else dict.fromkeys(("p50", "p90", "p95", "p99", "mean"))
+    return {
+        "n": len(raw),
+        "latency_ms": summary(raw),
+        "network_ms": network,
+        "first_call_ms": float(raw[0] * 1.8),
+        "warmup_ms": float(raw[0] * 2.2),
+        "stages_ms": {name: float(raw.mean() * share) for name, share in STAGES.items()},
+        "peak_memory_mib": 812.0,
+        "load_max": 1.6,
+        "raw_ms": raw.tolist(),
+    }
+
+
+def _parity(slug: str) -> dict[str, Any]:
+    if slug.endswith("torch-fp32"):
+        return {"verdict": "reference", "reason": "torch fp32 is what the others are held against"}
+    if slug.endswith("bf16"):
+        return {"verdict": "fail", "reason": "max Dice differs by 1.4 points, the margin is 1.0", "network": {"l2": 0.02}}
+    return {"verdict": "pass", "reason": "max Dice differs by 0.01 points, the margin is 1.0", "network": {"l2": 1e-6}}

@@ -13,6 +13,8 @@ import click
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from rich.console import Console
+
     from uadbench.datasets.case import Case, Dataset, Sample
 
 __all__ = ["command"]
@@ -127,7 +129,7 @@ def check_command(name: str, data_root: Path | None, seed: int, no_progress: boo
     click.echo(f"all {len(dataset.cases)} cases can be read")
 
 
-def error_console():
+def error_console() -> Console:
     """rich's console on stderr, because stdout is for results."""
     from rich.console import Console
 
@@ -178,8 +180,8 @@ def fetch_command(name: str, data_root: Path | None, force: bool) -> None:
             missing.append(part)
     if missing:
         raise click.ClickException(
-            f"{' and '.join(missing)} cannot be downloaded by uadbench; get it as said above, then name the folder that "
-            "holds it by --data-root or UADBENCH_DATA"
+            f"{' and '.join(missing)} cannot be downloaded by uadbench; get it as said above, then "
+            "name the folder that holds it by --data-root or UADBENCH_DATA"
         )
 
 

@@ -137,10 +137,9 @@ def tied(a: ArrayLike, b: ArrayLike, subjects: Sequence[str], seed: int, n_boot:
 
 
 def wilcoxon_p(differences: ArrayLike) -> float:
-    """Two-sided p value of the Wilcoxon signed-rank test; exact for small samples without ties.
+    """Two-sided p value of the Wilcoxon signed-rank test, exact for small samples.
 
-    Zeros are kept in the ranking (Pratt 1959), so many unchanged cases do not make a small change look
-    sure. All zeros give 1.
+    Unchanged cases take their rank but no sign (Pratt 1959). All zeros give 1.
     """
     from scipy.stats import wilcoxon
 

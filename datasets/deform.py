@@ -35,7 +35,9 @@ def _spline(size: int, nodes: int) -> tuple[NDArray[np.intp], NDArray[np.float64
     return first, weights[:, :, None], float(np.mean(np.sum(weights**2, axis=0)))
 
 
-def _along_rows(coefficients: Floats, size: int, nodes: int) -> tuple[Floats, float]:
+def _along_rows(
+    coefficients: NDArray[np.float64], size: int, nodes: int
+) -> tuple[NDArray[np.float64], float]:
     first, weights, power = _spline(size, nodes)
     field = weights[0] * coefficients[first]
     for tap in (1, 2, 3):
@@ -54,8 +56,7 @@ def smooth_field(
     coefficients = rng.standard_normal((nodes + 3, col_nodes + 3))
     columns, col_power = _along_rows(np.ascontiguousarray(coefficients.T), size, col_nodes)
     field, row_power = _along_rows(np.ascontiguousarray(columns.T), size, nodes)
-    field /= (row_power * col_power) ** 0.5
-    return field
+    return field / (row_power * col_power) ** 0.5
 
 
 def affine_grid(

@@ -1,4 +1,4 @@
-"""``folder``: what users bring, a folder with an ``index.csv`` and images. Nothing outside it is ever read through it."""
+"""``folder``: what users bring, an ``index.csv`` and images. Nothing outside the folder is ever read through it."""
 
 from __future__ import annotations
 

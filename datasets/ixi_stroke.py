@@ -24,8 +24,9 @@ from uadbench.datasets.sources import SOURCES, find_root
 __all__ = ["CAVEATS", "MIN_IN_BRAIN", "brain_region", "make_split", "open_ixi_stroke"]
 
 CAVEATS = (
-    "Semi-synthetic: real healthy T1w slices and real stroke shapes, but the grey values inside the lesions are simulated.",
-    "A shape comes from another person than the slice: no mass effect, no dilated ventricle, no other trace of a stroke.",
+    "Semi-synthetic: real healthy T1w slices and real stroke shapes, but simulated grey values inside the lesions.",
+    "A shape comes from another person than the slice: no mass effect beyond the lesion's border, no dilated "
+    "ventricle, no other trace of a stroke.",
     "Each of the 44 test subjects serves three times with a lesion (small, medium, large) and once without, so "
     "cases are not independent (intervals resample subjects) and sizes are balanced by design, not as in patients.",
     "Part of each outline is clipped to the brain of the slice that it is set into.",
@@ -47,8 +48,8 @@ def brain_region(image: NDArray[np.float32]) -> NDArray[np.bool_]:
 
     image : float32 [H, W] in [0, 1]
 
-    Tissue is what exceeds a threshold (skull and fluid stay below), opened by a disc of radius 3 so that bridges to the scalp
-    break; of that the component that covers most of the centre, closed by a disc of radius 4 and filled.
+    Tissue is what exceeds a threshold (skull and fluid stay below), opened by a disc of radius 3 so that bridges
+    to the scalp break; of that the component that covers most of the centre, closed by a disc of radius 4 and filled.
     Where it still leaks into the scalp (it covers more than MAX_BRAIN of the slice, which no brain in this space
     does) the next higher threshold is tried; all False where none will do. Last, what lies outside the ellipse that
     holds the brains of this space is cut off.
@@ -99,9 +100,9 @@ def make_split(train: Iterable[str], held_out: Iterable[str], root: Path | None)
     train, held_out : subjects of the authors' train.csv (465) and val.csv (58)
     root : see ``find_root``
 
-    Of the held-out, in fixed order, the first VAL_SUBJECTS are validation, the others test. Each test subject gets one
-    shape a size group: the next in fixed order that fits its brain; no shape is used twice. Lesion cases come
-    in rounds of one case a subject in which the sizes alternate, so that a prefix is balanced in size and over subjects.
+    Of the held-out, in fixed order, the first VAL_SUBJECTS are validation, the others test. Each test subject gets
+    one shape a size group: the next in fixed order that fits its brain; no shape is used twice. Lesion cases come in
+    rounds of one case a subject in which sizes alternate, so that a prefix is balanced in size and over subjects.
     """
     slices, shapes = find_root("ixi-midaxial", root), find_root("stroke-masks", root)
     order = fixed_order("ixi-stroke", held_out)

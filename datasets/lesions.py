@@ -37,10 +37,14 @@ def random_lesion_shape(
         raise ValueError(f"brain mask must be square, got {brain_mask.shape}")
     room = int(brain_mask.sum())
     if not 0 < target_px <= room:
-        raise ValueError(f"a lesion of {target_px} pixels does not fit; choose 1 to {room} (the brain's pixels)")
+        raise ValueError(
+            f"a lesion of {target_px} pixels does not fit; choose 1 to {room} (the brain's pixels)"
+        )
     radius = (target_px / np.pi) ** 0.5
     rough = 0.55 * smooth_field(rng, size, max(4, round(size / (0.9 * radius + 5))))
-    rough = rough + 0.45 * smooth_field(rng, size, max(16, size // 4)) + 0.25 * rng.standard_normal((size, size))
+    rough = (
+        rough + 0.45 * smooth_field(rng, size, max(16, size // 4)) + 0.25 * rng.standard_normal((size, size))
+    )
     slowness = np.exp(rough) if favour is None else np.exp(rough) / favour
     angle, stretch = rng.uniform(0, np.pi), np.exp(rng.uniform(0, 0.8))
     step = {}
@@ -104,7 +108,9 @@ def simulate_lesion(
     """
     size = image.shape[0]
     if image.shape != (size, size) or mask_shape.shape != image.shape:
-        raise ValueError(f"need a square image and a mask of its shape, got {image.shape} and {mask_shape.shape}")
+        raise ValueError(
+            f"need a square image and a mask of its shape, got {image.shape} and {mask_shape.shape}"
+        )
     mask = mask_shape.astype(bool)
     if not mask.any():
         return image.copy(), mask
@@ -112,14 +118,16 @@ def simulate_lesion(
     distance = ndimage.distance_transform_edt(~mask)
     if white_level is None:
         white_level = _white_nearby(wide, distance)
-    severity = float(rng.beta(1.6, 1.6)) if severity is None else float(severity)
+    severity = float(rng.beta(2.2, 1.6)) if severity is None else float(severity)
     window = np.clip(1 - distance / REACH, 0, 1)
     # swelling (> 0) or shrinkage (< 0): surroundings move along the gradient of the blurred mask
     blurred = ndimage.gaussian_filter(mask.astype(float), 2.0)
     slope = np.gradient(blurred)
     push = float(np.clip(rng.normal(0, 1.5), -3, 3)) * window
     row, col = np.indices(mask.shape).astype(float)
-    moved = ndimage.map_coordinates(wide, (row + push * slope[0], col + push * slope[1]), order=1, mode="nearest")
+    moved = ndimage.map_coordinates(
+        wide, (row + push * slope[0], col + push * slope[1]), order=1, mode="nearest"
+    )
     # edge: blurred shape of its own sharpness, roughened; at a small lesion the blur must not eat the core
     edge = rng.uniform(0.55, 1.1)
     alpha = ndimage.gaussian_filter(mask.astype(float), edge)

@@ -9,8 +9,10 @@ Atlas: ICBM 152 nonlinear symmetric 2009a (Fonov et al. 2011, doi:10.1016/j.neur
 
 from __future__ import annotations
 
-from functools import cache
+import json
+from functools import cache, partial
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -18,12 +20,27 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
+from uadbench.datasets.case import Case, CaseError, Dataset, Sample
 from uadbench.datasets.deform import Floats, affine_grid, case_rng, smooth_field
 from uadbench.datasets.lesions import SIZE_GROUPS, random_lesion_shape, simulate_lesion
+from uadbench.datasets.selection import fingerprint, limit_test
 
-__all__ = ["GENERATOR", "SIZE", "generate"]
+__all__ = ["GENERATOR", "POPULATION", "SIZE", "generate", "open_phantom"]
 
 GENERATOR = "phantom-1"  # change when the same seed gives other bytes
+POPULATION = 2026  # seed of the data set; the seed of a run does not change it
+ATLAS = "ICBM 152 nonlinear symmetric 2009a, as in nilearn"
+COUNTS = {
+    "train healthy": 64,
+    "val healthy": 16,
+    "val lesions a size": 2,
+    "test lesions a size": 8,
+    "test healthy": 12,
+}
+CAVEATS = (
+    "Synthetic: anatomy, contrast, noise and lesions are all simulated; scores say little about real patients.",
+    "Every phantom descends from one symmetric atlas and varies less than people do.",
+)
 SIZE = 128
 _FRAME_MM = 233  # the padded 1 mm frame of the real slices
 _FINE = 2 * SIZE  # the anatomy is drawn at twice the resolution and pooled
@@ -32,33 +49,32 @@ _Z_LOW, _Z_HIGH = 84, 110  # atlas slices kept: z = +12 .. +37 mm
 
 
 @cache
-def _atlas() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Grey, white [Z, 233, 233] in [0, 1], distance outside the brain's hull in mm (negative inside), ventricles."""
-    maps = {}
+def _atlas() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Fractions of grey and of white matter, each [Z, 233, 233] in [0, 1], rows from front to back."""
+    maps = []
     for name in ("gm", "wm"):
-        resource = files("nilearn.datasets") / "data" / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
+        resource = (
+            files("nilearn.datasets") / "data" / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
+        )
         with as_file(resource) as path:
-            volume = np.asarray(nib.load(path).dataobj)[:, :, _Z_LOW:_Z_HIGH]
+            volume = np.asarray(nib.nifti1.load(path).dataobj)[:, :, _Z_LOW:_Z_HIGH]
         slices = np.rot90(volume, axes=(0, 1)).transpose(2, 0, 1).astype(np.float32) / 255
         pad = (_FRAME_MM - slices.shape[2]) // 2
-        maps[name] = np.pad(slices, ((0, 0), (0, 0), (pad, pad)))
-    hulls, ventricles = [], []
-    for grey, white in zip(maps["gm"], maps["wm"], strict=True):
-        tissue = grey + white
-        closed = ndimage.gaussian_filter(convex_hull_image(tissue > 0.3).astype(float), 3) > 0.5
-        signed = ndimage.distance_transform_edt(~closed) - ndimage.distance_transform_edt(closed)
-        signed = ndimage.gaussian_filter(signed, 7)
-        hulls.append(signed)
-        fluid = (tissue < 0.5) & (signed < -18)
-        rows, cols = np.indices(fluid.shape) - (_FRAME_MM - 1) / 2
-        central = (np.abs(cols) < 40) & (np.abs(cols) > 2) & (rows > -45) & (rows < 40)
-        ventricles.append(ndimage.gaussian_filter((fluid & central).astype(float), 5))
-    return (
-        maps["gm"],
-        maps["wm"],
-        np.stack(hulls).astype(np.float32),
-        np.stack(ventricles).astype(np.float32),
-    )
+        maps.append(np.pad(slices, ((0, 0), (0, 0), (pad, pad))))
+    return maps[0], maps[1]
+
+
+@cache
+def _shapes(level: int) -> tuple[Floats, Floats]:
+    """Of one atlas slice: distance outside the brain's hull in mm (negative inside), blurred ventricles in [0, 1]."""
+    grey_map, white_map = _atlas()
+    tissue = grey_map[level] + white_map[level]
+    closed = ndimage.gaussian_filter(convex_hull_image(tissue > 0.3).astype(float), 3) > 0.5
+    hull = ndimage.distance_transform_edt(~closed) - ndimage.distance_transform_edt(closed)
+    rows, cols = np.indices(tissue.shape) - (_FRAME_MM - 1) / 2
+    central = (np.abs(cols) < 40) & (np.abs(cols) > 2) & (rows > -45) & (rows < 40)
+    hull = ndimage.gaussian_filter(hull, 7)
+    return hull, ndimage.gaussian_filter(((tissue < 0.5) & (hull < -18) & central).astype(float), 5)
 
 
 def _sample(volume: Floats, *coordinates: Floats) -> Floats:
@@ -67,7 +83,7 @@ def _sample(volume: Floats, *coordinates: Floats) -> Floats:
 
 def _tissues(rng: np.random.Generator) -> tuple[dict[str, Floats], Floats, Floats]:
     """One subject's anatomy on the fine grid: fractions of grey, white, fluid; hull distance (mm); ventricle map."""
-    grey_map, white_map, hull_map, ventricle_map = _atlas()
+    grey_map, white_map = _atlas()
     row, col = affine_grid(
         _FINE,
         scale=(float(rng.normal(1.025, 0.010)), float(rng.normal(1.025, 0.013))),
@@ -84,11 +100,11 @@ def _tissues(rng: np.random.Generator) -> tuple[dict[str, Floats], Floats, Float
     z = rng.uniform(92.5, 97.0) + tilt[0] * span[:, None] + tilt[1] * span[None, :]
     z += 1.2 * smooth_field(rng, _FINE, 3) + 1.2 * smooth_field(rng, _FINE, 8)
     z = np.clip(z - _Z_LOW, 0, _Z_HIGH - _Z_LOW - 1)
-    level = int(np.round(z.mean()))  # hull and ventricle map vary slowly with z
-    hull = _sample(hull_map[level], row, col)
+    hull_map, ventricle_map = _shapes(int(np.round(z.mean())))  # they vary slowly with z
+    hull = _sample(hull_map, row, col)
     # gyri: finer displacements, fading towards the hull so that the cortex stays under the skull
     inside = np.clip(-hull / 12, 0, 1)
-    ventricle = _sample(ventricle_map[level], row, col)
+    ventricle = _sample(ventricle_map, row, col)
     fade = inside * (1 - 0.6 * np.clip(ventricle / 0.3, 0, 1))
     fine_row = row + fade * (1.8 * smooth_field(rng, _FINE, 9) + 1.5 * smooth_field(rng, _FINE, 22))
     fine_col = col + fade * (1.8 * smooth_field(rng, _FINE, 9) + 1.5 * smooth_field(rng, _FINE, 22))
@@ -216,38 +232,69 @@ def generate(
     low, high = SIZE_GROUPS[lesion]
     target = int(np.floor(np.exp(rng.uniform(np.log(low), np.log(high + 1)))))
     side = np.arange(SIZE) < SIZE // 2
-    room = room & (side if rng.random() < 0.5 else ~side)  # a vessel feeds one hemisphere, more often its flank
+    room = room & (
+        side if rng.random() < 0.5 else ~side
+    )  # a vessel feeds one hemisphere, more often its flank
     lateral = np.clip(np.abs(np.arange(SIZE) - (SIZE - 1) / 2) / 20, 0.2, 1) * np.ones((SIZE, 1))
     shape = random_lesion_shape(room, min(target, high), rng, favour=lateral)
     return simulate_lesion(image, shape, rng)
 
 
-def _plan(limit: int | None) -> list[Case]:
-    """The cases in their fixed order; ``limit`` caps the test cases and keeps the proportions of the groups."""
-    counts = [
-        ("train", None, TRAIN_HEALTHY),
-        ("val", None, VAL_HEALTHY),
-        *(("val", group, VAL_LESIONS) for group in SIZE_GROUPS),
+def _plan() -> list[Case]:
+    """All cases in their fixed order; lesion sizes alternate, so that every prefix is balanced in size."""
+    kinds: list[tuple[str, str]] = [("train", "healthy")] * COUNTS["train healthy"]
+    kinds += [("val", "healthy")] * COUNTS["val healthy"]
+    kinds += [("val", group) for group in SIZE_GROUPS] * COUNTS["val lesions a size"]
+    kinds += [("test", group) for group in SIZE_GROUPS] * COUNTS["test lesions a size"]
+    kinds += [("test", "healthy")] * COUNTS["test healthy"]
+    names = [f"phantom-{number:03d}-{split}-{kind}" for number, (split, kind) in enumerate(kinds)]
+    return [
+        Case(case_id=name, subject=name, split=split, lesion=kind != "healthy")
+        for name, (split, kind) in zip(names, kinds, strict=True)
     ]
-    test: dict[str | None, int] = {group: TEST_LESIONS for group in SIZE_GROUPS}
-    test[None] = TEST_HEALTHY
-    total = sum(test.values())
-    if limit is not None:
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1 test case, got {limit}")
-        order = _interleave(test)[:limit]
-        test = {group: order.count(group) for group in test}
-    counts += [("test", group, n) for group, n in test.items()]
-    assert limit is None or sum(test.values()) == min(limit, total)
-    cases = []
-    for split, group, n in counts:
-        for index in range(n):
-            name = f"{split}-{group or 'healthy'}-{index:03d}"
-            cases.append(Case(case_id=name, subject=name, split=split, lesion=group is not None))
-    return cases
 
 
-def _interleave(groups: dict[str | None, int]) -> list[str | None]:
-    """All members, every prefix near the groups' proportions (each group's k-th of n lies at (k + 1/2) / n)."""
-    places = [((k + 0.5) / n, i, group) for i, (group, n) in enumerate(groups.items()) for k in range(n)]
-    return [group for _, _, group in sorted(places, key=lambda place: place[:2])]
+def _load(population: int, case: Case) -> Sample:
+    kind = case.case_id.rsplit("-", 1)[1]
+    if kind not in (*SIZE_GROUPS, "healthy"):
+        raise CaseError(f"{case.case_id} is no phantom case; take the cases from the data set's own list")
+    return Sample(case, *generate(population, case.case_id, kind if case.lesion else None))
+
+
+def open_phantom(
+    root: Path | None = None, seed: int = 0, limit: int | None = None, population: int = POPULATION
+) -> Dataset:
+    """Open the phantoms: train 64 healthy; val 16 healthy, 6 with a lesion; test 12 healthy, 24 with a lesion.
+
+    root : not used, there are no files
+    seed : the run's seed, not used: other noise in a run must not mean other data
+    limit : at most this many test cases, lesion and healthy in their full proportion, lesion sizes alternating
+    population : the seed of the data. Training of shipped checkpoints uses another population and ids that start
+        with "train-"; no id here does
+
+    Raises ValueError for a limit below 1.
+    """
+    del root, seed
+    cases = limit_test(_plan(), limit)
+    preprocessing: dict[str, object] = {
+        "generator": GENERATOR,
+        "population": population,
+        "size": SIZE,
+        "atlas": ATLAS,
+        "counts": dict(COUNTS),
+        "size_groups_px": {name: list(bounds) for name, bounds in SIZE_GROUPS.items()},
+        "scale": "98th percentile of all pixels to 1, clipped, 12 bit",
+    }
+    return Dataset(
+        name="phantom",
+        title="Synthetic T1w phantoms with simulated strokes",
+        modality="T1w (synthetic)",
+        lesion_sign=-1,
+        cases=cases,
+        load=partial(_load, population),
+        caveats=CAVEATS,
+        licence="atlas: ICBM 152 licence (free use with the copyright notice), shipped with nilearn",
+        citation="Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033",
+        preprocessing=preprocessing,
+        fingerprint=fingerprint(cases, (), json.dumps(preprocessing, sort_keys=True)),
+    )

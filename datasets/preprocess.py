@@ -104,7 +104,8 @@ def check_image(image: NDArray[np.generic], name: str) -> NDArray[np.float64]:
     array = np.asarray(image)
     if array.ndim != 2:
         raise CaseError(
-            f"{name}: expected a 2-D slice, got shape {array.shape}; save one slice (grey), or use a NIfTI volume with a slice number"
+            f"{name}: expected a 2-D slice, got shape {array.shape}; save one grey slice, or use a NIfTI volume "
+            "with a slice number"
         )
     if array.size == 0:
         raise CaseError(f"{name}: the image is empty, shape {array.shape}; give one with pixels")

@@ -64,7 +64,7 @@ def read_png(path: Path) -> NDArray[np.generic]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, lower limit follows
-            image = Image.open(path, formats=("PNG",))
+            image: Image.Image = Image.open(path, formats=("PNG",))
         with image:
             check_size(image.width * image.height, MAX_PIXELS, "pixels", path)
             if image.mode == "P":
@@ -86,10 +86,11 @@ def read_png(path: Path) -> NDArray[np.generic]:
 def grey_of(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
     """[H, W, 2..4] -> [H, W], where colour and opacity say nothing."""
     channels = pixels.shape[2]
+    alpha, alpha_full = pixels[..., -1], np.iinfo(pixels.dtype.name).max
     colours = pixels[..., : channels - 1] if channels in (2, 4) else pixels
-    if channels in (2, 4) and (pixels[..., -1] != np.iinfo(pixels.dtype).max).any():
+    if channels in (2, 4) and bool(np.not_equal(alpha, alpha_full).any()):
         raise CaseError(f"{path}: the PNG is partly transparent; save it as a grey PNG without alpha")
-    if (colours != colours[..., :1]).any():
+    if bool(np.not_equal(colours, colours[..., :1]).any()):
         raise CaseError(f"{path}: the PNG is in colour; save it as a grey PNG of 8 or 16 bit")
     return colours[..., 0]
 

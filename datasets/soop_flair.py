@@ -33,9 +33,9 @@ HEALTHY_TRAIN, HEALTHY_VAL, LESION_VAL = 220, 51, 20
 def make_split(index: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
     """The rows of the committed split file from the data's index.csv; one slice a subject, so no subject twice.
 
-    Healthy: slices without lesion, 220 train, 51 val, the rest test. Lesion: slices of at least 20 lesion pixels in the original
-    grid, 20 val, the rest test. Slices with fewer lesion pixels are in no split. Order: fixed_order, so that
-    any prefix is a random sample.
+    Healthy: slices without lesion, 220 train, 51 val, the rest test. Lesion: slices of at least 20 lesion pixels in
+    the original grid, 20 val, the rest test. Slices with fewer lesion pixels are in no split. Order: fixed_order, so
+    that any prefix is a random sample.
     """
     sizes = {row["case"]: int(row["lesion_px_in_slice"]) for row in index}
     healthy = fixed_order("soop-flair", (case for case, size in sizes.items() if size == 0))

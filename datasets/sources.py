@@ -60,7 +60,7 @@ SOURCES = {
         Source(
             name="soop-flair",
             marker="index.csv",
-            layout="images/<case>.png and masks/<case>.png (189 x 157, uint8, MNI z = +18 mm, skull-stripped), index.csv",
+            layout="images/<case>.png, masks/<case>.png (189 x 157, uint8, MNI z = +18 mm, skull-stripped), index.csv",
             origin="Stroke Outcome Optimization Project, OpenNeuro ds004889",
             licence="CC0",
             citation="Absher et al. 2024, Scientific Data 11:839, doi:10.1038/s41597-024-03667-5",

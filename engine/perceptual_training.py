@@ -38,7 +38,15 @@ from uadbench.engine.models.squeezenet import STAGE_CHANNELS
 from uadbench.engine.perceptual import PerceptualDistance, PerceptualFeatures
 from uadbench.engine.perceptual_weights import content_hash, write_bytes
 
-__all__ = ["calibrate", "cut_paste", "local_contrast", "main", "nuisance_view", "train_features", "train_heads"]
+__all__ = [
+    "calibrate",
+    "cut_paste",
+    "local_contrast",
+    "main",
+    "nuisance_view",
+    "train_features",
+    "train_heads",
+]
 
 TEMPERATURE = 0.07
 PLACES = 24  # compared places a slice and stage
@@ -141,7 +149,9 @@ def initial_features(seed: int) -> PerceptualFeatures:
     return net
 
 
-def train_features(slices: Tensor, steps: int, batch_size: int, seed: int, log: list[dict[str, Any]]) -> PerceptualFeatures:
+def train_features(
+    slices: Tensor, steps: int, batch_size: int, seed: int, log: list[dict[str, Any]]
+) -> PerceptualFeatures:
     """Stage 1; slices [N, 1, S, S] in [0, 1]. AdamW, 2e-3 with warm-up and cosine decay. Appends losses to log."""
     net, rng = initial_features(seed), torch.Generator().manual_seed(seed + 1)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-4)
@@ -157,14 +167,21 @@ def train_features(slices: Tensor, steps: int, batch_size: int, seed: int, log: 
         optimizer.step()
         if step % 50 == 0 or step == steps - 1:
             log.append({"step": step, "stages": [round(v, 4) for v in losses.tolist()]})
-            print(f"step {step} {time.monotonic() - begin:.0f} s loss {losses.mean():.4f} {log[-1]['stages']}", flush=True)
+            print(
+                f"step {step} {time.monotonic() - begin:.0f} s loss {losses.mean():.4f} {log[-1]['stages']}",
+                flush=True,
+            )
     return net.eval().requires_grad_(False)
 
 
-def train_heads(net: PerceptualDistance, slices: Tensor, steps: int, batch_size: int, seed: int) -> list[float]:
+def train_heads(
+    net: PerceptualDistance, slices: Tensor, steps: int, batch_size: int, seed: int
+) -> list[float]:
     """Stage 2; sets the heads of ``net``, whose features stay. Logistic loss per pixel on the map; returns its course."""
     rng = torch.Generator().manual_seed(seed + 2)
-    roots = [torch.full((1, c, 1, 1), 1.0, requires_grad=True) for c in STAGE_CHANNELS]  # heads are their squares
+    roots = [
+        torch.full((1, c, 1, 1), 1.0, requires_grad=True) for c in STAGE_CHANNELS
+    ]  # heads are their squares
     scale = torch.tensor([2.0, -3.0], requires_grad=True)  # logit = exp(scale[0]) * S + scale[1]
     optimizer = torch.optim.Adam([*roots, scale], lr=0.02)
     course = []
@@ -217,20 +234,26 @@ def read_slices(path: Path) -> NDArray[np.float32]:
     array = np.load(path, allow_pickle=False)
     slices = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
     if slices.ndim != 3 or len(slices) < 40 or not (slices.min() >= 0 and slices.max() <= 1):
-        raise SystemExit(f"{path}: expected at least 40 slices [N, H, W] in [0, 1], got {slices.shape} {array.dtype}")
+        raise SystemExit(
+            f"{path}: expected at least 40 slices [N, H, W] in [0, 1], got {slices.shape} {array.dtype}"
+        )
     return slices
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train, set the heads, calibrate, write the safetensors file (half precision) and the card beside it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--slices", type=Path, required=True, help="training slices, .npy [N, H, W] in [0, 1]")
+    parser.add_argument(
+        "--slices", type=Path, required=True, help="training slices, .npy [N, H, W] in [0, 1]"
+    )
     parser.add_argument("--data", required=True, help="where the slices are from, for the card")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--head-steps", type=int, default=150)
     parser.add_argument("--batch-size", type=int, default=24)
-    parser.add_argument("--level", type=float, default=0.25, help="95th percentile of the map on calibration pairs")
+    parser.add_argument(
+        "--level", type=float, default=0.25, help="95th percentile of the map on calibration pairs"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     slices = read_slices(options.slices)
@@ -272,14 +295,19 @@ def main(arguments: list[str] | None = None) -> None:
         f"--seed {options.seed}",
         "losses": log,
         "loss_kept_aside": [round(v, 4) for v in held_out.tolist()],
-        "head_loss_first_last": [round(float(np.mean(course[:10])), 4), round(float(np.mean(course[-10:])), 4)],
+        "head_loss_first_last": [
+            round(float(np.mean(course[:10])), 4),
+            round(float(np.mean(course[-10:])), 4),
+        ],
         "calibration": {"percentile_95_over_tissue": options.level, "factor": factor},
         "precision": "float16",
         "licence": "Apache-2.0",
         "sha256": hashlib.sha256(data).hexdigest(),
         "content_sha256": content_hash(tensors),
     }
-    write_bytes(options.output.with_suffix(".json"), (json.dumps(card, indent=1, sort_keys=True) + "\n").encode())
+    write_bytes(
+        options.output.with_suffix(".json"), (json.dumps(card, indent=1, sort_keys=True) + "\n").encode()
+    )
 
 
 if __name__ == "__main__":

@@ -48,8 +48,8 @@ def size_group(lesion_px: int) -> str:
     return "small" if lesion_px <= 71 else "medium" if lesion_px <= 570 else "large"
 
 
-def choose(run: Run, cells: Sequence[Cell], limit: int = MAX_CASES) -> list[Chosen]:
-    """At most ``limit`` test cases of a run by RULE, in the order small, medium, large, healthy, best first.
+def choose(cells: Sequence[Cell], limit: int = MAX_CASES) -> list[Chosen]:
+    """At most ``limit`` test cases by RULE, in the order small, medium, large, healthy, best first.
 
     cells : the cells shown; the more of them, the fewer cases (MAX_IMAGES)
     """
@@ -152,9 +152,11 @@ def _encode(rgb: NDArray[np.uint8]) -> str:
     return f"data:image/{_FORMAT.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def case_inputs(run: Run, case: Chosen) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
-    """(image, mask) of a chosen case, None when the run no longer holds them."""
-    try:
-        return read_input(run.path, case.case_id)
-    except RunError:
-        return None
+def case_inputs(runs: Sequence[Run], case: Chosen) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+    """(image, mask) of a chosen case from the first run that holds them, else None."""
+    for run in runs:
+        try:
+            return read_input(run.path, case.case_id)
+        except RunError:
+            continue
+    return None

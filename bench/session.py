@@ -1,0 +1,301 @@
+"""One ``bench run``: everything is opened and checked first, then computed, scored and reported."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from uadbench.bench.batches import Bench, Interrupted, NoNetwork
+from uadbench.bench.cells import CellSpec, plan_cells
+from uadbench.bench.config import ConfigError, RunConfig, canonical, config_hash, unknown
+from uadbench.bench.environment import available_cores, environment, git_state, uadbench_version
+from uadbench.bench.harness import Job, Progress, remaining, run_cells
+from uadbench.bench.rundir import default_output, locked, now, prepare_run, run_id
+from uadbench.bench.samples import Loader, choose_cases, healthy_prior
+from uadbench.bench.scoring import score_cell
+from uadbench.bench.timing import Stopwatch
+from uadbench.datasets import DATASETS
+from uadbench.datasets.case import Case, Dataset
+from uadbench.engine.backends import open_backend
+from uadbench.engine.interfaces import Denoiser
+from uadbench.engine.models.checkpoint import load_checkpoint, shipped
+from uadbench.engine.perceptual import PERCEPTUALS, SqueezePerceptual, open_perceptual
+from uadbench.reports.leaderboard import write_reports
+from uadbench.reports.store import MANIFEST, read_cases, read_json, write_json
+
+__all__ = ["Finished", "Plan", "Session", "execute", "make_plan", "open_session"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as asked for, names checked and data found; no weights yet.
+
+    threads : resolved
+    cases : validation cases, then test cases
+    """
+
+    config: RunConfig
+    cells: tuple[CellSpec, ...]
+    dataset: Dataset
+    cases: tuple[Case, ...]
+    threads: int
+
+    @property
+    def calls(self) -> int:
+        """Network calls of the whole run, each on one image."""
+        return sum(cell.nfe for cell in self.cells) * len(self.cases)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A plan with its weights. checkpoints : noise -> path; manifest : for a new run directory."""
+
+    plan: Plan
+    checkpoints: dict[str, Path]
+    perceptual: SqueezePerceptual
+    manifest: dict[str, Any]
+    output: Path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run gave. failed : (cell, case id, reason); notes : warnings for the user."""
+
+    output: Path
+    reports: list[Path]
+    failed: list[tuple[str, str, str]]
+    notes: list[str] = field(default_factory=list)
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Check every name and open the data set. Raises ConfigError and CaseError."""
+    cells = plan_cells(config)
+    if config.dataset not in DATASETS:
+        raise unknown("data set", config.dataset, DATASETS)
+    if config.perceptual not in PERCEPTUALS:
+        raise unknown("perceptual net", config.perceptual, PERCEPTUALS)
+    root = Path(config.data_root) if config.data_root else None
+    dataset = DATASETS[config.dataset](root, config.seed, config.limit)
+    if not dataset.split("test"):
+        raise ConfigError(f"data set {dataset.name} has no test case")
+    return Plan(
+        config, cells, dataset, choose_cases(dataset, config.val_limit), config.threads or available_cores()
+    )
+
+
+def open_session(plan: Plan, output: Path | None, command: str) -> Session:
+    """Read weights and give the run its identity. Raises CheckpointError, PerceptualError."""
+    config = plan.config
+    noises = sorted({cell.noise for cell in plan.cells if not cell.floor})
+    checkpoints = {n: Path(config.checkpoints[n]) if n in config.checkpoints else shipped(n) for n in noises}
+    cards = {noise: load_checkpoint(path)[1] for noise, path in checkpoints.items()}
+    weights = Path(config.perceptual_weights) if config.perceptual_weights else None
+    perceptual = open_perceptual(config.perceptual, weights, config.device)
+    hashes = {**{noise: card["sha256"] for noise, card in cards.items()}, "perceptual": perceptual.sha256}
+    identity = run_id(config_hash(config), plan.dataset.fingerprint, hashes)
+    manifest = {
+        "run_id": identity,
+        "config": canonical(config),
+        "config_hash": config_hash(config),
+        "created": now(),
+        "finished": None,
+        "version": uadbench_version(),
+        "git": git_state(),
+        "environment": environment(plan.threads),
+        "dataset": _dataset_record(plan),
+        "seed": config.seed,
+        "checkpoints": {noise: {"sha256": card["sha256"], "card": card} for noise, card in cards.items()},
+        "perceptual": {"name": perceptual.name, "sha256": perceptual.sha256},
+        "command": command,
+        "cells": [cell.slug for cell in plan.cells],
+        "sessions": [],
+    }
+    return Session(plan, checkpoints, perceptual, manifest, output or default_output(config, identity))
+
+
+def execute(
+    session: Session, overwrite: bool, progress: Callable[[int, int], Progress], say: Callable[[str], None]
+) -> Finished:
+    """Compute what is missing, score, and write the reports.
+
+    progress : (all cases, cases done already) -> a Progress
+    say : for lines to the user while it runs
+    Raises RunError (directory in use or of another run), BackendError, and Interrupted when the user stopped it; all
+    that was done is kept in any case.
+    """
+    plan, output = session.plan, session.output
+    watch = Stopwatch(keep=frozenset())
+    started, begun = now(), time.perf_counter()
+    with locked(output), ExitStack() as stack, watch.stage("other"), _stop_on_signal() as stop:
+        denoisers = _open_denoisers(
+            session, stack, watch
+        )  # before anything is written: a back end may be missing
+        manifest = prepare_run(output, session.manifest, overwrite)
+        with watch.stage("load"):
+            prior, prior_record = healthy_prior(output, plan.dataset)
+        if prior_record["split"] == "val":
+            say("the data set has no healthy training slice; the floors' median is of validation slices")
+        bench = Bench(plan.config.seed, plan.config.eta, session.perceptual, prior, stop)
+        to_do = remaining(output, plan.cells, plan.cases)
+        total = len(plan.cells) * len(plan.cases)
+        if 0 < to_do < total:
+            say(f"taking up {output}: {total - to_do} of {total} results are there")
+        _refresh_environment(manifest, session, to_do, say)
+        job = Job(
+            output,
+            plan.dataset.name,
+            plan.cells,
+            denoisers,
+            plan.cases,
+            plan.config.batch_size,
+            Loader(output, plan.dataset),
+            bench,
+            watch,
+            progress(total, total - to_do),
+        )
+        state = {"started": started, "command": session.manifest["command"], "prior": prior_record}
+        try:
+            run_cells(job)
+            _score(plan, output, watch, stop)
+        except BaseException:
+            _note_session(output, manifest, state | {"ended": "interrupted"}, watch, begun, finished=False)
+            raise
+        _note_session(output, manifest, state | {"ended": "finished"}, watch, begun, finished=True)
+        with watch.stage("report"):
+            reports = write_reports([output], output)
+    return Finished(output, reports, _failures(output, plan.cells), _notes(output, plan))
+
+
+def _dataset_record(plan: Plan) -> dict[str, Any]:
+    dataset, test = plan.dataset, plan.dataset.split("test")
+    return {
+        "name": dataset.name,
+        "title": dataset.title,
+        "modality": dataset.modality,
+        "lesion_sign": dataset.lesion_sign,
+        "caveats": list(dataset.caveats),
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+        "preprocessing": dict(dataset.preprocessing),
+        "fingerprint": dataset.fingerprint,
+        "n_test_lesion": sum(case.lesion for case in test),
+        "n_test_healthy": sum(not case.lesion for case in test),
+        "n_val": len(plan.cases) - len(test),
+    }
+
+
+def _open_denoisers(session: Session, stack: ExitStack, watch: Stopwatch) -> dict[str, Denoiser]:
+    """cell slug -> network; cells with the same noise, back end and precision share one."""
+    opened: dict[tuple[str, str, str], Denoiser] = {}
+    config, threads = session.plan.config, session.plan.threads
+    torch.set_num_threads(threads)
+    result: dict[str, Denoiser] = {}
+    for cell in session.plan.cells:
+        key = (cell.noise, cell.backend, cell.precision)
+        if key not in opened:
+            if cell.floor:
+                opened[key] = NoNetwork()
+            else:
+                with watch.stage("open"):
+                    checkpoint = session.checkpoints[cell.noise]
+                    opened[key] = open_backend(
+                        cell.backend, checkpoint, cell.precision, config.device, threads, config.batch_size
+                    )
+            stack.callback(opened[key].close)
+        result[cell.slug] = opened[key]
+    return result
+
+
+def _refresh_environment(
+    manifest: dict[str, Any], session: Session, to_do: int, say: Callable[[str], None]
+) -> None:
+    """Say so when a run is taken up under other circumstances than it was begun; its figures then mix the two."""
+    for key, what in (("environment", "machine or software"), ("git", "code")):
+        if to_do and manifest.get(key) != session.manifest[key]:
+            say(f"the {what} differs from when this run was begun; use --overwrite for figures of one kind")
+
+
+def _score(plan: Plan, output: Path, watch: Stopwatch, stop: Callable[[], None]) -> None:
+    order = [case.case_id for case in plan.cases]
+    for cell in plan.cells:
+        path = output / "cells" / cell.slug
+        if (path / "metrics.json").is_file() and (path / "latency.json").is_file():
+            continue
+        stop()
+        with watch.stage("score"):
+            score_cell(output, cell.slug, order, plan.config.seed, plan.config.n_boot)
+
+
+def _note_session(
+    output: Path,
+    manifest: dict[str, Any],
+    state: dict[str, Any],
+    watch: Stopwatch,
+    begun: float,
+    finished: bool,
+) -> None:
+    """Add to the manifest when this process worked, and on what it spent its time."""
+    total = time.perf_counter() - begun
+    seconds = {name: watch.elapsed.get(name, 0.0) for name in sorted(watch.elapsed)}
+    method = seconds.get("method", 0.0) + seconds.get("warm-up", 0.0)
+    entry = {
+        **state,
+        "seconds": {**seconds, "total": total},
+        "harness_fraction": (total - method - seconds.get("open", 0.0)) / total,
+    }
+    manifest = {**manifest, "sessions": [*manifest.get("sessions", []), entry]}
+    if finished and not manifest.get("finished"):
+        manifest["finished"] = now()
+    write_json(output / MANIFEST, manifest)
+
+
+def _failures(output: Path, cells: tuple[CellSpec, ...]) -> list[tuple[str, str, str]]:
+    return [
+        (cell.slug, record["case_id"], record["reason"])
+        for cell in cells
+        for record in read_cases(output / "cells" / cell.slug)
+        if record["status"] == "failed"
+    ]
+
+
+def _notes(output: Path, plan: Plan) -> list[str]:
+    from uadbench.bench.timing import LOAD_LIMIT
+
+    loads = [read_json(output / "cells" / cell.slug / "latency.json")["load_max"] for cell in plan.cells]
+    highest = max((load for load in loads if load is not None), default=0.0)
+    if highest <= LOAD_LIMIT * plan.threads:
+        return []
+    return [
+        f"load average reached {highest:.1f} with {plan.threads} threads in use: something else was running, "
+        "so do not trust the latencies"
+    ]
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Callable[[], None]]:
+    """Turn the first SIGINT or SIGTERM into Interrupted at the next safe point; a second one stops at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    def stop() -> None:
+        if asked:
+            raise Interrupted
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,469 @@
+"""The perceptual distance against independent computations, and its weights against everything that can go wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uadbench.engine import perceptual_weights
+from uadbench.engine.models.squeezenet import SMALLEST_SIDE, STAGE_CHANNELS, SqueezeNetStages
+from uadbench.engine.perceptual import SqueezePerceptual, build_distance, open_perceptual
+from uadbench.engine.perceptual_weights import (
+    LPIPS_FILE,
+    SHIPPED,
+    PerceptualError,
+    PerceptualWeights,
+    content_hash,
+    fetch_lpips_squeeze,
+    load_weights,
+    lpips_squeeze_places,
+)
+
+
+def images(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def random_weights(seed: int = 0) -> PerceptualWeights:
+    rng = torch.Generator().manual_seed(seed)
+    features = {
+        key: torch.randn(value.shape, generator=rng)
+        * (0.1 if value.ndim == 1 else (2 / value[0].numel()) ** 0.5)
+        for key, value in SqueezeNetStages().state_dict().items()
+    }
+    heads = tuple(torch.rand(c, generator=rng) for c in STAGE_CHANNELS)
+    return PerceptualWeights(features, heads, "random", Path("random"), {})
+
+
+def opened(weights: PerceptualWeights) -> SqueezePerceptual:
+    return SqueezePerceptual("random", build_distance(weights), "cpu", weights.sha256, weights.source, {})
+
+
+@pytest.fixture(scope="module")
+def random_perceptual() -> SqueezePerceptual:
+    return opened(random_weights())
+
+
+@pytest.fixture(scope="module")
+def imagenet() -> Path:
+    """The ImageNet weights that the user has, by UADBENCH_LPIPS_WEIGHTS or beside the checkout."""
+    given = os.environ.get("UADBENCH_LPIPS_WEIGHTS")
+    beside = Path(__file__).resolve().parents[2] / "shared" / "weights" / "squeezenet1_1_features.pth"
+    path = Path(given) if given else beside
+    if not path.is_file():
+        pytest.skip("no ImageNet SqueezeNet 1.1: set UADBENCH_LPIPS_WEIGHTS to its file")
+    return path
+
+
+@pytest.fixture
+def empty_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user data folder and a torch cache that hold nothing; returns the former."""
+    monkeypatch.setattr(perceptual_weights, "user_data_path", lambda name: tmp_path / "data" / name)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "data" / "uadbench"
+
+
+# --- what is computed -------------------------------------------------------------------------------------------
+
+
+def reference_stages(state: dict[str, Tensor], x: Tensor) -> list[np.ndarray]:
+    """The seven stages, layer by layer from the paper's table, in float64."""
+    w = {key: value.double() for key, value in state.items()}
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    x = (torch.cat([x] * 3, 1).double() - shift.view(1, 3, 1, 1)) / scale.view(1, 3, 1, 1)
+
+    def fire(x: Tensor, n: int) -> Tensor:
+        at = f"features.{n}."
+        s = functional.conv2d(x, w[at + "squeeze.weight"], w[at + "squeeze.bias"]).clamp(min=0)
+        one = functional.conv2d(s, w[at + "expand1x1.weight"], w[at + "expand1x1.bias"])
+        three = functional.conv2d(
+            functional.pad(s, (1, 1, 1, 1)), w[at + "expand3x3.weight"], w[at + "expand3x3.bias"]
+        )
+        return torch.cat([one, three], 1).clamp(min=0)
+
+    def pool(x: Tensor) -> Tensor:
+        rows, columns = (
+            -(-(n - 3) // 2) * 2 + 3 for n in x.shape[2:]
+        )  # rounded up, then cut into 3 x 3 windows
+        padded = functional.pad(x, (0, columns - x.shape[3], 0, rows - x.shape[2]), value=-torch.inf)
+        return padded.unfold(2, 3, 2).unfold(3, 3, 2).amax(dim=(4, 5))
+
+    x1 = functional.conv2d(x, w["features.0.weight"], w["features.0.bias"], stride=2).clamp(min=0)
+    x2 = fire(fire(pool(x1), 3), 4)
+    x3 = fire(fire(pool(x2), 6), 7)
+    x4 = fire(pool(x3), 9)
+    x5 = fire(x4, 10)
+    x6 = fire(x5, 11)
+    return [stage.numpy() for stage in (x1, x2, x3, x4, x5, x6, fire(x6, 12))]
+
+
+def bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[h, w] -> size, pixel centres aligned, edges held."""
+    for axis, new in enumerate(size):
+        old = image.shape[axis]
+        position = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        weights = np.clip(1 - np.abs(position[:, None] - np.arange(old)), 0, None)
+        image = np.moveaxis(np.tensordot(weights, image, (1, axis)), 0, axis)
+    return image
+
+
+@pytest.mark.parametrize("size", [(128, 128), (96, 70), (SMALLEST_SIDE, SMALLEST_SIDE)])
+def test_map_and_number_agree_with_an_independent_computation(size: tuple[int, int]) -> None:
+    """Stages, unit length, heads, up-sampling and sum, written out in float64, give the same map and number."""
+    weights = random_weights(1)
+    x, x_rec = images(2, 1, *size, seed=1), images(2, 1, *size, seed=2)
+    expected_map, expected_number = np.zeros((2, *size)), np.zeros(2)
+    pairs = zip(
+        reference_stages(dict(weights.features), x),
+        reference_stages(dict(weights.features), x_rec),
+        strict=True,
+    )
+    for head, (f, g) in zip(weights.heads, pairs, strict=True):
+        f, g = (v / (np.sqrt((v**2).sum(1, keepdims=True)) + 1e-10) for v in (f, g))
+        stage = np.einsum("c,bchw->bhw", head.double().numpy(), (f - g) ** 2)
+        expected_number += stage.mean((1, 2))
+        expected_map += np.stack([bilinear(s, size) for s in stage])
+    perceptual = opened(weights)
+    found = perceptual.against(x)(x_rec)
+    assert found.shape == (2, 1, *size)
+    np.testing.assert_allclose(found[:, 0].numpy(), expected_map, rtol=1e-4)
+    np.testing.assert_allclose(perceptual.distance(x, x_rec).numpy(), expected_number, rtol=1e-5)
+
+
+class TorchvisionFire(nn.Module):
+    """The block under torchvision's names, for the oracle below."""
+
+    def __init__(self, channels: int, squeeze: int, expand: int) -> None:
+        super().__init__()
+        self.squeeze, self.act = nn.Conv2d(channels, squeeze, 1), nn.ReLU()
+        self.expand1x1, self.expand3x3 = (
+            nn.Conv2d(squeeze, expand, 1),
+            nn.Conv2d(squeeze, expand, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.squeeze(x))
+        return torch.cat([self.act(self.expand1x1(x)), self.act(self.expand3x3(x))], 1)
+
+
+def lpips_package(features: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The lpips package itself; torchvision, of which it wants one network, is replaced by that network."""
+    layers = [nn.Conv2d(3, 64, 3, 2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True)]
+    layers += [TorchvisionFire(64, 16, 64), TorchvisionFire(128, 16, 64), nn.MaxPool2d(3, 2, ceil_mode=True)]
+    layers += [
+        TorchvisionFire(128, 32, 128),
+        TorchvisionFire(256, 32, 128),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+    ]
+    layers += [TorchvisionFire(256, 48, 192), TorchvisionFire(384, 48, 192)]
+    layers += [TorchvisionFire(384, 64, 256), TorchvisionFire(512, 64, 256)]
+    whole = nn.Module()
+    whole.features = nn.Sequential(*layers)
+    whole.load_state_dict(features)
+    stubs = {name: types.ModuleType(name) for name in ("torchvision", "torchvision.models", "tqdm")}
+    stubs["torchvision"].models = stubs["torchvision.models"]  # type: ignore[attr-defined]
+    stubs["torchvision.models"].squeezenet1_1 = lambda pretrained: whole  # type: ignore[attr-defined]
+    stubs["tqdm"].tqdm = None  # type: ignore[attr-defined]
+    for name, module in stubs.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    before = {name for name in sys.modules if name.split(".")[0] == "lpips"}
+    package = importlib.import_module("lpips")
+    for name in [n for n in sys.modules if n.split(".")[0] == "lpips" and n not in before]:
+        monkeypatch.delitem(sys.modules, name)  # so that nobody meets the package with its stubs later
+    return package
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lpips") is None, reason="the lpips package is not installed")
+def test_map_and_number_are_those_of_the_lpips_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of the LPIPS authors, run with the same features and their own heads, gives the same values."""
+    heads = load_file(SHIPPED / "lpips-squeeze-heads.safetensors")
+    weights = random_weights(3)
+    weights = PerceptualWeights(weights.features, tuple(heads[f"head{k}"] for k in range(7)), "", Path(), {})
+    package = lpips_package(dict(weights.features), monkeypatch)
+    spatial = package.LPIPS(net="squeeze", spatial=True, verbose=False)
+    number = package.LPIPS(net="squeeze", verbose=False)
+    perceptual = opened(weights)
+    for shape in ((2, 1, 128, 128), (1, 3, 100, 77)):
+        x, x_rec = images(*shape, seed=4), images(*shape, seed=5)
+        with torch.no_grad():
+            colour = x.expand(-1, 3, -1, -1), x_rec.expand(-1, 3, -1, -1)
+            torch.testing.assert_close(perceptual.against(x)(x_rec), spatial(*colour), rtol=1e-6, atol=1e-7)
+            torch.testing.assert_close(
+                perceptual.distance(x, x_rec), number(*colour).flatten(), rtol=1e-6, atol=1e-7
+            )
+
+
+def test_features_have_unit_length_and_the_stages_resolutions(random_perceptual: SqueezePerceptual) -> None:
+    """At 128 x 128 the stages have 63, 31, 15 and four times 7 pixels a side, and vectors of length 1."""
+    with torch.no_grad():
+        features = random_perceptual.net.features(images(1, 1, 128, 128))
+    assert [f.shape[1:] for f in features] == [
+        (c, n, n) for c, n in zip(STAGE_CHANNELS, (63, 31, 15, 7, 7, 7, 7), strict=True)
+    ]
+    for f in features:
+        torch.testing.assert_close(f.norm(dim=1), torch.ones_like(f[:, 0]))
+
+
+def test_map_is_zero_for_equal_images_symmetric_and_never_negative(
+    random_perceptual: SqueezePerceptual,
+) -> None:
+    """A distance: S(x, x) = 0 exactly, S(x, y) = S(y, x) >= 0."""
+    x, y = images(2, 1, 64, 64, seed=1), images(2, 1, 64, 64, seed=2)
+    assert random_perceptual.against(x)(x).abs().max() == 0
+    there, back = random_perceptual.against(x)(y), random_perceptual.against(y)(x)
+    assert there.min() >= 0
+    assert there.max() > 0
+    torch.testing.assert_close(there, back)
+
+
+def test_an_image_alone_equals_the_same_image_in_a_batch(random_perceptual: SqueezePerceptual) -> None:
+    """Images of a batch do not see each other."""
+    x, y = images(4, 1, 64, 64, seed=1), images(4, 1, 64, 64, seed=2)
+    together = random_perceptual.against(x)(y)
+    alone = torch.cat([random_perceptual.against(x[i : i + 1])(y[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_features_of_the_input_are_computed_once() -> None:
+    """Three maps against one input run the network four times, not six."""
+    perceptual = opened(random_weights())
+    calls = []
+    perceptual.net.features.register_forward_hook(lambda *_: calls.append(1))
+    distance_map = perceptual.against(images(1, 1, 32, 32))
+    for seed in (1, 2, 3):
+        distance_map(images(1, 1, 32, 32, seed=seed))
+    assert len(calls) == 4
+
+
+def test_images_of_a_wrong_form_are_refused(random_perceptual: SqueezePerceptual) -> None:
+    """Too small, too few dimensions, or another shape than the input's: one line that names the shapes."""
+    for shape in ((1, 1, 16, 64), (1, 64, 64), (1, 2, 64, 64)):
+        with pytest.raises(ValueError, match="expected images .* got"):
+            random_perceptual.against(torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"one shape, got \(1, 1, 64, 64\) and \(2, 1, 64, 64\)"):
+        random_perceptual.against(images(1, 1, 64, 64))(images(2, 1, 64, 64))
+
+
+@pytest.mark.slow
+def test_both_modules_can_be_exported_and_run_in_onnx_runtime(tmp_path: Path) -> None:
+    """Features and distance go through the dynamo exporter, and ONNX Runtime computes the same map."""
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    net = build_distance(random_weights())
+    x, y = images(2, 1, 128, 128, seed=1), images(2, 1, 128, 128, seed=2)
+    with torch.no_grad():
+        features = net.features(x)
+        expected = net(features, y)
+    torch.onnx.export(net.features, (x,), tmp_path / "features.onnx", dynamo=True, external_data=False)
+    torch.onnx.export(net, (features, y), tmp_path / "distance.onnx", dynamo=True, external_data=False)
+    first = runtime.InferenceSession(str(tmp_path / "features.onnx"), providers=["CPUExecutionProvider"])
+    second = runtime.InferenceSession(str(tmp_path / "distance.onnx"), providers=["CPUExecutionProvider"])
+    found = first.run(None, {first.get_inputs()[0].name: x.numpy()})
+    inputs = dict(zip([i.name for i in second.get_inputs()], [*found, y.numpy()], strict=True))
+    np.testing.assert_allclose(second.run(None, inputs)[0], expected.numpy(), rtol=1e-3, atol=1e-5)
+
+
+# --- weights ----------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_lists_the_choices_and_the_nearest() -> None:
+    """A slip of the pen is answered with both names and a suggestion."""
+    with pytest.raises(
+        PerceptualError, match=r"'brain-sqeeze'.*brain-squeeze, lpips-squeeze; did you mean brain-squeeze"
+    ):
+        open_perceptual("brain-sqeeze")
+
+
+def test_lpips_without_weights_is_an_error_with_the_remedy(empty_places: Path) -> None:
+    """Nothing stands in for absent ImageNet weights; the message says where they were sought and how to get them."""
+    with pytest.raises(PerceptualError) as error:
+        open_perceptual("lpips-squeeze")
+    assert "bench data fetch lpips-squeeze" in str(error.value)
+    assert str(empty_places) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("executed",)
+
+
+def test_files_that_are_not_the_imagenet_weights_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Absent, text, empty, code, other shapes, NaN, other values: one line each, and nothing is executed."""
+    state = dict(random_weights().features)
+    first = "features.0.weight"
+    cases: dict[str, object] = {
+        "code": {"features.0.weight": Malicious()},
+        "list": [1, 2, 3],
+        "shape": {**state, first: torch.zeros(64, 1, 3, 3)},
+        "missing": {k: v for k, v in state.items() if k != first},
+        "nan": {**state, first: state[first] * torch.nan},
+        "values": state,
+    }
+    wanted = {
+        "code": "cannot be read",
+        "list": "holds a list",
+        "shape": "has shape",
+        "missing": "has shape None",
+        "nan": "NaN",
+        "values": "not the ImageNet SqueezeNet 1.1",
+    }
+    for name, value in cases.items():
+        torch.save(value, tmp_path / f"{name}.pth")
+    (tmp_path / "text.pth").write_text("not weights at all")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    (tmp_path / "text.safetensors").write_text("not weights at all")
+    wanted |= {"text": "cannot be read", "empty": "cannot be read"}
+    for name, message in wanted.items():
+        with pytest.raises(PerceptualError, match=message) as error:
+            open_perceptual("lpips-squeeze", tmp_path / f"{name}.pth")
+        assert "\n" not in str(error.value), name
+    with pytest.raises(PerceptualError, match="cannot be read"):
+        open_perceptual("lpips-squeeze", tmp_path / "text.safetensors")
+    with pytest.raises(PerceptualError, match=r"absent\.pth: No such file"):
+        open_perceptual("lpips-squeeze", tmp_path / "absent.pth")
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_lpips_weights_are_taken_from_every_promised_place(imagenet: Path, empty_places: Path) -> None:
+    """A given path, torch's cache and the user data folder, the last one first; plain or torchvision's full file."""
+    plain = torch.load(imagenet, map_location="cpu", weights_only=True)
+    full = {
+        **plain,
+        "classifier.1.weight": torch.zeros(1000, 512, 1, 1),
+        "classifier.1.bias": torch.zeros(1000),
+    }
+    ours, torchs = lpips_squeeze_places()
+    torchs.parent.mkdir(parents=True)
+    torch.save(full, torchs)
+    from_cache = open_perceptual("lpips-squeeze")
+    given = open_perceptual("lpips-squeeze", imagenet)
+    assert from_cache.source == torchs
+    assert given.source == imagenet
+    assert from_cache.sha256 == given.sha256
+    ours.parent.mkdir(parents=True)
+    torch.save(full, ours)
+    assert open_perceptual("lpips-squeeze").source == ours == empty_places / "weights" / LPIPS_FILE
+    x, y = images(1, 1, 64, 64, seed=1), images(1, 1, 64, 64, seed=2)
+    assert torch.equal(from_cache.against(x)(y), given.against(x)(y))
+
+
+def test_lpips_with_imagenet_weights_gives_the_values_of_the_lpips_package(imagenet: Path) -> None:
+    """Recorded with lpips 0.1.4 (its own code and heads) on two waves: LPIPS-squeeze 0.398069, maximum of the map 0.545808."""
+    axis = torch.arange(64, dtype=torch.float64) / 64
+    rows, columns = torch.meshgrid(axis, axis, indexing="ij")
+    x = torch.sin(20 * rows) * torch.cos(12 * columns)
+    y = torch.sin(20 * rows + 6 * columns**2)
+    x, y = (v.float().view(1, 1, 64, 64) for v in (x, y))
+    perceptual = open_perceptual("lpips-squeeze", imagenet)
+    assert perceptual.distance(x, y).item() == pytest.approx(0.398069, rel=1e-4)
+    assert perceptual.against(x)(y).max().item() == pytest.approx(0.545808, rel=1e-4)
+
+
+def test_lpips_gives_the_published_values_on_its_example_images(imagenet: Path) -> None:
+    """LPIPS's own example pairs: 0.711 against ex_p0 and 0.148 against ex_p1 with SqueezeNet."""
+    from PIL import Image
+
+    folder = Path(os.environ.get("UADBENCH_LPIPS_EXAMPLES", "absent"))
+    if not (folder / "ex_ref.png").is_file():
+        pytest.skip(
+            "LPIPS's example images (imgs/ex_*.png of its repository): set UADBENCH_LPIPS_EXAMPLES to their folder"
+        )
+    ref, p0, p1 = (
+        torch.from_numpy(np.array(Image.open(folder / f"{n}.png").convert("RGB"))).permute(2, 0, 1)[None]
+        / 127.5
+        - 1
+        for n in ("ex_ref", "ex_p0", "ex_p1")
+    )
+    perceptual = open_perceptual("lpips-squeeze", imagenet)
+    assert perceptual.distance(ref, p0).item() == pytest.approx(0.711, abs=6e-4)
+    assert perceptual.distance(ref, p1).item() == pytest.approx(0.148, abs=6e-4)
+
+
+# --- fetching ---------------------------------------------------------------------------------------------------
+
+
+def test_fetch_stores_what_has_the_right_checksum_and_keeps_it(tmp_path: Path, empty_places: Path) -> None:
+    """The file lands in the user data folder; a second call needs no source; force reads it again."""
+    source = tmp_path / "source.pth"
+    source.write_bytes(b"weights")
+    checksum = hashlib.sha256(b"weights").hexdigest()
+    path = fetch_lpips_squeeze(url=source.as_uri(), sha256=checksum)
+    assert path == empty_places / "weights" / LPIPS_FILE
+    assert path.read_bytes() == b"weights"
+    source.unlink()
+    assert fetch_lpips_squeeze(url=source.as_uri(), sha256=checksum) == path
+    with pytest.raises(PerceptualError, match="could not download"):
+        fetch_lpips_squeeze(force=True, url=source.as_uri(), sha256=checksum)
+    assert path.read_bytes() == b"weights"
+
+
+def test_fetch_refuses_a_wrong_checksum_and_leaves_nothing_behind(tmp_path: Path, empty_places: Path) -> None:
+    """A download that is not what was promised is not kept, and a damaged file that was there is not trusted."""
+    source = tmp_path / "source.pth"
+    source.write_bytes(b"other")
+    with pytest.raises(PerceptualError, match=r"sha256 of the download is .* expected b8a52dc0"):
+        fetch_lpips_squeeze(url=source.as_uri())
+    assert list((empty_places / "weights").iterdir()) == []
+    target = lpips_squeeze_places()[0]
+    target.write_bytes(b"damaged")
+    assert fetch_lpips_squeeze(url=source.as_uri(), sha256=hashlib.sha256(b"other").hexdigest()) == target
+    assert target.read_bytes() == b"other"
+
+
+def test_fetch_without_network_says_what_to_do(tmp_path: Path, empty_places: Path) -> None:
+    """One line: what could not be had, why, and where to put it by hand."""
+    with pytest.raises(PerceptualError) as error:
+        fetch_lpips_squeeze(url=(tmp_path / "nowhere.pth").as_uri())
+    assert "could not download" in str(error.value)
+    assert str(lpips_squeeze_places()[0]) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+# --- the shipped weights ----------------------------------------------------------------------------------------
+
+
+def test_shipped_weights_are_small_and_match_their_card() -> None:
+    """Under 3 MB together, hash as in the card, heads >= 0, opened without any path."""
+    names = ("brain-squeeze.safetensors", "brain-squeeze.json", "lpips-squeeze-heads.safetensors")
+    assert sum((SHIPPED / name).stat().st_size for name in names) < 3e6
+    perceptual = open_perceptual("brain-squeeze")
+    assert perceptual.name == "brain-squeeze"
+    assert perceptual.sha256 == perceptual.card["content_sha256"]
+    assert {"data", "steps", "command", "losses", "seed", "licence"} <= perceptual.card.keys()
+    assert all((head >= 0).all() for head in load_weights("brain-squeeze").heads)
+
+
+def test_shipped_weights_that_were_altered_are_refused(tmp_path: Path) -> None:
+    """A file that does not match the hash in its card, or whose card is gone, is an error."""
+    tensors = load_file(SHIPPED / "brain-squeeze.safetensors")
+    tensors["head0"] = tensors["head0"] * 2
+    save_file(tensors, tmp_path / "brain.safetensors")
+    with pytest.raises(PerceptualError, match=r"brain\.json: No such file"):
+        open_perceptual("brain-squeeze", tmp_path / "brain.safetensors")
+    (tmp_path / "brain.json").write_bytes((SHIPPED / "brain-squeeze.json").read_bytes())
+    with pytest.raises(PerceptualError, match="is not its card's"):
+        open_perceptual("brain-squeeze", tmp_path / "brain.safetensors")
+
+
+def test_lpips_heads_carry_their_licence() -> None:
+    """The card names origin and licence, with the notice that the licence asks for, and the values' hash."""
+    card = json.loads((SHIPPED / "lpips-squeeze-heads.json").read_text())
+    assert card["license"] == "BSD-2-Clause"
+    assert "Copyright (c) 2018, Richard Zhang" in card["license_text"]
+    assert content_hash(load_file(SHIPPED / "lpips-squeeze-heads.safetensors")) == card["content_sha256"]

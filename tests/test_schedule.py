@@ -1,0 +1,59 @@
+"""The schedule and its chains."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from uadbench.engine.schedule import Schedule, linear_schedule
+
+
+def test_abar_is_the_running_product_and_starts_at_one() -> None:
+    schedule = linear_schedule()
+    betas = np.linspace(1e-4, 0.02, 1000)
+    assert schedule.length == 1000
+    assert schedule.abar[0] == 1.0
+    np.testing.assert_allclose(schedule.abar[1:], np.cumprod(1 - betas), rtol=1e-12)
+
+
+def test_the_paper_chain_visits_every_level_down_to_the_clean_image() -> None:
+    pairs = linear_schedule().pairs(350)
+    assert pairs == [(t, t - 1) for t in range(350, 0, -1)]
+
+
+@pytest.mark.parametrize("steps", [5, 8, 25, 50, 349, 350])
+def test_a_respaced_chain_has_the_asked_number_of_steps_and_visits_the_required_levels(steps: int) -> None:
+    required = (300, 150, 50)
+    pairs = linear_schedule().pairs(350, steps, required)
+    levels = [t for t, _ in pairs]
+    assert len(pairs) == steps
+    assert levels[0] == 350
+    assert pairs[-1][1] == 0
+    assert set(required) <= set(levels)
+    assert [t_prev for _, t_prev in pairs[:-1]] == levels[1:]
+    assert all(a > b for a, b in pairs)
+
+
+def test_levels_above_the_start_are_left_out() -> None:
+    assert linear_schedule().pairs(100, 2, through=(300, 50)) == [(100, 50), (50, 0)]
+
+
+@pytest.mark.parametrize(
+    ("t_start", "steps", "through", "message"),
+    [
+        pytest.param(0, None, (), "t_start is 0; allowed is 1 to 1000", id="start too low"),
+        pytest.param(1001, None, (), "allowed is 1 to 1000", id="start too high"),
+        pytest.param(10, 11, (), "steps is 11", id="more steps than levels"),
+        pytest.param(350, 3, (300, 150, 50), "cannot visit the 4 levels", id="too few for the required levels"),
+    ],
+)
+def test_an_impossible_chain_is_refused_with_the_reason(
+    t_start: int, steps: int | None, through: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        linear_schedule().pairs(t_start, steps, through)
+
+
+def test_betas_outside_the_open_unit_interval_are_refused() -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Schedule((0.1, 1.0))

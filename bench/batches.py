@@ -19,11 +19,7 @@ from uadbench.engine.interfaces import Denoiser, HealthyPrior, Perceptual, Resul
 from uadbench.engine.rng import noise_source
 from uadbench.engine.tools import make_tools
 
-__all__ = ["Bench", "Interrupted", "NoNetwork", "Outcome", "ScoringPerceptual", "run_batch", "warm_up"]
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user asked to stop; raised between two network calls, never while a result is being written."""
+__all__ = ["Bench", "NoNetwork", "Outcome", "ScoringPerceptual", "run_batch", "warm_up"]
 
 
 class ScoringPerceptual(Perceptual, Protocol):

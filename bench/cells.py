@@ -138,6 +138,10 @@ def _cell(config: RunConfig, name: str, noise: str, backend: str, precision: str
         if config.t_start is not None and hasattr(plain, "t_start"):
             overrides.setdefault("t_start", config.t_start)
         method: Any = build_method(name, noise, config.steps, overrides)
+        for level in ("t_start", "t_stitch"):
+            if not 1 <= getattr(method, level, 1) <= SCHEDULE.length:
+                value = getattr(method, level)
+                raise ValueError(f"{level} is {value}; allowed is 1 to {SCHEDULE.length}")
         nfe = count_calls(method)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}: {error}") from error

@@ -12,7 +12,6 @@ import click
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
     from rich.console import Console
 
     from uadbench.datasets.case import Case, Dataset, Sample
@@ -30,7 +29,6 @@ SIZES = (
 data_root = click.option(
     "--data-root", type=click.Path(path_type=Path), help="Folder of the data set, or the one above it."
 )
-seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Of what is simulated.")
 
 
 @click.group(name="data")
@@ -51,13 +49,13 @@ def known(name: str, names: list[str]) -> str:
     return name
 
 
-def open_dataset(name: str, root: Path | None, seed: int, limit: int | None = None) -> Dataset:
+def open_dataset(name: str, root: Path | None, limit: int | None = None) -> Dataset:
     """The data set, or one clear line and exit code 1."""
     from uadbench.datasets import DATASETS
     from uadbench.datasets.case import CaseError
 
     try:
-        return DATASETS[known(name, list(DATASETS))](root, seed, limit)
+        return DATASETS[known(name, list(DATASETS))](root, 0, limit)
     except CaseError as error:
         raise click.ClickException(str(error)) from error
 
@@ -81,16 +79,15 @@ def list_command(data_root: Path | None) -> None:
     notes = []
     for name in DATASETS:
         try:
-            dataset = open_dataset(name, data_root, 0)
+            dataset = open_dataset(name, data_root)
         except click.ClickException as error:
             table.add_row(name, "", "", "", "", "no")
             notes.append(f"{name}: {error.message}")
             continue
         counts = [count_text(dataset.split(split)) for split in ("train", "val", "test")]
         table.add_row(name, dataset.modality, *counts, "yes")
-    console = Console()
     # Without a terminal rich assumes 80 columns; a pipe has no width, so nothing need be folded for it.
-    console.print(table, width=None if console.is_terminal else 120)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
     for note in notes:
         click.echo(note)
 
@@ -98,15 +95,14 @@ def list_command(data_root: Path | None) -> None:
 @command.command("check")
 @click.argument("name")
 @data_root
-@seed_option
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
-def check_command(name: str, data_root: Path | None, seed: int, no_progress: bool) -> None:
+def check_command(name: str, data_root: Path | None, no_progress: bool) -> None:
     """Read every case of NAME, count by split and lesion size, list what fails (exit code 1 if any does)."""
     from rich.progress import track
 
     from uadbench.datasets.case import SPLITS, CaseError
 
-    dataset = open_dataset(name, data_root, seed)
+    dataset = open_dataset(name, data_root)
     counts: Counter[tuple[str, str]] = Counter()
     failures = []
     quiet = no_progress or not sys.stderr.isatty()
@@ -160,7 +156,7 @@ def fetch_command(name: str, data_root: Path | None, force: bool) -> None:
         fetch_weights(force)
         return
     from uadbench.datasets.case import CaseError
-    from uadbench.datasets.sources import SOURCES, find_root
+    from uadbench.datasets.sources import SOURCES, content_hash, find_root
 
     parts = {"ixi-stroke": ["ixi-midaxial", "stroke-masks"], **{key: [key] for key in SOURCES}}
     if name not in parts:
@@ -174,10 +170,15 @@ def fetch_command(name: str, data_root: Path | None, force: bool) -> None:
         click.echo(f"{part}\n  what: {source.origin}\n  licence: {source.licence}\n  cite: {source.citation}")
         click.echo(f"  to get it: {source.how}\n  layout: {part}/ with {source.layout}")
         try:
-            click.echo(f"  here: {find_root(part, data_root)}")
+            folder = find_root(part, data_root)
         except CaseError:
             click.echo("  here: no")
             missing.append(part)
+            continue
+        same = content_hash(folder) == source.sha256
+        click.echo(
+            f"  here: {folder}\n  contents: {'those' if same else 'not those'} that uadbench's results are from"
+        )
     if missing:
         raise click.ClickException(
             f"{' and '.join(missing)} cannot be downloaded by uadbench; get it as said above, then "
@@ -198,7 +199,6 @@ def fetch_weights(force: bool) -> None:
 @command.command("preview")
 @click.argument("name")
 @data_root
-@seed_option
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="PNG to write."
 )
@@ -210,13 +210,11 @@ def fetch_weights(force: bool) -> None:
     show_default=True,
     help="Of which split.",
 )
-def preview_command(
-    name: str, data_root: Path | None, seed: int, output: Path, count: int, split: str
-) -> None:
+def preview_command(name: str, data_root: Path | None, output: Path, count: int, split: str) -> None:
     """Write a contact sheet of NAME with the outlines of the masks."""
     if output.suffix.lower() != ".png":
         raise click.UsageError(f"--output {output} must end in .png")
-    dataset = open_dataset(name, data_root, seed, count if split == "test" else None)
+    dataset = open_dataset(name, data_root, count if split == "test" else None)
     cases = dataset.split(split)[:count]
     if not cases:
         raise click.ClickException(f"{name} has no case in {split}; choose another --split")

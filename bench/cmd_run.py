@@ -72,9 +72,9 @@ def command(
 
 
 def _run(config: RunConfig, output: Path | None, overwrite: bool, dry_run: bool, no_progress: bool) -> None:
-    from uadbench.bench.batches import Interrupted
     from uadbench.bench.progress import progress_bar
     from uadbench.bench.session import execute, make_plan, open_session
+    from uadbench.bench.stopping import Interrupted
     from uadbench.datasets.case import CaseError
     from uadbench.engine.backends import BackendError
     from uadbench.engine.models.checkpoint import CheckpointError

@@ -50,8 +50,9 @@ def parse_gate(text: str) -> Gate:
         raise CompareError(f"--fail-on {text!r}: unknown measure {name!r}; choose from {', '.join(MEASURES)}")
     limit = float(number) / (100 if percent else 1) * (-1 if sign == "-" else 1)
     if limit * MEASURES[name].better > 0:
+        remedy = f"{name}={'+' if sign == '-' else '-'}{number}{percent}"
         worse = "below 0 (a loss)" if MEASURES[name].better > 0 else "above 0 (slower)"
-        raise CompareError(f"--fail-on {text!r}: a limit on {name} is {worse}, such as {name}={-limit:g}")
+        raise CompareError(f"--fail-on {text!r}: a limit on {name} is {worse}, such as {remedy}")
     return Gate(name, limit, bool(percent), text)
 
 
@@ -59,7 +60,7 @@ def verdicts(comparison: Comparison, gates: Sequence[Gate]) -> list[str]:
     """One line for each reason to fail, none when all gates pass.
 
     A case that A finished and B tried but did not finish fails every gate, for its loss is not in the averages;
-    so does a cell where the gate's measure is missing.
+    so does a cell where the gate's measure is missing. Cells and cases that B never had are only noted.
     """
     reasons: list[str] = []
     for gate in gates:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
-from uadbench.bench.batches import Bench, Interrupted, NoNetwork
+from uadbench.bench.batches import Bench, NoNetwork
 from uadbench.bench.cells import CellSpec, plan_cells
 from uadbench.bench.config import ConfigError, RunConfig, canonical, config_hash, unknown
 from uadbench.bench.environment import available_cores, environment, git_state, uadbench_version
@@ -21,7 +19,8 @@ from uadbench.bench.harness import Job, Progress, remaining, run_cells
 from uadbench.bench.rundir import default_output, locked, now, prepare_run, run_id
 from uadbench.bench.samples import Loader, choose_cases, healthy_prior
 from uadbench.bench.scoring import score_cell
-from uadbench.bench.timing import Stopwatch
+from uadbench.bench.stopping import stop_on_signal
+from uadbench.bench.timing import LOAD_LIMIT, Stopwatch
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import Case, Dataset
 from uadbench.engine.backends import open_backend
@@ -94,6 +93,7 @@ def make_plan(config: RunConfig) -> Plan:
 def open_session(plan: Plan, output: Path | None, command: str) -> Session:
     """Read weights and give the run its identity. Raises CheckpointError, PerceptualError."""
     config = plan.config
+    torch.set_num_threads(plan.threads)
     noises = sorted({cell.noise for cell in plan.cells if not cell.floor})
     checkpoints = {n: Path(config.checkpoints[n]) if n in config.checkpoints else shipped(n) for n in noises}
     cards = {noise: load_checkpoint(path)[1] for noise, path in checkpoints.items()}
@@ -134,7 +134,7 @@ def execute(
     plan, output = session.plan, session.output
     watch = Stopwatch(keep=frozenset())
     started, begun = now(), time.perf_counter()
-    with locked(output), ExitStack() as stack, watch.stage("other"), _stop_on_signal() as stop:
+    with locked(output), ExitStack() as stack, watch.stage("other"), stop_on_signal() as stop:
         denoisers = _open_denoisers(
             session, stack, watch
         )  # before anything is written: a back end may be missing
@@ -166,9 +166,10 @@ def execute(
             run_cells(job)
             _score(plan, output, watch, stop)
         except BaseException:
-            _note_session(output, manifest, state | {"ended": "interrupted"}, watch, begun, finished=False)
+            _note_session(output, manifest, state, watch, begun, finished=False)
             raise
-        _note_session(output, manifest, state | {"ended": "finished"}, watch, begun, finished=True)
+        if to_do or not manifest["finished"]:
+            _note_session(output, manifest, state, watch, begun, finished=True)
         with watch.stage("report"):
             reports = write_reports([output], output)
     return Finished(output, reports, _failures(output, plan.cells), _notes(output, plan))
@@ -196,7 +197,6 @@ def _open_denoisers(session: Session, stack: ExitStack, watch: Stopwatch) -> dic
     """cell slug -> network; cells with the same noise, back end and precision share one."""
     opened: dict[tuple[str, str, str], Denoiser] = {}
     config, threads = session.plan.config, session.plan.threads
-    torch.set_num_threads(threads)
     result: dict[str, Denoiser] = {}
     for cell in session.plan.cells:
         key = (cell.noise, cell.backend, cell.precision)
@@ -244,17 +244,16 @@ def _note_session(
 ) -> None:
     """Add to the manifest when this process worked, and on what it spent its time."""
     total = time.perf_counter() - begun
-    seconds = {name: watch.elapsed.get(name, 0.0) for name in sorted(watch.elapsed)}
-    method = seconds.get("method", 0.0) + seconds.get("warm-up", 0.0)
+    seconds = dict(sorted(watch.elapsed.items()))
+    method = sum(seconds.get(name, 0.0) for name in ("method", "warm-up", "open"))
     entry = {
         **state,
+        "ended": "finished" if finished else "interrupted",
         "seconds": {**seconds, "total": total},
-        "harness_fraction": (total - method - seconds.get("open", 0.0)) / total,
+        "harness_fraction": (total - method) / total,
     }
-    manifest = {**manifest, "sessions": [*manifest.get("sessions", []), entry]}
-    if finished and not manifest.get("finished"):
-        manifest["finished"] = now()
-    write_json(output / MANIFEST, manifest)
+    done = {"finished": now()} if finished else {}
+    write_json(output / MANIFEST, {**manifest, **done, "sessions": [*manifest["sessions"], entry]})
 
 
 def _failures(output: Path, cells: tuple[CellSpec, ...]) -> list[tuple[str, str, str]]:
@@ -267,8 +266,6 @@ def _failures(output: Path, cells: tuple[CellSpec, ...]) -> list[tuple[str, str,
 
 
 def _notes(output: Path, plan: Plan) -> list[str]:
-    from uadbench.bench.timing import LOAD_LIMIT
-
     loads = [read_json(output / "cells" / cell.slug / "latency.json")["load_max"] for cell in plan.cells]
     highest = max((load for load in loads if load is not None), default=0.0)
     if highest <= LOAD_LIMIT * plan.threads:
@@ -277,25 +274,3 @@ def _notes(output: Path, plan: Plan) -> list[str]:
         f"load average reached {highest:.1f} with {plan.threads} threads in use: something else was running, "
         "so do not trust the latencies"
     ]
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], None]]:
-    """Turn the first SIGINT or SIGTERM into Interrupted at the next safe point; a second one stops at once."""
-    asked: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    def stop() -> None:
-        if asked:
-            raise Interrupted
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -32,6 +32,7 @@ __all__ = [
 LEVEL = 0.95
 N_BOOT = 1000
 MIN_SUBJECTS = 2
+EXACT_UP_TO = 100  # differences, for the exact signed-rank test
 MIN_DEFINED = 0.9  # an interval needs the statistic to be defined in this share of the resamples
 
 Floats = NDArray[np.float64]
@@ -137,16 +138,30 @@ def tied(a: ArrayLike, b: ArrayLike, subjects: Sequence[str], seed: int, n_boot:
 
 
 def wilcoxon_p(differences: ArrayLike) -> float:
-    """Two-sided p value of the Wilcoxon signed-rank test, exact for small samples.
+    """Two-sided p value of the Wilcoxon signed-rank test; 1 when all differences are zero.
 
-    Unchanged cases take their rank but no sign (Pratt 1959). All zeros give 1.
+    Unchanged cases take their rank but no sign (Pratt 1959). Up to ``EXACT_UP_TO`` differences the p value is exact
+    under random signs, ties and zeros included (SciPy permutes there, for seconds); beyond, SciPy's normal
+    approximation with its correction for ties.
     """
-    from scipy.stats import wilcoxon
+    from scipy.stats import rankdata, wilcoxon
 
     values = np.asarray(differences, dtype=np.float64)
     if not values.any():
         return 1.0
-    return float(wilcoxon(values, zero_method="pratt").pvalue)
+    if len(values) > EXACT_UP_TO:
+        return float(wilcoxon(values, zero_method="pratt", method="asymptotic").pvalue)
+    changed = values != 0
+    ranks = np.rint(2 * rankdata(np.abs(values))[changed]).astype(
+        int
+    )  # doubled, so that shared ranks are whole
+    chance = np.zeros(ranks.sum() + 1)  # chance[s] that the positive ranks sum to s
+    chance[0] = 1.0
+    for rank in ranks:
+        chance[rank:] = 0.5 * (chance[rank:] + chance[: len(chance) - rank])
+        chance[:rank] *= 0.5
+    observed = ranks[values[changed] > 0].sum()
+    return float(min(1.0, 2 * min(chance[: observed + 1].sum(), chance[observed:].sum())))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

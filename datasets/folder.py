@@ -43,7 +43,7 @@ def open_folder(root: Path | None = None, seed: int = 0, limit: int | None = Non
     """Open a user's folder.
 
     root : the folder that holds index.csv; None = the environment variable UADBENCH_DATA
-    seed : not used, nothing here is random; accepted because every opener is called alike
+    seed : the run's seed, not used: nothing here is random
     limit : at most this many test cases, lesion and healthy in their full proportion, drawn in a fixed order
 
     index.csv (UTF-8) has the columns case_id, image, mask, split, subject. image and mask are paths inside the

@@ -88,10 +88,16 @@ def disc(radius: int) -> NDArray[np.bool_]:
     return np.asarray(y * y + x * x <= radius * radius + radius)
 
 
-def fit(image: NDArray[np.float32], shape: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """The shape clipped to the image's brain, or None where less than MIN_IN_BRAIN of it lies inside."""
-    inside = shape & brain_region(image)
+def clip_to_brain(shape: NDArray[np.bool_], brain: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """The shape's part inside the brain, or None where that is less than MIN_IN_BRAIN of it."""
+    inside = shape & brain
     return inside if inside.sum() >= max(MIN_IN_BRAIN * shape.sum(), 1) else None
+
+
+def fits(shape: NDArray[np.bool_], brain: NDArray[np.bool_], size: tuple[int, int]) -> bool:
+    """Whether enough of the shape lies in the brain and it is of that size before and after clipping."""
+    inside = clip_to_brain(shape, brain)
+    return inside is not None and all(size[0] < pixels.sum() <= size[1] for pixels in (shape, inside))
 
 
 def make_split(train: Iterable[str], held_out: Iterable[str], root: Path | None) -> list[dict[str, str]]:
@@ -111,23 +117,20 @@ def make_split(train: Iterable[str], held_out: Iterable[str], root: Path | None)
     test = order[VAL_SUBJECTS:]
     rows += [row(subject, "test") for subject in test]
     names = fixed_order("stroke-masks", (path.stem for path in shapes.glob("*.png")))
-    free = dict.fromkeys(names)
+    images = {subject: read_slice(slices / "png" / f"{subject}.png") for subject in test}
+    grid = images[test[0]]  # gives a mask its grid and nothing else
+    free = {name: preprocess(grid, read_slice(shapes / f"{name}.png"), name=name)[1] for name in names}
+    brains = {subject: brain_region(preprocess(image, None)[0]) for subject, image in images.items()}
     for turn in range(len(SIZES)):
         for number, subject in enumerate(test):
-            above, up_to = SIZES[(number + turn) % len(SIZES)]
-            for name in free:
-                image, shape = preprocess(
-                    read_slice(slices / "png" / f"{subject}.png"),
-                    read_slice(shapes / f"{name}.png"),
-                    name=name,
+            size = SIZES[(number + turn) % len(SIZES)]
+            chosen = next((name for name, shape in free.items() if fits(shape, brains[subject], size)), None)
+            if chosen is None:
+                raise CaseError(
+                    f"no shape of {size[0]} to {size[1]} px is left that fits {subject}; add masks"
                 )
-                inside = fit(image, shape) if above < shape.sum() <= up_to else None
-                if inside is not None and above < inside.sum() <= up_to:
-                    rows.append(row(subject, "test", name))
-                    del free[name]
-                    break
-            else:
-                raise CaseError(f"no shape of {above} to {up_to} px is left that fits {subject}")
+            rows.append(row(subject, "test", chosen))
+            del free[chosen]
     return rows
 
 
@@ -145,7 +148,8 @@ def open_ixi_stroke(root: Path | None = None, seed: int = 0, limit: int | None =
     """Open ixi-stroke.
 
     root : folder that holds ixi-midaxial/ and stroke-masks/; see ``find_root``
-    seed : of the simulated intensities; which shape goes to which subject is fixed by the committed split
+    seed : the run's seed, not used: another run seed must not mean other data. Which shape goes to which subject is
+        fixed by the committed split, its simulated intensities by VERSION and the case
     limit : at most this many test cases, lesion and healthy in the full test split's proportion
 
     Raises CaseError when the data are not there.
@@ -163,18 +167,16 @@ def open_ixi_stroke(root: Path | None = None, seed: int = 0, limit: int | None =
         modality="T1w",
         lesion_sign=-1,
         cases=cases,
-        load=partial(load, slices, shapes, masks, seed),
+        load=partial(load, slices, shapes, masks),
         caveats=CAVEATS,
         licence="; ".join(f"{s.name}: {s.licence}" for s in sources),
         citation="; ".join(s.citation for s in sources),
         preprocessing=PREPROCESSING.record(),
-        fingerprint=fingerprint(
-            cases, files(slices, shapes, masks, cases), f"{VERSION}, {GENERATOR}, seed {seed}"
-        ),
+        fingerprint=fingerprint(cases, files(slices, shapes, masks, cases), f"{VERSION}, {GENERATOR}"),
     )
 
 
-def load(slices: Path, shapes: Path, masks: dict[str, str], seed: int, case: Case) -> Sample:
+def load(slices: Path, shapes: Path, masks: dict[str, str], case: Case) -> Sample:
     """Read and pre-process one case and set its lesion in; CaseError when its files cannot be used."""
     path = slices / "png" / f"{case.subject}.png"
     if not case.lesion:
@@ -184,17 +186,17 @@ def load(slices: Path, shapes: Path, masks: dict[str, str], seed: int, case: Cas
     image, shape = preprocess(
         read_slice(path), read_slice(shapes / f"{masks[case.case_id]}.png"), name=str(path)
     )
-    inside = fit(image, shape)
+    inside = clip_to_brain(shape, brain_region(image))
     if inside is None:
         raise CaseError(
             f"{case.case_id}: the shape lies outside the brain; restore the original slice and mask files"
         )
-    return Sample(case, *simulate_lesion(image, inside, lesion_generator(seed, case.case_id)))
+    return Sample(case, *simulate_lesion(image, inside, lesion_generator(case.case_id)))
 
 
-def lesion_generator(seed: int, case_id: str) -> np.random.Generator:
-    """A generator keyed by (seed, case): the lesion of a case is the same whichever cases are asked for."""
-    key = hashlib.sha256(f"ixi-stroke:{seed}:{case_id}".encode()).digest()[:16]
+def lesion_generator(case_id: str) -> np.random.Generator:
+    """A generator keyed by the case: the lesion of a case is the same whichever cases are asked for."""
+    key = hashlib.sha256(f"{VERSION}:{case_id}".encode()).digest()[:16]
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
 
 

@@ -20,6 +20,12 @@ _NEIGHBOURS = [(-1, 0, 1.0), (1, 0, 1.0), (0, -1, 1.0), (0, 1, 1.0)]
 _NEIGHBOURS += [(i, j, 2**0.5) for i in (-1, 1) for j in (-1, 1)]
 
 
+def _pick(weights: NDArray[np.floating], rng: np.random.Generator) -> int:
+    """An index drawn with probability in proportion to ``weights``."""
+    total = np.cumsum(weights)
+    return int(np.searchsorted(total, rng.random() * total[-1], side="right"))
+
+
 def random_lesion_shape(
     brain_mask: NDArray[np.bool_],
     target_px: int,
@@ -53,12 +59,12 @@ def random_lesion_shape(
         step[i, j] = length * float(np.hypot(along / stretch, across * stretch))
     places = np.argwhere(brain_mask)
     weights = np.ones(room) if favour is None else favour[brain_mask]
-    first = places[np.searchsorted(np.cumsum(weights), rng.random() * weights.sum())]
-    near = places[np.hypot(*(places - first).T) <= 2.8 * radius + 5]
+    first = places[_pick(weights, rng)]
+    near = np.hypot(*(places - first).T) <= 2.8 * radius + 5
     n_seeds = int(rng.choice([1, 2, 3, 4], p=[0.5, 0.25, 0.15, 0.1])) if target_px >= 12 else 1
     queue = [(0.0, int(first[0]), int(first[1]))]
     for _ in range(n_seeds - 1):
-        row, col = near[rng.integers(len(near))]
+        row, col = places[_pick(weights * near, rng)]
         queue.append((float(rng.uniform(0.2, 1.1) * radius), int(row), int(col)))
     heapq.heapify(queue)
     shape = np.zeros_like(brain_mask)

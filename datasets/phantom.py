@@ -51,7 +51,7 @@ _Z_LOW, _Z_HIGH = 84, 110  # atlas slices kept: z = +12 .. +37 mm
 @cache
 def _atlas() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Fractions of grey and of white matter, each [Z, 233, 233] in [0, 1], rows from front to back."""
-    maps = []
+    maps: list[NDArray[np.float32]] = []
     for name in ("gm", "wm"):
         resource = (
             files("nilearn.datasets") / "data" / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
@@ -60,7 +60,7 @@ def _atlas() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             volume = np.asarray(nib.nifti1.load(path).dataobj)[:, :, _Z_LOW:_Z_HIGH]
         slices = np.rot90(volume, axes=(0, 1)).transpose(2, 0, 1).astype(np.float32) / 255
         pad = (_FRAME_MM - slices.shape[2]) // 2
-        maps.append(np.pad(slices, ((0, 0), (0, 0), (pad, pad))))
+        maps.append(np.pad(slices, ((0, 0), (0, 0), (pad, pad))).astype(np.float32))
     return maps[0], maps[1]
 
 

@@ -55,7 +55,7 @@ def open_soop_flair(root: Path | None = None, seed: int = 0, limit: int | None =
     """Open soop-flair.
 
     root : folder of the data set or its parent; see ``find_root``
-    seed : not used, nothing here is random; accepted because every opener is called alike
+    seed : the run's seed, not used: nothing here is random
     limit : at most this many test cases, lesion and healthy in the full test split's proportion
 
     Raises CaseError when the data are not there.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from uadbench.datasets.case import CaseError
 
-__all__ = ["ROOT_VARIABLE", "SOURCES", "Source", "find_root"]
+__all__ = ["ROOT_VARIABLE", "SOURCES", "Source", "content_hash", "find_root"]
 
 ROOT_VARIABLE = "UADBENCH_DATA"
 
@@ -22,6 +23,7 @@ class Source:
     layout : what the folder holds, in one line
     origin, licence, citation : what a user must know and cite
     how : what a user has to do to get it
+    sha256 : of its PNG files as the project used them, see ``content_hash``
     """
 
     name: str
@@ -31,6 +33,7 @@ class Source:
     licence: str
     citation: str
     how: str
+    sha256: str
 
 
 SOURCES = {
@@ -44,6 +47,7 @@ SOURCES = {
             licence="CC BY-SA 3.0",
             citation="IXI data set, brain-development.org; slices: Bercea et al. 2024, doi:10.48550/arXiv.2403.08464",
             how="get the mid-axial slices that the THOR authors publish and put them into ixi-midaxial/png/",
+            sha256="a7faf7bc0a92a3ad271b14501a2f5d66263cb32258a9846c09e6773230401462",
         ),
         Source(
             name="stroke-masks",
@@ -53,9 +57,10 @@ SOURCES = {
             "91 chronic masks: LESYMAP sample lesions",
             licence="acute CC0; chronic Apache-2.0",
             citation="Absher et al. 2024, Scientific Data 11:839, doi:10.1038/s41597-024-03667-5; "
-            "LESYMAP: Pustina et al. 2018, Neuropsychologia, doi:10.1016/j.neuropsychologia.2017.08.027",
+            "LESYMAP: Pustina et al. 2018, Neuropsychologia",
             how="cut the lesion masks of OpenNeuro ds004889 (z = +18 mm) and LESYMAP (z = +20 mm) "
             "and resample them to the grid of ixi-midaxial",
+            sha256="e5767445286fcd550f1591d64a4b5ab7a9ee9b557a06701206f7a59772f4f4af",
         ),
         Source(
             name="soop-flair",
@@ -65,6 +70,7 @@ SOURCES = {
             licence="CC0",
             citation="Absher et al. 2024, Scientific Data 11:839, doi:10.1038/s41597-024-03667-5",
             how="cut FLAIR slices and lesion masks at MNI z = +18 mm out of OpenNeuro ds004889",
+            sha256="20df42787621a94dac8b5ff1d594a511e8f9af5fa25410d64329a7c7d5beb7a8",
         ),
     )
 }
@@ -103,3 +109,12 @@ def find_root(name: str, root: Path | None) -> Path:
         f"data '{name}' not found ({'; '.join(tried)}): no folder {name} with {source.marker} there; give the folder "
         f"that holds {name}/ by --data-root or {ROOT_VARIABLE}; `bench data fetch {name}` says where it comes from"
     )
+
+
+def content_hash(folder: Path) -> str:
+    """sha256 over the names (relative, sorted) and contents of all PNG files below the folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.png"), key=lambda path: path.relative_to(folder).as_posix()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\x1f".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

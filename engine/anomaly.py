@@ -118,7 +118,8 @@ def binarize(image: Tensor, threshold: float | None = None, percent: float | Non
         percentile of each image where none is known
     returns : float [B, 1, H, W] of 0 and 1
     """
-    if (threshold is None) == (percent is None):
-        raise ValueError(f"give either threshold or percent, got threshold={threshold}, percent={percent}")
-    limit = threshold if percent is None else image_percentile(image, percent)
-    return (image > limit).to(image.dtype)
+    if threshold is not None and percent is None:
+        return (image > threshold).to(image.dtype)
+    if percent is not None and threshold is None:
+        return (image > image_percentile(image, percent)).to(image.dtype)
+    raise ValueError(f"give either threshold or percent, got threshold={threshold}, percent={percent}")

@@ -52,7 +52,7 @@ MEASURES: tuple[tuple[str, str], ...] = (
 
 
 def account(run: Run) -> list[tuple[str, str]]:
-    """(name, text) lines: command, data, seed, weights, perceptual net, versions, machine. Absent entries are left out."""
+    """(name, text) lines: command, data, seed, weights, versions, machine; nothing for what is absent."""
     manifest = run.manifest
     dataset = manifest.get("dataset") or {}
     git = manifest.get("git") or {}

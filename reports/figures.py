@@ -1,23 +1,29 @@
-"""Plots as inline SVG: text stays text, colours are the page's CSS variables, the same input gives the same bytes."""
+"""The page's plots of a section, as inline SVG with a legend that the page writes."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from uadbench.reports.table import cell_label, variant
+from uadbench.reports.svg import (
+    GRID,
+    MUTED,
+    PAPER,
+    RC,
+    SERIES,
+    inline_svg,
+    new_axes,
+    series_colour,
+    stage_colour,
+)
+from uadbench.reports.table import variant
 
 __all__ = [
     "MARKERS",
@@ -33,35 +39,8 @@ __all__ = [
 
 STAGES = ("network", "perceptual", "noise", "update", "morphology", "other")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
-SERIES = 8  # colours in the style sheet, --s0 .. --s7; further methods share them and are told apart by dashes
+# methods beyond the eight colours share them and are told apart by dashes
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-
-# Colours that stand for roles while matplotlib draws; _inline turns them into CSS variables.
-INK, MUTED, GRID, PAPER = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04"
-_ROLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper"}
-_ROLES |= {f"#0b0b{index:02x}": f"--s{index}" for index in range(SERIES)}
-_ROLES |= {f"#0c0c{index:02x}": f"--t{index}" for index in range(len(STAGES))}
-
-_RC: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "uadbench",
-    "text.parse_math": False,  # names that users supply may hold a dollar sign
-    "axes.unicode_minus": True,
-    "font.size": 11,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-}
 
 
 @dataclass(frozen=True)
@@ -89,10 +68,6 @@ def shown_cells(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[sorted(order.drop_duplicates(["_name", "run"]).index)]
 
 
-def _colour(index: int) -> str:
-    return f"#0b0b{index % SERIES:02x}"
-
-
 def _dash(index: int) -> Any:
     return _DASHES[(index // SERIES) % len(_DASHES)]
 
@@ -104,16 +79,22 @@ def accuracy_against_latency(frame: pd.DataFrame, name: str) -> Plot | None:
         return None
     numbers = series(frame)
     engines = sorted({f"{row['backend']} {row['precision']}" for _, row in part.iterrows()})
-    with mpl.rc_context(_RC):
-        figure, axes = _axes(7.6, 4.3)
+    with mpl.rc_context(RC):
+        figure, axes = new_axes(5.6, 3.6)
         for _, row in part.iterrows():
             value, low, high = (100 * row[key] for key in ("dice_max", "dice_max_lo", "dice_max_hi"))
-            colour = _colour(numbers[variant(row)])
+            colour = series_colour(numbers[variant(row)])
             if not np.isnan(low + high):
                 axes.plot([row["latency_ms_p50"]] * 2, [low, high], color=colour, linewidth=1.4, alpha=0.55)
             marker = MARKERS[engines.index(f"{row['backend']} {row['precision']}") % len(MARKERS)]
             axes.plot(
-                row["latency_ms_p50"], value, marker, color=colour, markersize=8, markeredgecolor=PAPER, clip_on=False
+                row["latency_ms_p50"],
+                value,
+                marker,
+                color=colour,
+                markersize=7.5,
+                markeredgecolor=PAPER,
+                clip_on=False,
             )
         _floor_line(axes, frame)
         axes.set_xscale("log")
@@ -121,15 +102,21 @@ def accuracy_against_latency(frame: pd.DataFrame, name: str) -> Plot | None:
         axes.margins(x=0.12)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(_minor(part["latency_ms_p50"]))
-        axes.tick_params(axis="x", which="minor", labelsize=9)
+        axes.tick_params(axis="x", which="minor", labelsize=8.5)
         axes.set_xlabel("ms an image, median (log)")
         axes.set_ylabel("max Dice, %")
         axes.grid(True, axis="both", which="major")
-        svg = _inline(figure, name, "Accuracy against latency: max Dice over milliseconds an image")
+        svg = inline_svg(figure, name, "Accuracy against latency: max Dice over milliseconds an image")
     present = [variant(row) for _, row in part.iterrows()]
     legend = [("line", f"--s{numbers[text] % SERIES}", 0, text) for text in numbers if text in present]
     legend += [("marker", "--muted", index % len(MARKERS), text) for index, text in enumerate(engines)]
+    floors = frame[(frame["kind"] == "floor") & frame["dice_max"].notna()]
+    legend += [("dash", "--muted", 0, f"best floor: {row['method']}") for _, row in floors.head(1).iterrows()]
     return Plot(svg, tuple(legend))
+
+
+def _two_lines(row: Any) -> str:
+    return f"{variant(row)}\n{row['backend']} {row['precision']}"
 
 
 def _minor(values: pd.Series) -> Any:
@@ -149,18 +136,7 @@ def _floor_line(axes: Axes, frame: pd.DataFrame) -> None:
     if floors.empty:
         return
     floor = floors.loc[floors["dice_max"].idxmax()]
-    value = 100 * floor["dice_max"]
-    axes.axhline(value, color=MUTED, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
-    axes.annotate(
-        f"best floor: {floor['method']}",
-        (1.0, value),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="right",
-        color=MUTED,
-        fontsize=10,
-    )
+    axes.axhline(100 * floor["dice_max"], color=MUTED, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
 
 
 def time_by_stage(frame: pd.DataFrame, stages: dict[int, dict[str, float]], name: str) -> Plot | None:
@@ -168,34 +144,39 @@ def time_by_stage(frame: pd.DataFrame, stages: dict[int, dict[str, float]], name
     part = frame[(frame["kind"] != "floor") & frame.index.isin([row for row in stages if stages[row]])]
     if part.empty:
         return None
-    with mpl.rc_context(_RC):
-        figure, axes = _axes(7.6, 0.9 + 0.34 * len(part))
+    with mpl.rc_context(RC):
+        figure, axes = new_axes(5.6, 0.8 + 0.42 * len(part))
         longest = max(sum(stages[int(index)].values()) for index in part.index)
         for position, index in enumerate(part.index):
             left = 0.0
             for number, stage in enumerate(STAGES):
                 width = stages[int(index)].get(stage) or 0.0
                 axes.barh(
-                    position, width, left=left, height=0.66, color=f"#0c0c{number:02x}", edgecolor=PAPER, lw=0.5
+                    position,
+                    width,
+                    left=left,
+                    height=0.66,
+                    color=stage_colour(number),
+                    edgecolor=PAPER,
+                    lw=0.5,
                 )
                 left += width
             share = (stages[int(index)].get("network") or 0.0) / left if left else 0.0
             axes.annotate(
-                f"{left:.3g} ms, {share:.0%} network" if left < 1000 else f"{left:.0f} ms, {share:.0%} network",
+                f"{left:.{0 if left >= 100 else 1}f} ms · {share:.0%}",
                 (left, position),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",
-                fontsize=9.5,
+                fontsize=9,
                 color=MUTED,
             )
-        axes.set_yticks(range(len(part)), [cell_label(row) for _, row in part.iterrows()], fontsize=10)
+        axes.set_yticks(range(len(part)), [_two_lines(row) for _, row in part.iterrows()], fontsize=8.5)
         axes.set_ylim(len(part) - 0.45, -0.55)
-        axes.set_xlim(0, longest * 1.45)
+        axes.set_xlim(0, longest * 1.42)
         axes.tick_params(axis="y", length=0)
-        axes.grid(True, axis="x")
         axes.set_xlabel("ms an image, mean")
-        svg = _inline(figure, name, "Time by stage: milliseconds an image")
+        svg = inline_svg(figure, name, "Time by stage: milliseconds an image")
     return Plot(svg, tuple(("box", f"--t{number}", 0, stage) for number, stage in enumerate(STAGES)))
 
 
@@ -211,11 +192,11 @@ def dice_by_size(frame: pd.DataFrame, name: str) -> Plot | None:
     numbers = series(frame)
     shown = pd.concat([methods, floors])
     step = 0.74 / max(len(shown), 2)
-    with mpl.rc_context(_RC):
-        figure, axes = _axes(6.2, 4.0)
+    with mpl.rc_context(RC):
+        figure, axes = new_axes(5.6, 3.6)
         for place, (_, row) in enumerate(shown.iterrows()):
             floor = row["kind"] == "floor"
-            colour = MUTED if floor else _colour(numbers[variant(row)])
+            colour = MUTED if floor else series_colour(numbers[variant(row)])
             for group, column in enumerate(columns):
                 x = group + (place - (len(shown) - 1) / 2) * step
                 value, low, high = (100 * row[key] for key in (column, f"{column}_lo", f"{column}_hi"))
@@ -233,7 +214,7 @@ def dice_by_size(frame: pd.DataFrame, name: str) -> Plot | None:
             axes.axvline(edge, color=GRID, linewidth=0.8)
         axes.set_ylabel("max Dice, %")
         axes.grid(True, axis="y")
-        svg = _inline(figure, name, "Dice by lesion size")
+        svg = inline_svg(figure, name, "Dice by lesion size")
     return Plot(svg, _legend(shown, numbers, "box"))
 
 
@@ -245,7 +226,7 @@ def _count(column: pd.Series) -> str:
 
 
 def precision_recall(
-    frame: pd.DataFrame, curves: dict[int, tuple[Sequence[float], Sequence[float]]], name: str
+    frame: pd.DataFrame, curves: Mapping[int, tuple[Sequence[float], Sequence[float]]], name: str
 ) -> Plot | None:
     """Precision over recall of the pooled pixels. curves: row -> (recall, precision); the best floor dashed."""
     part = shown_cells(frame)
@@ -255,17 +236,23 @@ def precision_recall(
         return None
     numbers = series(frame)
     shown = pd.concat([methods, floors])
-    with mpl.rc_context(_RC):
-        figure, axes = _axes(6.2, 4.0)
+    with mpl.rc_context(RC):
+        figure, axes = new_axes(5.6, 3.6)
         for index, row in shown.iterrows():
             recall, precision = (100 * np.asarray(values, dtype=float) for values in curves[int(str(index))])
             floor = row["kind"] == "floor"
             number = 0 if floor else numbers[variant(row)]
             style = (0, (5, 3)) if floor else _dash(number)
-            axes.plot(recall, precision, color=MUTED if floor else _colour(number), linewidth=1.8, linestyle=style)
+            axes.plot(
+                recall,
+                precision,
+                color=MUTED if floor else series_colour(number),
+                linewidth=1.8,
+                linestyle=style,
+            )
         axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="recall, %", ylabel="precision, %")
         axes.grid(True)
-        svg = _inline(figure, name, "Precision-recall curves of the pooled pixels")
+        svg = inline_svg(figure, name, "Precision-recall curves of the pooled pixels")
     return Plot(svg, _legend(shown, numbers, "line"))
 
 
@@ -273,41 +260,9 @@ def _legend(shown: pd.DataFrame, numbers: dict[str, int], kind: str) -> tuple[tu
     entries = []
     for _, row in shown.iterrows():
         if row["kind"] == "floor":
-            entries.append((kind, "--muted", 0, f"best floor: {row['method']}"))
+            entries.append(("dash" if kind == "line" else kind, "--muted", 0, f"best floor: {row['method']}"))
         else:
             entry = (kind, f"--s{numbers[variant(row)] % SERIES}", 0, variant(row))
             if entry not in entries:
                 entries.append(entry)
     return tuple(entries)
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of ``width`` x ``height`` inches at 72 px an inch, margins fitted to its labels."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
-    FigureCanvasSVG(figure)
-    axes = figure.add_subplot(facecolor="none")
-    return figure, axes
-
-
-def _inline(figure: Figure, name: str, title: str) -> str:
-    """The figure as an SVG element to stand in HTML; ``name`` makes its ids unique in the page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
-    text = text.replace("xlink:href=", "href=")
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', _opening(title), text, count=1)
-    text = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', text)
-    text = re.sub(r'(url\(|href=")#', rf"\1#{name}-", text)
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
-    for colour, variable in _ROLES.items():
-        text = text.replace(colour, f"var({variable})")
-    return re.sub(r"\n\s*", "\n", text).strip()
-
-
-def _opening(title: str) -> str:
-    label = escape(title)
-    return rf'<svg viewBox="\1" role="img" aria-label="{label}">'

@@ -14,10 +14,11 @@ import pandas as pd
 
 from uadbench.reports import figures, views
 from uadbench.reports.account import MEASURES, account, environment
+from uadbench.reports.marks import TIES, marks
 from uadbench.reports.pictures import RULE
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.store import Run
-from uadbench.reports.table import TIES, Section, marks, run_id, sections
+from uadbench.reports.table import Section, run_id, sections
 
 __all__ = ["page"]
 
@@ -134,12 +135,12 @@ def _plots(section: Section) -> list[dict[str, Any]]:
     plots = [
         (
             "Accuracy against latency",
-            "Up and to the left is better. Colour: method; marker: back end and precision. Bars: 95 % intervals.",
+            "Up and to the left is better. Colour: method; marker: back end and precision. Strokes: 95 % intervals.",
             figures.accuracy_against_latency(section.frame, f"{section.key}-latency"),
         ),
         (
             "Time by stage",
-            "Where an image's time goes.",
+            "Mean milliseconds an image, and the network's share.",
             figures.time_by_stage(section.frame, stages, f"{section.key}-stages"),
         ),
         (

@@ -15,7 +15,16 @@ from PIL import Image, features
 
 from uadbench.reports.store import Cell, Run, RunError, read_arrays, read_input
 
-__all__ = ["MAX_CASES", "MAX_IMAGES", "RULE", "Chosen", "anomaly_image", "choose", "colour_range", "grey_image"]
+__all__ = [
+    "MAX_CASES",
+    "MAX_IMAGES",
+    "RULE",
+    "Chosen",
+    "anomaly_image",
+    "choose",
+    "colour_range",
+    "grey_image",
+]
 __all__ += ["case_inputs", "outline_image", "size_group"]
 
 MAX_CASES = 24
@@ -122,7 +131,7 @@ def grey_image(image: NDArray[Any]) -> str:
 
 
 def outline_image(image: NDArray[Any], mask: NDArray[np.bool_]) -> str:
-    """The slice with the lesion's outline: image [H, W] in [0, 1], mask bool [H, W]; twice the size, for a thin line."""
+    """The slice with the lesion's outline: image [H, W] in [0, 1], mask bool [H, W]; drawn at twice the size."""
     double = np.kron(_bytes(image), np.ones((2, 2), np.uint8))
     inside = np.kron(mask, np.ones((2, 2), bool))
     padded = np.pad(inside, 1)

@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
 from uadbench.reports.account import account
+from uadbench.reports.marks import TIES, Marks, marks
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.store import Run
-from uadbench.reports.table import TIES, Marks, Section, marks, run_id, sections, variant
+from uadbench.reports.table import Section, run_id, sections, variant
 
 __all__ = ["figure", "markdown", "milliseconds", "percent", "terminal_table"]
 
 DASH = "–"
+_SIZES = ["dice_small", "dice_medium", "dice_large"]
 
 
 def percent(value: Any, digits: int = 1) -> str:
@@ -34,48 +37,62 @@ def figure(value: Any, digits: int = 1) -> str:
 
 
 def milliseconds(value: Any) -> str:
-    """Three significant digits, all digits above 1000."""
+    """About three significant digits: 1514, 42.9, 0.211."""
     if pd.isna(value):
         return DASH
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 3}f}"
 
 
 def terminal_table(frame: pd.DataFrame) -> Table:
-    """The leaderboard for a terminal, scores in percent with 95 % intervals; floors stand below a line."""
-    table = Table(title="Leaderboard (percent; 95 % intervals)", title_justify="left", caption_justify="left")
-    table.add_column("method", overflow="fold")
-    table.add_column("back end")
-    for name in ("max Dice", "S / M / L", "AUPRC", "Dice@5%", "AUROC", "NFE", "ms/image", "speed-up"):
+    """The leaderboard for a terminal of 80 columns: scores in percent, floors below a line.
+
+    With one back end the lesion sizes are shown, with several the back end and the speed-up instead.
+    """
+    engines = frame[frame["kind"] != "floor"][["backend", "precision"]].drop_duplicates()
+    several = len(engines) > 1
+    table = Table(
+        box=SIMPLE,
+        title="Leaderboard (percent)",
+        title_justify="left",
+        caption_justify="left",
+        pad_edge=False,
+    )
+    table.padding = (0, 1, 0, 0)
+    table.add_column("method", overflow="fold", min_width=16)
+    if several:
+        table.add_column("back end", overflow="fold", min_width=11)
+    sizes = [] if several else ["small", "med.", "large"]
+    for name in ["Dice", "95 %", *sizes, "AUPRC", "AUROC", "NFE", "ms", *(["speed"] if several else [])]:
         table.add_column(name, justify="right", no_wrap=True)
-    keys = frame[["dataset", "fingerprint"]].drop_duplicates().itertuples(index=False)
-    below = False
-    for dataset, fingerprint in keys:
+    for dataset, fingerprint in frame[["dataset", "fingerprint"]].drop_duplicates().itertuples(index=False):
         part = frame[(frame["dataset"] == dataset) & (frame["fingerprint"] == fingerprint)]
         found = marks(part)
-        below = below or bool(found.below)
         tag = f" ({part.iloc[0]['origin']})" if part.iloc[0]["origin"] else ""
         table.add_section()
         table.add_row(Text(f"{dataset}{tag}", style="bold"))
-        for kind in ("method", "floor"):
-            for index, row in part[(part["kind"] == "floor") == (kind == "floor")].iterrows():
-                table.add_row(*_terminal_row(index, row, found), style="dim" if kind == "floor" else None)
+        for floor in (False, True):
+            for index, row in part[(part["kind"] == "floor") == floor].iterrows():
+                table.add_row(*_terminal_row(index, row, found, several), style="dim" if floor else None)
             table.add_section()
-    table.caption = "▼ below the best floor   S / M / L: small, medium, large lesions" if below else None
+    table.caption = "Dice: pooled max Dice. ms: median milliseconds an image. ▼: below the best floor."
     return table
 
 
-def _terminal_row(index: Any, row: Any, found: Marks) -> list[Text]:
-    name = variant(row) + (" ▼" if index in found.below else "")
-    sizes = " / ".join(percent(row[f"dice_{size}"]) for size in ("small", "medium", "large"))
-    cells = [
-        Text(name, style="bold" if (index, "dice_max") in found.best else ""),
-        Text(f"{row['backend']} {row['precision']}"),
-        Text(f"{percent(row['dice_max'])} [{percent(row['dice_max_lo'])}, {percent(row['dice_max_hi'])}]"),
-        Text(sizes),
-    ]
-    scores = [percent(row[score]) for score in ("auprc", "dice_healthy_fpr5", "auroc_image")]
-    timing = [figure(row["nfe"]), milliseconds(row["latency_ms_p50"]), _speedup(row)]
-    return cells + [Text(text) for text in scores + timing]
+def _terminal_row(index: Any, row: Any, found: Marks, several: bool) -> list[Text]:
+    name = str(row["method"])
+    if row["kind"] != "floor":
+        name = f"{name} {row['noise']} {row['steps']}" + (" ▼" if index in found.below else "")
+    interval = (
+        DASH
+        if pd.isna(row["dice_max_lo"])
+        else f"{percent(row['dice_max_lo'])}–{percent(row['dice_max_hi'])}"
+    )
+    texts = [percent(row["dice_max"]), interval]
+    texts += [percent(row[score]) for score in ([] if several else _SIZES) + ["auprc", "auroc_image"]]
+    texts += [figure(row["nfe"]), milliseconds(row["latency_ms_p50"])] + ([_speedup(row)] if several else [])
+    head = [Text(name, style="bold" if (index, "dice_max") in found.best else "")]
+    head += [Text(f"{row['backend']} {row['precision']}")] if several else []
+    return head + [Text(text) for text in texts]
 
 
 def _speedup(row: Any) -> str:
@@ -153,5 +170,10 @@ def _markdown_row(index: Any, row: Any, found: Marks, several: bool) -> list[str
     cells += [f"{escape(row['backend'])} {escape(row['precision'])}", score("dice_max", interval=True)]
     cells += [score(name) for name in ("dice_small", "dice_medium", "dice_large")]
     cells += [score("auprc", interval=True), score("dice_healthy_fpr5"), score("auroc_image")]
-    cells += [figure(row["nfe"]), latency, _speedup(row), f"{figure(row['n_cases'])} ({figure(row['n_failed'])})"]
+    cells += [
+        figure(row["nfe"]),
+        latency,
+        _speedup(row),
+        f"{figure(row['n_cases'])} ({figure(row['n_failed'])})",
+    ]
     return cells + ([escape(row["run"])] if several else [])

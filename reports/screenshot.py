@@ -24,10 +24,18 @@ from typing import Any
 
 __all__ = ["Browser", "BrowserError", "find_programs", "open_browser", "screenshot"]
 
-_FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run --disable-dev-shm-usage --hide-scrollbars --force-color-profile=srgb"
-).split()
+_FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+]
 
 
 class BrowserError(Exception):
@@ -80,7 +88,9 @@ class Browser:
 
     def png(self, full: bool = False) -> bytes:
         """The window, or the whole page, as PNG bytes."""
-        answer = self.cdp("Page.captureScreenshot", format="png", captureBeyondViewport=full, **self._clip(full))
+        answer = self.cdp(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=full, **self._clip(full)
+        )
         return base64.b64decode(answer["data"])
 
     def pdf(self) -> bytes:
@@ -110,7 +120,9 @@ def open_browser() -> Iterator[Browser]:
     """A fresh headless Chromium with an empty profile, gone at the end. BrowserError where it cannot start."""
     chromium, driver = find_programs()
     with tempfile.TemporaryDirectory(prefix="uadbench-browser-", ignore_cleanup_errors=True) as profile:
-        process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(
+            [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         try:
             address = f"http://127.0.0.1:{_port(process)}"
             options = {"binary": chromium, "args": [*_FLAGS, f"--user-data-dir={profile}"]}
@@ -151,7 +163,14 @@ def _answer(request: urllib.request.Request) -> Any:
 
 
 def screenshot(
-    page: Path, output: Path, *, width: int, height: int, dark: bool = False, anchor: str = "", scale: float = 1.0
+    page: Path,
+    output: Path,
+    *,
+    width: int,
+    height: int,
+    dark: bool = False,
+    anchor: str = "",
+    scale: float = 1.0,
 ) -> None:
     """Write a PNG of the page, scrolled to the element that the CSS selector ``anchor`` finds."""
     with open_browser() as browser:

@@ -15,11 +15,8 @@ __all__ = [
     "FIXED",
     "RANKED",
     "SCORES",
-    "TIES",
-    "Marks",
     "Section",
     "cell_label",
-    "marks",
     "origin",
     "rows_of",
     "run_id",
@@ -28,24 +25,48 @@ __all__ = [
     "variant",
 ]
 
-FIXED = (
-    "dataset method noise steps backend precision n_cases n_failed dice_max dice_max_lo dice_max_hi dice_small "
-    "dice_medium dice_large auprc dice_healthy_fpr5 auroc_image nfe latency_ms_p50 latency_ms_p90 network_ms_p50"
-).split()
+FIXED = [
+    "dataset",
+    "method",
+    "noise",
+    "steps",
+    "backend",
+    "precision",
+    "n_cases",
+    "n_failed",
+    "dice_max",
+    "dice_max_lo",
+    "dice_max_hi",
+    "dice_small",
+    "dice_medium",
+    "dice_large",
+    "auprc",
+    "dice_healthy_fpr5",
+    "auroc_image",
+    "nfe",
+    "latency_ms_p50",
+    "latency_ms_p90",
+    "network_ms_p50",
+]
 """The columns that leaderboard.csv starts with; scripts may rely on them. Scores are fractions."""
 
-SCORES = (
-    "dice_max dice_max_exact dice_small dice_medium dice_large auprc dice_healthy_fpr5 dice_case auroc_image "
-    "ssim_healthy psnr_healthy lpips_healthy"
-).split()
-RANKED = "dice_max dice_small dice_medium dice_large auprc dice_healthy_fpr5 auroc_image".split()
+SCORES = [
+    "dice_max",
+    "dice_max_exact",
+    "dice_small",
+    "dice_medium",
+    "dice_large",
+    "auprc",
+    "dice_healthy_fpr5",
+    "dice_case",
+    "auroc_image",
+    "ssim_healthy",
+    "psnr_healthy",
+    "lpips_healthy",
+]
+RANKED = ["dice_max", "dice_small", "dice_medium", "dice_large", "auprc", "dice_healthy_fpr5", "auroc_image"]
 """The scores in which rows are compared; in all of them more is better."""
 
-TIES = (
-    "Bold: the best value of its column. ≈: the row's 95 % interval overlaps the best row's, so this table does not "
-    "separate the two. That is cautious: overlapping intervals do not prove equality, and a paired comparison "
-    "(`bench compare`) can still tell them apart."
-)
 _TITLES = {
     "thor": "THOR",
     "ddpm": "DDPM",
@@ -78,15 +99,6 @@ class Section:
                 if cell.slug == row["cell"] and run_id(run) == row["run"]:
                     return run, cell
         raise RunError(f"cell {row['cell']} of run {row['run']} is not among the runs given")
-
-
-@dataclass(frozen=True)
-class Marks:
-    """What may be said of rows: (row, score) pairs that are best or tie with the best; rows below the best floor."""
-
-    best: frozenset[tuple[int, str]]
-    ties: frozenset[tuple[int, str]]
-    below: dict[int, str]
 
 
 def run_id(run: Run) -> str:
@@ -142,8 +154,23 @@ def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 _TEXT = frozenset(
-    "dataset method noise steps backend precision kind perceptual speedup_note parity parity_note origin fingerprint "
-    "cell run".split()
+    [
+        "dataset",
+        "method",
+        "noise",
+        "steps",
+        "backend",
+        "precision",
+        "kind",
+        "perceptual",
+        "speedup_note",
+        "parity",
+        "parity_note",
+        "origin",
+        "fingerprint",
+        "cell",
+        "run",
+    ]
 )
 
 
@@ -154,10 +181,25 @@ def _columns() -> Iterator[str]:
         for name in (score, f"{score}_lo", f"{score}_hi"):
             if name not in FIXED:
                 yield name
-    yield from "dice_small_n dice_medium_n dice_large_n n_lesion n_healthy n_excluded t_start".split()
-    yield from "latency_ms_p95 latency_ms_p99 first_call_ms warmup_ms peak_memory_mib load_max".split()
-    yield from "batch_size speedup speedup_note parity parity_note".split()
-    yield from "perceptual origin fingerprint cell run".split()
+    yield from [
+        "dice_small_n",
+        "dice_medium_n",
+        "dice_large_n",
+        "n_lesion",
+        "n_healthy",
+        "n_excluded",
+        "t_start",
+    ]
+    yield from [
+        "latency_ms_p95",
+        "latency_ms_p99",
+        "first_call_ms",
+        "warmup_ms",
+        "peak_memory_mib",
+        "load_max",
+    ]
+    yield from ["batch_size", "speedup", "speedup_note", "parity", "parity_note"]
+    yield from ["perceptual", "origin", "fingerprint", "cell", "run"]
 
 
 def _record(run: Run, cell: Cell) -> dict[str, Any]:
@@ -236,29 +278,3 @@ def sections(runs: Sequence[Run], frame: pd.DataFrame) -> list[Section]:
         digest = hashlib.sha256(f"{dataset}/{fingerprint}".encode()).hexdigest()[:8]
         result.append(Section(f"d{digest}", part, tuple(members)))
     return result
-
-
-def marks(frame: pd.DataFrame) -> Marks:
-    """Best and tied values among one section's rows, floors included, and the methods below the best floor.
-
-    A tie is an interval that overlaps the best row's interval; without intervals only equal values tie. A method is
-    below the floor when its pooled max Dice is less than the best floor's, whatever the intervals.
-    """
-    best: set[tuple[int, str]] = set()
-    ties: set[tuple[int, str]] = set()
-    for score in RANKED:
-        values = frame[score].dropna()
-        if len(values) < 2:
-            continue
-        top = values.idxmax()
-        best |= {(index, score) for index in values.index if values[index] == values[top]}
-        low = frame.loc[top, f"{score}_lo"]
-        high = frame.loc[values.index, f"{score}_hi"]
-        ties |= {(index, score) for index in values.index if high[index] >= low and (index, score) not in best}
-    floors = frame[(frame["kind"] == "floor") & frame["dice_max"].notna()]
-    if floors.empty:
-        return Marks(frozenset(best), frozenset(ties), {})
-    floor = floors.loc[floors["dice_max"].idxmax()]
-    text = f"below the floor {floor['method']} ({floor['dice_max'] * 100:.1f})"
-    lower = frame[(frame["kind"] != "floor") & (frame["dice_max"] < floor["dice_max"])]
-    return Marks(frozenset(best), frozenset(ties), {index: text for index in lower.index})

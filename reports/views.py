@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from uadbench.reports.figures import shown_cells
+from uadbench.reports.marks import Marks
 from uadbench.reports.pictures import (
     Chosen,
     anomaly_image,
@@ -19,12 +20,12 @@ from uadbench.reports.pictures import (
 )
 from uadbench.reports.plain import DASH, figure, milliseconds, percent
 from uadbench.reports.store import Cell, Run, RunError, read_arrays
-from uadbench.reports.table import Marks, Section, cell_label, run_id, variant
+from uadbench.reports.table import Section, cell_label, run_id, variant
 
 __all__ = ["case_browser", "glance", "problems", "quality_rows", "result_rows", "timing_rows"]
 
 MAX_PROBLEMS = 60
-_QUALITY = "dice_max_exact dice_case ssim_healthy psnr_healthy lpips_healthy".split()
+_QUALITY = ["dice_max_exact", "dice_case", "ssim_healthy", "psnr_healthy", "lpips_healthy"]
 
 
 def result_rows(frame: pd.DataFrame, found: Marks) -> list[dict[str, Any]]:
@@ -38,7 +39,15 @@ def _result_row(index: Any, row: Any, found: Marks, scale: float) -> dict[str, A
     name, _, rest = variant(row).partition(" · ")
     scores = {
         score: _score(index, row, score, found)
-        for score in "dice_max dice_small dice_medium dice_large auprc dice_healthy_fpr5 auroc_image".split()
+        for score in [
+            "dice_max",
+            "dice_small",
+            "dice_medium",
+            "dice_large",
+            "auprc",
+            "dice_healthy_fpr5",
+            "auroc_image",
+        ]
     }
     bar = None
     if not pd.isna(row["dice_max"]):
@@ -135,7 +144,9 @@ def glance(section: Section, found: Marks) -> list[tuple[str, str, str]]:
             name = variant(row) + (f", {interval}" if interval else "")
             items.append((caption, f"{percent(row['dice_max'])} %", name))
     if len(methods) and len(floors):
-        variants = {variant(row): index in found.below for index, row in methods.iterrows()}
+        variants: dict[str, bool] = {}
+        for index, row in methods.iterrows():  # best cell first: a variant counts by its best cell
+            variants.setdefault(variant(row), index in found.below)
         below = sorted(name for name, is_below in variants.items() if is_below)
         text = ", ".join(below) if below else "every method is above the best floor"
         items.append(("Methods below the best floor", f"{len(below)} of {len(variants)}", text))
@@ -197,11 +208,15 @@ def case_browser(section: Section) -> dict[str, Any]:
             continue
         image, mask = inputs
         truth = outline_image(image, mask) if mask.any() else None
-        panels = [
-            _panel(label, cell, case, top) for (label, _, cell), top in zip(shown, tops, strict=True)
-        ]
+        panels = [_panel(label, cell, case, top) for (label, _, cell), top in zip(shown, tops, strict=True)]
         cases.append(
-            {"case": case, "title": _title(case), "input": grey_image(image), "truth": truth, "panels": panels}
+            {
+                "case": case,
+                "title": _title(case),
+                "input": grey_image(image),
+                "truth": truth,
+                "panels": panels,
+            }
         )
     scales = [(label, f"{top:.3g}") for (label, _, _), top in zip(shown, tops, strict=True)]
     return {"cases": cases, "scales": scales, "engines": _engines(shown)}
@@ -220,7 +235,12 @@ def _title(case: Chosen) -> str:
 
 def _panel(label: str, cell: Cell, case: Chosen, top: float) -> dict[str, Any]:
     name, _, rest = label.partition(" · ")
-    panel: dict[str, Any] = {"label": label, "name": name, "rest": rest, "floor": cell.info.get("kind") == "floor"}
+    panel: dict[str, Any] = {
+        "label": label,
+        "name": name,
+        "rest": rest,
+        "floor": cell.info.get("kind") == "floor",
+    }
     record = next((entry for entry in cell.cases if entry["case_id"] == case.case_id), None)
     if record is None or record.get("status") != "ok":
         status = record.get("status") if record else "not run"

@@ -27,7 +27,14 @@ CELLS: tuple[tuple[str, str, str, str, str, str, float, float, int], ...] = (
     ("residual-median", "none", "0", "torch", "fp32", "floor", 0.204, 0.16, 0),
     ("blur", "none", "0", "torch", "fp32", "floor", 0.122, 0.14, 0),
 )
-STAGES = {"network": 0.86, "update": 0.03, "noise": 0.04, "perceptual": 0.05, "morphology": 0.015, "other": 0.005}
+STAGES = {
+    "network": 0.86,
+    "update": 0.03,
+    "noise": 0.04,
+    "perceptual": 0.05,
+    "morphology": 0.015,
+    "other": 0.005,
+}
 
 
 def make_run(
@@ -54,10 +61,16 @@ def make_run(
     return path
 
 
-def _manifest(run_id: str, dataset: dict[str, Any], slugs: list[str], lesion: int, healthy: int, seed: int) -> dict:
+def _manifest(
+    run_id: str, dataset: dict[str, Any], slugs: list[str], lesion: int, healthy: int, seed: int
+) -> dict:
     return {
         "run_id": run_id,
-        "config": {"methods": ["thor", "ddpm", "anoddpm", "autoddpm"], "batch_size": 8, "limit": lesion + healthy},
+        "config": {
+            "methods": ["thor", "ddpm", "anoddpm", "autoddpm"],
+            "batch_size": 8,
+            "limit": lesion + healthy,
+        },
         "config_hash": "9f" * 32,
         "created": "2026-11-21T07:40:00Z",
         "finished": "2026-11-21T08:20:00Z",
@@ -111,11 +124,19 @@ def _case(rng: np.random.Generator, run: Path, index: int, lesion: bool) -> dict
     return {"case_id": case_id, "lesion": lesion, "image": image, "clean": tissue, "mask": mask}
 
 
-def _write_cell(path: Path, cell: tuple, cases: list[dict], rng: np.random.Generator, seed: int, reason: str) -> None:
+def _write_cell(
+    path: Path, cell: tuple, cases: list[dict], rng: np.random.Generator, seed: int, reason: str
+) -> None:
     method, noise, steps, backend, precision, kind, dice, latency_ms, nfe = cell
     write_json(
         path / "cell.json",
-        {"dataset": "phantom", "method": method, "noise": noise, "steps": steps, "t_start": 350 if nfe else None}
+        {
+            "dataset": "phantom",
+            "method": method,
+            "noise": noise,
+            "steps": steps,
+            "t_start": 350 if nfe else None,
+        }
         | {"backend": backend, "precision": precision, "kind": kind}
         | {"hyperparameters": {"smooth": 2.0}, "backend_info": {"provider": backend, "threads": 2}},
     )
@@ -147,7 +168,11 @@ def _write_cell(path: Path, cell: tuple, cases: list[dict], rng: np.random.Gener
         write_arrays(path, case["case_id"], signal + noise_map * 0.3, np.clip(case["clean"], 0, 1))
         append_case(path, record)
         overlap = float(np.clip(rng.normal(dice, 0.12), 0, 1)) if case["lesion"] else None
-        per_case[case["case_id"]] = {"dice": overlap, "lesion_px": record["lesion_px"], "score": float(rng.random())}
+        per_case[case["case_id"]] = {
+            "dice": overlap,
+            "lesion_px": record["lesion_px"],
+            "score": float(rng.random()),
+        }
     write_json(path / "metrics.json", _metrics(dice, cases, per_case, reason))
     write_json(path / "latency.json", _latency(raw, nfe))
 
@@ -179,7 +204,10 @@ def _metrics(dice: float, cases: list[dict], per_case: dict, reason: str) -> dic
         "psnr_healthy": {"value": 27.4, "lo": 26.9, "hi": 27.9},
         "lpips_healthy": interval(0.08, 0.01),
         "per_case": per_case,
-        "pr_curve": {"recall": recall.tolist(), "precision": (0.02 + 0.9 * (1 - recall) ** (0.9 / dice)).tolist()},
+        "pr_curve": {
+            "recall": recall.tolist(),
+            "precision": (0.02 + 0.9 * (1 - recall) ** (0.9 / dice)).tolist(),
+        },
     }
 
 
@@ -188,7 +216,9 @@ def _latency(raw: np.ndarray, nfe: int) -> dict[str, Any]:
         p50, p90 = np.percentile(values, [50, 90])
         return {"p50": float(p50), "p90": float(p90), "p95": None, "p99": None, "mean": float(values.mean())}
 
-    network = summary(raw * STAGES["network"] / nfe) if nfe else dict.fromkeys(("p50", "p90", "p95", "p99", "mean"))
+    network = (
+        summary(raw * STAGES["network"] / nfe) if nfe else dict.fromkeys(("p50", "p90", "p95", "p99", "mean"))
+    )
     return {
         "n": len(raw),
         "latency_ms": summary(raw),
@@ -206,5 +236,13 @@ def _parity(slug: str) -> dict[str, Any]:
     if slug.endswith("torch-fp32"):
         return {"verdict": "reference", "reason": "torch fp32 is what the others are held against"}
     if slug.endswith("bf16"):
-        return {"verdict": "fail", "reason": "max Dice differs by 1.4 points, the margin is 1.0", "network": {"l2": 0.02}}
-    return {"verdict": "pass", "reason": "max Dice differs by 0.01 points, the margin is 1.0", "network": {"l2": 1e-6}}
+        return {
+            "verdict": "fail",
+            "reason": "max Dice differs by 1.4 points, the margin is 1.0",
+            "network": {"l2": 0.02},
+        }
+    return {
+        "verdict": "pass",
+        "reason": "max Dice differs by 0.01 points, the margin is 1.0",
+        "network": {"l2": 1e-6},
+    }

@@ -61,7 +61,9 @@ def damage(path: Path, how: str) -> None:
         ("other shape", "does not fit the network in its card"),
     ],
 )
-def test_a_damaged_checkpoint_is_refused_in_one_line_that_names_the_file(saved: Path, how: str, message: str) -> None:
+def test_a_damaged_checkpoint_is_refused_in_one_line_that_names_the_file(
+    saved: Path, how: str, message: str
+) -> None:
     damage(saved, how)
     with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(saved)

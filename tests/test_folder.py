@@ -50,7 +50,9 @@ def refused(action, *parts: str) -> str:
     return message
 
 
-@pytest.mark.parametrize("kind", ["png8", "png16", "npy", "nifti slice", "nifti 3-D slice", "nifti volume", "rgb", "rgba"])
+@pytest.mark.parametrize(
+    "kind", ["png8", "png16", "npy", "nifti slice", "nifti 3-D slice", "nifti volume", "rgb", "rgba"]
+)
 def test_every_kind_of_file_gives_the_same_case(tmp_path: Path, kind: str) -> None:
     number, name = "", "b.nii.gz"
     folder = write(tmp_path / "f")
@@ -98,7 +100,12 @@ def test_a_nifti_mask_is_cut_at_the_same_slice(tmp_path: Path) -> None:
     planes, masks = np.zeros((2, 4, 40, 30), dtype=np.uint8)
     planes[:] = PIXELS
     masks[1] = MASK
-    folder = write(tmp_path / "f", "x,v.nii.gz,w.nii.gz,test,s,1", "y,v.nii.gz,w.nii.gz,test,s,0", header=HEADER + ",slice")
+    folder = write(
+        tmp_path / "f",
+        "x,v.nii.gz,w.nii.gz,test,s,1",
+        "y,v.nii.gz,w.nii.gz,test,s,0",
+        header=HEADER + ",slice",
+    )
     for name, array in (("v", planes), ("w", masks)):
         nibabel.Nifti1Image(as_volume(array), np.eye(4)).to_filename(folder / f"{name}.nii.gz")
     x, y = opened(folder).cases
@@ -115,10 +122,14 @@ def test_a_nifti_mask_is_cut_at_the_same_slice(tmp_path: Path) -> None:
         pytest.param(["nul,a.png,,test,s"], ["line 2", "device name"], id="device name"),
         pytest.param(["x" * 200 + ",a.png,,test,s"], ["line 2", "1 to 128"], id="long id"),
         pytest.param(["a,a.png,,test,"], ["line 2", "subject ''"], id="no subject"),
-        pytest.param(["a,a.png,,test,s", "A,a.png,,test,s"], ["line 3", "line 2", "'A'"], id="duplicate but for case"),
+        pytest.param(
+            ["a,a.png,,test,s", "A,a.png,,test,s"], ["line 3", "line 2", "'A'"], id="duplicate but for case"
+        ),
         pytest.param(["a,a.png,,tset,s"], ["line 2", "'tset'", "train, val, test"], id="unknown split"),
         pytest.param(["a,a.png,m.png,train,s"], ["line 2", "healthy only"], id="lesion in train"),
-        pytest.param(["a,a.png,,train,s", "b,a.png,,test,s"], ["line 3", "line 2", "one split"], id="subject twice"),
+        pytest.param(
+            ["a,a.png,,train,s", "b,a.png,,test,s"], ["line 3", "line 2", "one split"], id="subject twice"
+        ),
         pytest.param(["a,,,test,s"], ["line 2", "image is empty"], id="no image"),
         pytest.param(["a,/etc/a.png,,test,s"], ["line 2", "absolute"], id="absolute"),
         pytest.param(["a,C:/a.png,,test,s"], ["line 2", "absolute"], id="drive"),
@@ -131,7 +142,9 @@ def test_a_nifti_mask_is_cut_at_the_same_slice(tmp_path: Path) -> None:
         pytest.param([], ["no cases"], id="no cases"),
     ],
 )
-def test_a_broken_index_is_refused_with_file_and_line(tmp_path: Path, lines: list[str], parts: list[str]) -> None:
+def test_a_broken_index_is_refused_with_file_and_line(
+    tmp_path: Path, lines: list[str], parts: list[str]
+) -> None:
     folder = write(tmp_path / "f", *lines)
     refused(lambda: opened(folder), "index.csv", *parts)
 
@@ -179,7 +192,12 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+        + chunk(b"IEND", b"")
+    )
 
 
 class Payload:
@@ -316,7 +334,11 @@ def test_limit_keeps_proportions_and_other_splits(tmp_path: Path) -> None:
     lines = [f"t{k},a.png,{'m.png' if k < 30 else ''},test,s{k}" for k in range(40)] + ["v,a.png,,val,v"]
     folder = write(tmp_path / "f", *lines)
     eight = opened(folder, 8)
-    assert [sum(c.lesion for c in eight.split("test")), len(eight.split("test")), len(eight.split("val"))] == [6, 8, 1]
+    assert [
+        sum(c.lesion for c in eight.split("test")),
+        len(eight.split("test")),
+        len(eight.split("val")),
+    ] == [6, 8, 1]
     assert opened(folder, 8).cases == eight.cases
     assert len(opened(folder, 1000).cases) == 41
     with pytest.raises(ValueError, match="limit is 0"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests_support import AbsolutePerceptual, GaussianDenoiser, disc
 
-from uadbench.engine.interfaces import HealthyPrior, Tools, to_signed
+from uadbench.engine.interfaces import HealthyPrior, Result, Tools, to_signed
 from uadbench.engine.methods import FLOORS, METHODS, all_methods, build_method
 from uadbench.engine.methods.ddpm import DDPM
 from uadbench.engine.models.unet import UNet, UNetConfig
@@ -22,7 +22,9 @@ IDS = [f"case-{i}" for i in range(8)]
 CELLS = [(name, noise) for name, info in METHODS.items() for noise in info.noises]
 
 
-def tools_for(denoiser: GaussianDenoiser, noise: str, ids: list[str], size: int = 32, eta: float = 1.0) -> Tools:
+def tools_for(
+    denoiser: GaussianDenoiser, noise: str, ids: list[str], size: int = 32, eta: float = 1.0
+) -> Tools:
     source = noise_source(noise, 0, ids, (size, size))
     prior = HealthyPrior(torch.zeros(1, 1, size, size), -1)
     return make_tools(denoiser, SCHEDULE, source, AbsolutePerceptual(), eta, prior)
@@ -96,7 +98,9 @@ def test_a_real_network_gives_a_case_the_same_result_alone_and_in_a_batch() -> N
 
     class Net(GaussianDenoiser):
         @torch.inference_mode()
-        def denoise(self, x_t: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None = None) -> torch.Tensor:
+        def denoise(
+            self, x_t: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None = None
+        ) -> torch.Tensor:
             return net(x_t, t - 1)
 
     method = build_method("thor", "gaussian", 6)
@@ -133,23 +137,31 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_result(name
         ("autoddpm", "gaussian", 20, 20 + 5 * 5),
     ],
 )
-def test_the_number_of_network_calls_is_the_published_one(name: str, noise: str, steps: int | str, calls: int) -> None:
+def test_the_number_of_network_calls_is_the_published_one(
+    name: str, noise: str, steps: int | str, calls: int
+) -> None:
     denoiser = GaussianDenoiser(SCHEDULE, 0.0, 0.3)
     build_method(name, noise, steps)(torch.zeros(1, 1, 16, 16), tools_for(denoiser, noise, ["a"], 16))
     assert denoiser.calls == calls
 
 
 def test_thor_takes_a_map_at_each_harmonization_level_and_keeps_healthy_tissue() -> None:
-    """Outside the (widened) lesion THOR returns the input although the network would change it."""
-    x = torch.full((1, 1, 64, 64), 0.2)
-    x[..., :10, :10] = -0.8
-    tools = tools_for(GaussianDenoiser(SCHEDULE, 0.2, 0.05), "gaussian", ["a"], 64)
-    thor = build_method("thor", "gaussian")(x, tools)
-    ddpm = build_method("ddpm", "gaussian")(x, tools_for(GaussianDenoiser(SCHEDULE, 0.2, 0.05), "gaussian", ["a"], 64))
+    """Away from the lesion THOR gives back the input's detail, which DDPM has drowned in the noise of level 350."""
+    x = 0.3 * torch.from_numpy(np.random.default_rng(8).standard_normal((1, 1, 64, 64))).float()
+    x[..., :10, :10] = -1.0
+
+    def run(name: str) -> Result:
+        tools = tools_for(GaussianDenoiser(SCHEDULE, 0.0, 0.3), "gaussian", ["a"], 64)
+        tools = dataclasses.replace(tools, against=lambda a: lambda b: (a < -0.99).float() + 0.01)
+        return build_method(name, "gaussian")(x, tools)
+
+    thor, ddpm = run("thor"), run("ddpm")
+    far = (..., slice(40, 64), slice(40, 64))
     assert set(thor.trace) == {"map_300", "map_150", "map_50"}
     assert all(m.max() == 1 for m in thor.trace.values())
-    far = (..., slice(40, 64), slice(40, 64))
-    assert (thor.reconstruction[far] - x[far]).abs().mean() < 0.7 * (ddpm.reconstruction[far] - x[far]).abs().mean()
+    assert (thor.reconstruction[far] - x[far]).abs().mean() < 0.5 * (
+        ddpm.reconstruction[far] - x[far]
+    ).abs().mean()
     assert thor.anomaly[..., 3:7, 3:7].mean() > 10 * thor.anomaly[far].mean()
 
 
@@ -165,11 +177,15 @@ def test_floors_point_at_a_dark_lesion_where_lesions_are_dark() -> None:
     x[..., 20:28, 12:20] = to_signed(torch.tensor(0.2))
     source = noise_source("gaussian", 0, ["a"], (64, 64))
     tools = make_tools(
-        GaussianDenoiser(SCHEDULE, 0, 1), SCHEDULE, source, AbsolutePerceptual(), prior=HealthyPrior(healthy, -1)
+        GaussianDenoiser(SCHEDULE, 0, 1),
+        SCHEDULE,
+        source,
+        AbsolutePerceptual(),
+        prior=HealthyPrior(healthy, -1),
     )
     for name in FLOORS:
         anomaly = build_method(name, "none")(x, tools).anomaly
-        assert anomaly[..., 22:26, 14:18].mean() > 3 * anomaly[..., 40:50, 12:50].mean(), name
+        assert anomaly[..., 22:26, 14:18].mean() > 2 * anomaly[..., 40:50, 12:50].mean(), name
 
 
 @pytest.mark.parametrize(

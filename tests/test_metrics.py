@@ -23,6 +23,7 @@ from uadbench.bench.metrics import (
     summarize,
 )
 from uadbench.bench.pooled import THRESHOLDS, count_at, exact_curve, fine_counts, fine_samples, pooled_dice
+from uadbench.bench.statistics import case_weights, percentile_interval
 
 SIDE = 32
 
@@ -188,8 +189,14 @@ def test_each_group_is_scored_on_its_own_cases_at_its_own_threshold() -> None:
 def test_the_papers_average_is_the_mean_of_groups_weighted_by_cases() -> None:
     """THOR's Table 1: one set of weights, those of the size groups, gives every row's "Average"."""
     groups = np.array(
-        [[9.14, 26.34, 41.26], [1.37, 9.53, 25.65], [4.55, 22.07, 43.47]]
-        + [[11.54, 39.20, 63.64], [4.82, 23.45, 46.65], [8.02, 30.16, 47.66]]
+        [
+            [9.14, 26.34, 41.26],
+            [1.37, 9.53, 25.65],
+            [4.55, 22.07, 43.47],
+            [11.54, 39.20, 63.64],
+            [4.82, 23.45, 46.65],
+            [8.02, 30.16, 47.66],
+        ]
     )
     average = np.array([20.41, 8.05, 16.95, 29.74, 18.07, 22.28])
     weights = np.linalg.lstsq(groups, average, rcond=None)[0]
@@ -248,6 +255,25 @@ def test_every_interval_holds_its_value_and_a_seed_gives_the_same_file() -> None
         assert entry["lo"] - 1e-9 <= entry["value"] <= entry["hi"] + 1e-9, key
     assert json.dumps(result) == json.dumps(summarize(test, val, seed=7, n_boot=300))
     assert json.dumps(result) != json.dumps(summarize(test, val, seed=8, n_boot=300))
+
+
+def test_intervals_are_those_of_whole_subjects_drawn_again() -> None:
+    """By brute force: every resample's cases are written out and scored by scikit-learn."""
+    test = cases([30, 60, 90, 120, 200, 700, 0, 0, 0, 0, 0], signal=0.05)
+    test = [replace(c, subject=f"s{i // 2}") for i, c in enumerate(test)]
+    result = summarize(test, [], seed=4, n_boot=40)
+    drawn = case_weights([c.subject for c in test], seed=4, n_boot=40).astype(int)
+    scores: dict[str, list[float]] = {"dice_max": [], "auprc": [], "auroc_image": []}
+    for row in drawn:
+        again = [c for c, n in zip(test, row, strict=True) for _ in range(n)]
+        values, truth = pooled([c for c in again if c.lesion])
+        scores["dice_max"].append(max(dice(values > t, truth) for t in THRESHOLDS))
+        scores["auprc"].append(average_precision_score(truth, values))
+        both = len({c.lesion for c in again}) == 2
+        images = [image_score(c.anomaly) for c in again]
+        scores["auroc_image"].append(roc_auc_score([c.lesion for c in again], images) if both else math.nan)
+    for key, samples in scores.items():
+        assert (result[key]["lo"], result[key]["hi"]) == pytest.approx(percentile_interval(samples)), key
 
 
 def test_the_precision_recall_curve_holds_points_of_the_exact_curve() -> None:

@@ -44,7 +44,9 @@ def test_levels_above_the_start_are_left_out() -> None:
         pytest.param(0, None, (), "t_start is 0; allowed is 1 to 1000", id="start too low"),
         pytest.param(1001, None, (), "allowed is 1 to 1000", id="start too high"),
         pytest.param(10, 11, (), "steps is 11", id="more steps than levels"),
-        pytest.param(350, 3, (300, 150, 50), "cannot visit the 4 levels", id="too few for the required levels"),
+        pytest.param(
+            350, 3, (300, 150, 50), "cannot visit the 4 levels", id="too few for the required levels"
+        ),
     ],
 )
 def test_an_impossible_chain_is_refused_with_the_reason(

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import rankdata, wilcoxon
 
 from uadbench.bench.statistics import (
+    EXACT_UP_TO,
     case_weights,
     holm,
     paired_difference,
@@ -105,8 +107,10 @@ def test_pairing_sees_a_change_that_overlapping_intervals_hide() -> None:
     a = rng.normal(0, 10, size=60)
     b = a + 0.5 + rng.normal(0, 0.1, size=60)
     weights = case_weights(names(60), seed=0)
-    interval_a, interval_b = (percentile_interval(weights @ values / 60) for values in (a, b))
-    assert interval_a[1] > interval_b[0]
+    (_, top_of_a), (bottom_of_b, _) = (percentile_interval(weights @ values / 60) for values in (a, b))
+    assert top_of_a is not None
+    assert bottom_of_b is not None
+    assert top_of_a > bottom_of_b
     assert not tied(a, b, names(60), seed=0)
 
 
@@ -131,6 +135,30 @@ def test_the_signed_rank_p_is_that_of_all_sign_flips(sizes: list[int], random) -
     observed = abs((ranks * np.sign(values)).sum())
     flips = np.array([abs(np.dot(ranks, signs)) for signs in product([-1, 1], repeat=len(values))])
     assert wilcoxon_p(values) == pytest.approx((flips >= observed).mean())
+
+
+@pytest.mark.parametrize("n", [1, 2, 12, 40])
+def test_the_signed_rank_p_is_scipys_exact_one_without_ties(n: int) -> None:
+    values = np.random.default_rng(n).normal(0.2, 1, size=n)
+    assert wilcoxon_p(values) == pytest.approx(wilcoxon(values, method="exact").pvalue)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=9).filter(any))
+def test_ties_and_zeros_keep_the_signed_rank_p_exact(sizes: list[int]) -> None:
+    values = np.array(sizes, dtype=float)
+    ranks = rankdata(np.abs(values)) * (values != 0)
+    observed = abs((ranks * np.sign(values)).sum())
+    flips = np.array([abs(np.dot(ranks, signs)) for signs in product([-1, 1], repeat=len(values))])
+    assert wilcoxon_p(values) == pytest.approx((flips >= observed - 1e-9).mean())
+
+
+def test_the_exact_test_passes_over_into_the_normal_approximation() -> None:
+    change = np.random.default_rng(1).normal(0.15, 1, size=EXACT_UP_TO).round(1)
+    approximate = wilcoxon(change, zero_method="pratt", method="asymptotic").pvalue
+    assert wilcoxon_p(change) == pytest.approx(approximate, rel=0.02)
+    more = np.append(change, 0.1)
+    assert wilcoxon_p(more) == wilcoxon(more, zero_method="pratt", method="asymptotic").pvalue
 
 
 def test_unchanged_cases_take_a_rank_but_no_sign() -> None:

@@ -36,7 +36,9 @@ def test_diffusing_in_two_legs_has_the_moments_of_one() -> None:
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0, None], ids=["ddim", "eta 0.3", "eta 1", "ancestral"])
 @pytest.mark.parametrize("steps", [4, 40])
-def test_a_chain_that_knows_the_clean_image_keeps_every_level_s_moments(eta: float | None, steps: int) -> None:
+def test_a_chain_that_knows_the_clean_image_keeps_every_level_s_moments(
+    eta: float | None, steps: int
+) -> None:
     """With the true eps, x at level t is N(sqrt(abar) x0, 1 - abar) for every spacing and eta."""
     x0 = torch.full((20, 1, 100, 100), -0.4)
     x_t = add_noise(SCHEDULE, x0, 350, normal(20, 4))

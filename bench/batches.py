@@ -119,7 +119,7 @@ def warm_up(
             batch = samples[:size]
             tools, x = _bind(cell, denoiser, batch, bench, watch)
             level = SCHEDULE.length // 4
-            x_t = tools.add_noise(x, level, tools.noise())
+            x_t = tools.add_noise(x, level, tools.noise(level))
             for _ in range(2):
                 eps = tools.denoise(x_t, level)
             x_prev, x0 = tools.step(x_t, eps, level, level - 1)
@@ -160,7 +160,7 @@ def _call(
     return result
 
 
-def _no_noise() -> Tensor:
+def _no_noise(t: int) -> Tensor:
     raise RuntimeError("a floor has no noise to draw")
 
 

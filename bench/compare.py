@@ -194,9 +194,13 @@ def _finished(cell: Cell) -> dict[str, dict[str, Any]]:
 def _case_notes(key: Key, a: Cell, b: Cell) -> list[str]:
     first, second = set(_finished(a)), set(_finished(b))
     counts = (("A", len(first - second)), ("B", len(second - first)))
-    return [
+    notes = [
         f"{'/'.join(key)}: {n} case(s) finished only in {label}, not compared" for label, n in counts if n
     ]
+    sizes = [max((c.get("batch_size", 1) for c in _finished(cell).values()), default=1) for cell in (a, b)]
+    if sizes[0] != sizes[1]:
+        notes.append(f"{'/'.join(key)}: batch size {sizes[0]} in A, {sizes[1]} in B, which changes times")
+    return notes
 
 
 def _compare_cell(key: Key, a: Cell, b: Cell, name: str, seed: int, n_boot: int) -> Row | None:

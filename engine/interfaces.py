@@ -101,7 +101,7 @@ class Tools:
     step : (x_t, eps, t, t_prev) -> (x_prev, x0_hat), one reverse step; draws its own noise where it needs any
     add_noise : (x0, t, noise) -> x_t, a clean image to level t
     diffuse : (x, t_from, t_to) -> x, forward from one level to a noisier one, with fresh noise
-    noise : () -> a fresh field [B, 1, H, W], every image its own
+    noise : t -> a fresh field [B, 1, H, W] for level t, every image its own
     against : x -> (x_rec -> perceptual map [B, 1, H, W] >= 0)
     close, dilate : (map [B, 1, H, W], size) -> map, grey morphology with a flat square
     """
@@ -111,7 +111,7 @@ class Tools:
     step: Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
     add_noise: Callable[[Tensor, int, Tensor], Tensor]
     diffuse: Callable[[Tensor, int, int], Tensor]
-    noise: Callable[[], Tensor]
+    noise: Callable[[int], Tensor]
     against: Callable[[Tensor], Callable[[Tensor], Tensor]]
     close: Callable[[Tensor, int], Tensor]
     dilate: Callable[[Tensor, int], Tensor]

@@ -253,8 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
     images = torch.from_numpy(slices[order]).unsqueeze(1)
     kept, train = images[: max(20, len(images) // 20)], images[max(20, len(images) // 20) :]
 
-    begin, log = time.monotonic(), list[dict[str, Any]]()
-    net = PerceptualDistance()
+    begin, log, net = time.monotonic(), list[dict[str, Any]](), PerceptualDistance()
     net.features = train_features(train, options.steps, options.batch_size, options.seed, log)
     with torch.no_grad():
         held_out = feature_loss(net.features, kept, torch.Generator().manual_seed(options.seed + 4))

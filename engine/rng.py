@@ -24,10 +24,11 @@ def case_generator(seed: int, case_id: str) -> np.random.Generator:
 
 def noise_source(
     kind: str, seed: int, case_ids: Sequence[str], shape: tuple[int, int], device: str = "cpu"
-) -> Callable[[], Tensor]:
-    """A function whose every call draws the next field of each case, [B, 1, H, W] float32.
+) -> Callable[[int], Tensor]:
+    """A function of the level t whose every call draws the next field of each case, [B, 1, H, W] float32.
 
-    kind : "gaussian" (white, unit variance) or "simplex" (fractal, Wyatt et al. 2022; each field from a fresh seed)
+    kind : "gaussian" (white, unit variance, whatever t) or "simplex" (fractal, Wyatt et al. 2022: 3-D noise on the
+        plane z = t, not normalised; every field from a fresh seed)
     shape : (H, W)
 
     Fields are drawn on the CPU and moved to ``device``, so all back ends see the same noise.
@@ -36,12 +37,12 @@ def noise_source(
         raise ValueError(f"unknown noise {kind!r}; choose from {', '.join(NOISES)}")
     generators = [case_generator(seed, case_id) for case_id in case_ids]
 
-    def gaussian() -> np.ndarray:
+    def gaussian(t: int) -> np.ndarray:
         return np.stack([g.standard_normal(shape, dtype=np.float32) for g in generators])
 
-    def simplex() -> np.ndarray:
+    def simplex(t: int) -> np.ndarray:
         seeds = np.array([g.integers(2**63 - 1) for g in generators], dtype=np.int64)
-        return simplex_fields(seeds, shape)
+        return simplex_fields(seeds, shape, z=float(t))
 
     draw = gaussian if kind == "gaussian" else simplex
-    return lambda: torch.from_numpy(draw()).unsqueeze(1).to(device)
+    return lambda t: torch.from_numpy(draw(t)).unsqueeze(1).to(device)

@@ -18,7 +18,7 @@ __all__ = ["make_tools"]
 def make_tools(
     denoiser: Denoiser,
     schedule: Schedule,
-    noise: Callable[[], Tensor],
+    noise: Callable[[int], Tensor],
     perceptual: Perceptual,
     eta: float = 1.0,
     prior: HealthyPrior | None = None,
@@ -33,7 +33,7 @@ def make_tools(
         return denoiser.denoise(x_t, torch.full((x_t.shape[0],), t, dtype=torch.int64, device=x_t.device))
 
     def step(x_t: Tensor, eps: Tensor, t: int, t_prev: int) -> tuple[Tensor, Tensor]:
-        fresh = noise() if eta > 0 and t_prev > 0 else None
+        fresh = noise(t) if eta > 0 and t_prev > 0 else None
         if eta == 1.0:
             return steps.ddpm_step(schedule, x_t, eps, t, t_prev, fresh)
         return steps.ddim_step(schedule, x_t, eps, t, t_prev, fresh, eta)
@@ -43,7 +43,7 @@ def make_tools(
         denoise=denoise,
         step=step,
         add_noise=lambda x0, t, n: steps.add_noise(schedule, x0, t, n),
-        diffuse=lambda x, t_from, t_to: steps.diffuse(schedule, x, t_from, t_to, noise()),
+        diffuse=lambda x, t_from, t_to: steps.diffuse(schedule, x, t_from, t_to, noise(t_to)),
         noise=noise,
         against=perceptual.against,
         close=close,

@@ -85,8 +85,14 @@ def _draw_batch(pools: tuple[Pool, ...], config: TrainingConfig, step: int) -> t
     low = rng.integers(1, config.t_focus + 1, config.batch_size)
     t = np.where(focused, low, rng.integers(1, linear_schedule().length + 1, config.batch_size))
     ids = [f"train-{step}-{i}" for i in range(config.batch_size)]
-    noise = noise_source(config.noise, config.seed, ids, (x.shape[2], x.shape[3]))()
+    noise = _fields(config.noise, config.seed, ids, t, x)
     return to_signed(x), torch.from_numpy(t), noise
+
+
+def _fields(kind: str, seed: int, ids: list[str], levels: np.ndarray, x: Tensor) -> Tensor:
+    """Noise of the form of x [B, 1, H, W], each image's for its own level."""
+    shape = (x.shape[2], x.shape[3])
+    return torch.cat([noise_source(kind, seed, [name], shape)(int(t)) for name, t in zip(ids, levels, strict=True)])
 
 
 def _augment(x: Tensor, config: TrainingConfig, rng: np.random.Generator) -> Tensor:
@@ -211,7 +217,7 @@ def validation_loss(
     for low, high in BANDS:
         t = torch.from_numpy(np.linspace(low, high, len(images)).round().astype(np.int64))
         ids = [f"validation-{low}-{i}" for i in range(len(images))]
-        eps = noise_source(noise, seed, ids, (x.shape[2], x.shape[3]))()
+        eps = _fields(noise, seed, ids, t.numpy(), x)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             predicted = model(_noised(schedule, x, t, eps), t - 1)
         losses[f"{low}-{high}"] = F.mse_loss(predicted.float(), eps).item()
@@ -227,7 +233,7 @@ def reconstructions(
     rows = []
     for t in levels:
         ids = [f"grid-{i}" for i in range(len(images))]
-        eps = noise_source(noise, 0, ids, (x.shape[2], x.shape[3]))()
+        eps = noise_source(noise, 0, ids, (x.shape[2], x.shape[3]))(t)
         levels_t = torch.full((len(images),), t)
         x_t = _noised(schedule, x, levels_t, eps)
         rows.append(((predict_x0(schedule, x_t, model(x_t, levels_t - 1), t) + 1) / 2).squeeze(1).numpy())

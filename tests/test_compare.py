@@ -136,6 +136,13 @@ def test_cases_of_one_batch_are_one_measurement_of_time(tmp_path: Path) -> None:
     assert compare(a, chained, measures=["latency"]).rows[0].change.n_subjects == 1
 
 
+def test_other_batch_sizes_are_noted(tmp_path: Path) -> None:
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", batch=8)
+    assert compare(a, b).notes == (
+        "thor/gaussian/25/torch/fp32: batch size 1 in A, 8 in B, which changes times",
+    )
+
+
 def test_first_calls_are_left_out_of_latency(tmp_path: Path) -> None:
     a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b")
     cell = b / "cells" / "thor-gaussian-25-torch-fp32"

@@ -18,11 +18,9 @@ from uadbench.bench.metrics import (
     dice_max_difference,
     healthy_threshold,
     image_score,
-    reconstruction_metrics,
-    size_group,
     summarize,
 )
-from uadbench.bench.pooled import THRESHOLDS, count_at, exact_curve, fine_counts, fine_samples, pooled_dice
+from uadbench.bench.pooled import THRESHOLDS
 from uadbench.bench.statistics import case_weights, percentile_interval
 
 SIDE = 32
@@ -101,53 +99,6 @@ def test_auprc_is_scikit_learns_average_precision(test: list[Scored]) -> None:
     assert result["auprc"]["value"] == pytest.approx(average_precision_score(truth, values))
 
 
-@settings(max_examples=25, deadline=None)
-@given(data, st.integers(0, 1000))
-def test_a_resample_scores_as_if_its_cases_were_repeated(test: list[Scored], seed: int) -> None:
-    weights = np.random.default_rng(seed).integers(0, 3, size=len(test))
-    weights[0] += 1
-    repeated = [case for case, n in zip(test, weights, strict=True) for _ in range(n)]
-    maps, masks = [c.anomaly for c in test], [c.mask for c in test]
-    values, truth = pooled(repeated)
-    w = weights[None, :].astype(float)
-    expected = [dice(values > t, truth) for t in THRESHOLDS]
-    assert pooled_dice(w, count_at(maps, masks, THRESHOLDS))[0] == pytest.approx(expected)
-    ap, best = fine_samples(w, fine_counts(maps, masks))
-    assert ap[0] == pytest.approx(average_precision_score(truth, values), abs=1e-3)
-    assert best[0] == pytest.approx(max(dice(values >= v, truth) for v in np.unique(values[truth])), abs=1e-3)
-
-
-@pytest.mark.parametrize("signal", [0.0, 0.05, 0.3, 2.0], ids=["useless", "weak", "good", "perfect"])
-def test_binned_and_exact_scores_agree_within_a_thousandth(signal: float) -> None:
-    """With tens of thousands of distinct lesion values, many more than there are bins."""
-    test = cases([40, 300, 900, 2500] * 8, signal=signal, side=128)
-    maps, masks = [c.anomaly for c in test], [c.mask for c in test]
-    assert np.unique(np.concatenate([c.anomaly[c.mask] for c in test])).size > 4096 or signal == 2.0
-    counts = fine_counts(maps, masks)
-    assert counts.found.shape[1] <= 4096
-    ap, best = fine_samples(np.ones((1, len(test))), counts)
-    exact = exact_curve(maps, masks)
-    assert abs(ap[0] - exact.average_precision) < 1e-3
-    assert abs(best[0] - exact.dice) < 1e-3
-
-
-@pytest.mark.parametrize(
-    ("pixels", "group"),
-    [
-        (0, None),
-        (3, None),
-        (4, "small"),
-        (71, "small"),
-        (72, "medium"),
-        (570, "medium"),
-        (571, "large"),
-        (1024, "large"),
-    ],
-)
-def test_size_groups_are_open_below_and_closed_above(pixels: int, group: str | None) -> None:
-    assert size_group(disc(pixels)) == group
-
-
 def test_lesions_of_three_pixels_or_fewer_are_excluded_with_the_reason() -> None:
     rng = np.random.default_rng(0)
     tiny = [make(i, 3, rng) for i in (10, 11)]
@@ -204,17 +155,6 @@ def test_the_papers_average_is_the_mean_of_groups_weighted_by_cases() -> None:
     assert weights.sum() == pytest.approx(1, abs=0.002)
 
 
-def test_the_healthy_threshold_leaves_at_most_five_percent_and_no_lower_value_does() -> None:
-    for decimals in (None, 1, 2):
-        val = cases([0] * 3, seed=5, decimals=decimals)
-        threshold = healthy_threshold(val)
-        values, _ = pooled(val)
-        assert threshold is not None
-        assert (values > np.float32(threshold)).mean() <= 0.05
-        lower = values[values < np.float32(threshold)].max()
-        assert (values > lower).mean() > 0.05
-
-
 def test_dice_at_the_healthy_threshold_is_pooled_and_by_case() -> None:
     test, val = cases([50, 200, 0]), cases([0, 0], seed=9, first=80)
     result = summarize(test, val, seed=0, n_boot=50)
@@ -235,13 +175,6 @@ def test_image_auroc_is_scikit_learns_with_ties() -> None:
     assert len(set(scores)) < len(scores)
     result = summarize(test, [], seed=0, n_boot=50)
     assert result["auroc_image"]["value"] == pytest.approx(roc_auc_score([c.lesion for c in test], scores))
-
-
-def test_the_image_score_is_the_mean_of_the_top_hundredth() -> None:
-    anomaly = np.zeros((20, 20), dtype=np.float32)
-    anomaly.flat[:6] = [1.0, 0.75, 0.5, 0.25, 0.125, 0.0625]
-    assert image_score(anomaly) == 0.625
-    assert image_score(np.full((128, 128), 0.5, dtype=np.float32)) == 0.5
 
 
 def test_every_interval_holds_its_value_and_a_seed_gives_the_same_file() -> None:
@@ -362,33 +295,6 @@ def test_a_perfect_map_scores_one_everywhere() -> None:
         assert (result[key]["value"], result[key]["lo"], result[key]["hi"]) == (1.0, 1.0, 1.0), key
 
 
-def broken(**change) -> Scored:
-    return replace(cases([50])[0], **change)
-
-
-@pytest.mark.parametrize(
-    ("test", "message"),
-    [
-        pytest.param([broken(anomaly=np.full((SIDE, SIDE), np.nan, np.float32))], "case c0: .*NaN", id="nan"),
-        pytest.param(
-            [broken(anomaly=np.full((SIDE, SIDE), np.inf, np.float32))], "case c0: .*infinity", id="inf"
-        ),
-        pytest.param(
-            [broken(anomaly=np.full((SIDE, SIDE), -1, np.float32))], "case c0: .*>= 0", id="negative"
-        ),
-        pytest.param([broken(anomaly=np.zeros((4, 4), np.float32))], r"case c0: map \(4, 4\)", id="shape"),
-        pytest.param(
-            [broken(mask=np.zeros((SIDE, SIDE), np.uint8))], "case c0: the mask is uint8", id="mask type"
-        ),
-        pytest.param([broken(), broken()], "case c0: given twice", id="twice"),
-        pytest.param([broken(lesion=False)], "case c0: is called healthy.*50", id="mask of a healthy case"),
-    ],
-)
-def test_a_case_that_cannot_be_scored_is_named(test: list[Scored], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        summarize(test, [], seed=0)
-
-
 def test_a_lesion_among_the_validation_cases_is_refused() -> None:
     with pytest.raises(ValueError, match="case c0: has a lesion"):
         summarize([], cases([50]), seed=0)
@@ -410,22 +316,6 @@ def test_the_difference_of_max_dice_is_paired_by_case() -> None:
     }
     with pytest.raises(ValueError, match="same lesion cases"):
         dice_max_difference(test, better[1:], seed=0)
-
-
-def test_reconstruction_metrics_have_their_closed_forms() -> None:
-    image = np.random.default_rng(0).random((32, 32)).astype(np.float32) * 0.5
-    same = reconstruction_metrics(image, image)
-    assert same == {"ssim": pytest.approx(1.0), "psnr": None, "mae": 0.0}
-    shifted = reconstruction_metrics(image, image + np.float32(0.1))
-    assert shifted["psnr"] == pytest.approx(20.0, abs=1e-4)
-    assert shifted["mae"] == pytest.approx(0.1, abs=1e-6)
-    flat = reconstruction_metrics(np.full((16, 16), 0.2), np.full((16, 16), 0.6))
-    # two constant images: only SSIM's luminance term is left
-    assert flat["ssim"] == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4))
-    with pytest.raises(ValueError, match="differ in shape"):
-        reconstruction_metrics(image, image[:8])
-    with pytest.raises(ValueError, match="NaN"):
-        reconstruction_metrics(image, np.full((32, 32), math.nan))
 
 
 @pytest.mark.benchmark

@@ -15,14 +15,14 @@ PINNED = [1.006817149565838, 0.146333912191646, -1.281114948093398]
 def test_a_case_s_noise_does_not_depend_on_its_batch(kind: str) -> None:
     together = noise_source(kind, 7, ["a", "b", "c"], (24, 32))
     alone = noise_source(kind, 7, ["b"], (24, 32))
-    for _ in range(3):
-        torch.testing.assert_close(together()[1], alone()[0], atol=0, rtol=0)
+    for t in (350, 120, 1):
+        torch.testing.assert_close(together(t)[1], alone(t)[0], atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("kind", NOISES)
 def test_every_image_and_every_draw_has_its_own_field(kind: str) -> None:
     draw = noise_source(kind, 7, ["a", "b"], (32, 32))
-    first, second = draw(), draw()
+    first, second = draw(300), draw(300)
     fields = [first[0, 0], first[1, 0], second[0, 0], second[1, 0]]
     for i, x in enumerate(fields):
         for y in fields[i + 1 :]:
@@ -30,7 +30,7 @@ def test_every_image_and_every_draw_has_its_own_field(kind: str) -> None:
 
 
 def test_gaussian_noise_is_white_with_unit_variance() -> None:
-    x = noise_source("gaussian", 0, [str(i) for i in range(30)], (64, 64))()
+    x = noise_source("gaussian", 0, [str(i) for i in range(30)], (64, 64))(250)
     assert x.mean().item() == pytest.approx(0, abs=0.01)
     assert x.std().item() == pytest.approx(1, abs=0.01)
     neighbours = np.corrcoef(x[..., 1:].flatten(), x[..., :-1].flatten())[0, 1]
@@ -38,7 +38,7 @@ def test_gaussian_noise_is_white_with_unit_variance() -> None:
 
 
 def test_simplex_noise_is_smooth() -> None:
-    x = noise_source("simplex", 0, [str(i) for i in range(4)], (64, 64))()
+    x = noise_source("simplex", 0, [str(i) for i in range(4)], (64, 64))(250)
     assert np.corrcoef(x[..., 1:].flatten(), x[..., :-1].flatten())[0, 1] > 0.5
 
 

@@ -234,7 +234,7 @@ def _fill_fields(seeds, fields, stride, gradients, octaves, persistence, frequen
         fields[b] = flat.reshape(height, stride)[:, :width]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=1024)  # a chain visits one plane a level
 def _omissions(
     height: int, width: int, octaves: int, persistence: float, frequency: float, z: float
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -45,18 +45,18 @@ class AutoDDPM:
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         # 3.1 Masking.
-        first = reverse(tools.add_noise(x, self.t_start, tools.noise()), tools, self.t_start, self.steps)
-        first = first.clamp(-1, 1)
+        x_t = tools.add_noise(x, self.t_start, tools.noise(self.t_start))
+        first = reverse(x_t, tools, self.t_start, self.steps).clamp(-1, 1)
         m = normalize_percentile(residual(x, first), 95) * tools.against(x)(first)
         percent = None if self.threshold is not None else self.percent
         mask = tools.dilate(binarize(m, self.threshold, percent), 3)
         # 3.2 Stitching: input outside the mask, reconstruction inside.
-        x_t = tools.add_noise(first, self.t_stitch, tools.noise())
+        x_t = tools.add_noise(first, self.t_stitch, tools.noise(self.t_stitch))
         for t, t_prev in tools.schedule.pairs(self.t_stitch, self.stitch_steps):
             # 3.3 Re-sampling: denoise, stitch, and noise again, so that both parts come to fit.
             for remaining in reversed(range(self.rounds)):
                 unknown, _ = tools.step(x_t, tools.denoise(x_t, t), t, t_prev)
-                known = tools.add_noise(x, t_prev, tools.noise())
+                known = tools.add_noise(x, t_prev, tools.noise(t_prev))
                 x_t = mask * unknown + (1 - mask) * known
                 if remaining:
                     x_t = tools.diffuse(x_t, t_prev, t)

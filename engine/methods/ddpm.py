@@ -39,7 +39,7 @@ class DDPM:
         return cls(t_start=350 if noise == "gaussian" else 250)
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:
-        x_t = tools.add_noise(x, self.t_start, tools.noise())
+        x_t = tools.add_noise(x, self.t_start, tools.noise(self.t_start))
         x_rec = reverse(x_t, tools, self.t_start, self.steps).clamp(-1, 1)
         difference = residual(x, x_rec)
         return Result(difference**2 if self.squared else difference, x_rec)

@@ -42,7 +42,7 @@ class Thor:
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         perceptual, maps = tools.against(x), {}
-        noise = tools.noise()
+        noise = tools.noise(self.t_start)
         x_t = tools.add_noise(x, self.t_start, noise)
         for t, t_prev in tools.schedule.pairs(self.t_start, self.steps, through=self.harmonize_at):
             eps = tools.denoise(x_t, t)

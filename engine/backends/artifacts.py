@@ -1,0 +1,119 @@
+"""Exported networks on disk: NAME.onnx with NAME.json, its manifest, beside it; checked before use.
+
+What is hashed is what is loaded: a back end gets the bytes that were checked, never the path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uadbench.engine.backends.torch import BackendError
+
+__all__ = ["ArtifactError", "Artifact", "check_call", "pad_batch", "read_artifact", "write_artifact"]
+
+LAYOUT = 1  # of the manifest
+KINDS = ("unet", "perceptual-features", "perceptual-distance")
+
+
+class ArtifactError(BackendError):
+    """An exported network cannot be used; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An exported network that matches its manifest.
+
+    data : the ONNX model, weights included
+    manifest : kind, opset, precision, batch ("dynamic" or a number), inputs and outputs (name, dtype, shape), source
+        (sha256 of the checkpoint), versions of the exporting packages, sha256 and bytes of ``data``
+    """
+
+    path: Path
+    data: bytes
+    manifest: Mapping[str, Any]
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size that the network is fixed to; None when any goes."""
+        return None if self.manifest["batch"] == "dynamic" else int(self.manifest["batch"])
+
+
+def write_artifact(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``data`` to ``path`` (NAME.onnx) and its manifest to NAME.json; returns the completed manifest.
+
+    A process killed in between leaves a pair that does not match, which ``read_artifact`` refuses.
+    """
+    manifest = dict(record) | {
+        "layout": LAYOUT,
+        "format": "onnx",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": len(data),
+    }
+    text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    for target, content in ((path, data), (path.with_suffix(".json"), text.encode())):
+        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        partial.write_bytes(content)
+        partial.replace(target)
+    return manifest
+
+
+def read_artifact(path: Path, kind: str = "unet") -> Artifact:
+    """Read an exported network.
+
+    Raises ArtifactError, one line, when a file is missing, is not of this kind, or was altered since its export.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; allowed are {', '.join(KINDS)}")
+    manifest_path = path.with_suffix(".json")
+    try:
+        data = path.read_bytes()
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArtifactError(
+            f"{error.filename}: cannot be read ({error.strerror}); "
+            "an exported network is NAME.onnx with NAME.json beside it, made by `bench export`"
+        ) from error
+    except ValueError as error:
+        raise ArtifactError(f"{manifest_path}: is no manifest ({error}); export the network again") from error
+    if not isinstance(manifest, dict) or manifest.get("layout") != LAYOUT:
+        raise ArtifactError(f"{manifest_path}: is no manifest of layout {LAYOUT}; export the network again")
+    if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
+        raise ArtifactError(
+            f"{path}: does not match its manifest's hash (truncated or altered); delete both files and export again"
+        )
+    if manifest.get("kind") != kind:
+        raise ArtifactError(f"{path}: holds a network of kind {manifest.get('kind')!r}, {kind!r} is needed")
+    return Artifact(path, data, manifest)
+
+
+def check_call(artifact: Artifact, x_t: Tensor, t: Tensor, cond: Tensor | None) -> None:
+    """Raise BackendError unless x_t [B, 1, H, W] and t [B] are what the U-Net was exported for."""
+    if cond is not None:
+        raise BackendError("this network is unconditional; give no cond")
+    wanted = tuple(artifact.manifest["inputs"][0]["shape"][1:])
+    if x_t.ndim != 4 or tuple(x_t.shape[1:]) != wanted:
+        shape = ", ".join(str(side) for side in wanted)
+        raise BackendError(f"the exported network takes images [B, {shape}], not {list(x_t.shape)}")
+    if t.shape != x_t.shape[:1]:
+        raise BackendError(f"{x_t.shape[0]} images need as many levels, not t of shape {list(t.shape)}")
+    if artifact.batch is not None and x_t.shape[0] > artifact.batch:
+        raise BackendError(
+            f"{artifact.path.name} takes batches of up to {artifact.batch}, not {x_t.shape[0]}; export a larger one"
+        )
+
+
+def pad_batch(x_t: Tensor, t: Tensor, batch: int | None) -> tuple[Tensor, Tensor]:
+    """Repeat the last image and level up to a fixed batch size; unchanged where it fits or any size goes."""
+    short = 0 if batch is None else batch - x_t.shape[0]
+    if short <= 0:
+        return x_t, t
+    return torch.cat([x_t, x_t[-1:].expand(short, -1, -1, -1)]), torch.cat([t, t[-1:].expand(short)])

@@ -1,0 +1,273 @@
+"""The leaderboard: rows, what may be said of them, and the CSV and Markdown files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from run_factory import CELLS, make_run
+
+from uadbench.reports.leaderboard import rows, terminal_table, write_reports
+from uadbench.reports.marks import marks
+from uadbench.reports.store import RunError, read_json, write_json
+from uadbench.reports.table import FIXED, origin
+
+SPEC_COLUMNS = (
+    "dataset,method,noise,steps,backend,precision,n_cases,n_failed,dice_max,dice_max_lo,dice_max_hi,dice_small,"
+    "dice_medium,dice_large,auprc,dice_healthy_fpr5,auroc_image,nfe,latency_ms_p50,latency_ms_p90,network_ms_p50"
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("runs") / "a")
+
+
+def edit(path: Path, **changes: Any) -> None:
+    write_json(path, read_json(path) | changes)
+
+
+def pick(frame: pd.DataFrame, cell: str) -> pd.Series:
+    return frame[frame["cell"] == cell].iloc[0]
+
+
+def test_the_csv_starts_with_the_agreed_columns_and_holds_fractions(run: Path, tmp_path: Path) -> None:
+    """leaderboard.csv: fixed columns first, one line a cell, scores as stored, values that are none left empty."""
+    write_reports([run], tmp_path)
+    text = (tmp_path / "leaderboard.csv").read_text()
+    assert text.splitlines()[0].startswith(SPEC_COLUMNS + ",")
+    assert ",".join(FIXED) == SPEC_COLUMNS
+    frame = pd.read_csv(tmp_path / "leaderboard.csv")
+    assert len(frame) == len(CELLS)
+    thor = frame[frame["cell"] == "thor-simplex-25-torch-fp32"].iloc[0]
+    metrics = read_json(run / "cells" / "thor-simplex-25-torch-fp32" / "metrics.json")
+    assert thor["dice_max"] == pytest.approx(metrics["dice_max"]["value"])
+    assert thor["auprc"] == pytest.approx(metrics["auprc"]["value"])
+    assert (thor["nfe"], thor["n_cases"], thor["n_failed"]) == (31, 41, 1)
+    assert pd.isna(frame[frame["method"] == "blur"].iloc[0]["network_ms_p50"])
+
+
+def test_rows_are_methods_then_floors_best_first(run: Path) -> None:
+    """Within a data set the frame lists methods before floors, each by falling pooled Dice."""
+    frame = rows([run])
+    kinds = list(frame["kind"])
+    assert kinds == ["method"] * kinds.count("method") + ["floor"] * kinds.count("floor")
+    for kind in ("method", "floor"):
+        assert frame[frame["kind"] == kind]["dice_max"].is_monotonic_decreasing
+
+
+def test_the_order_of_runs_does_not_matter(run: Path, tmp_path: Path) -> None:
+    """The same runs in another order give the same bytes in all three files."""
+    other = make_run(
+        tmp_path / "b", run_id="b", seed=5, n_lesion=6, n_healthy=3, dataset={"fingerprint": "cd" * 32}
+    )
+    first = [path.read_bytes() for path in write_reports([run, other], tmp_path / "x")]
+    second = [path.read_bytes() for path in write_reports([other, run], tmp_path / "y")]
+    assert first == second
+
+
+def test_null_is_missing_and_never_zero(tmp_path: Path) -> None:
+    """A score that could not be computed is NaN in the frame, empty in the CSV and a dash in print."""
+    path = make_run(tmp_path / "run", cells=CELLS[:1], n_lesion=3, n_healthy=0)
+    none = {"value": None, "lo": None, "hi": None}
+    edit(path / "cells" / "thor-gaussian-25-torch-fp32" / "metrics.json", auroc_image=none, dice_small=None)
+    frame = rows([path])
+    assert frame[["auroc_image", "dice_small", "dice_small_n"]].isna().all(axis=None)
+    write_reports([path], tmp_path)
+    line = next(
+        line for line in (tmp_path / "leaderboard.md").read_text().splitlines() if line.startswith("| THOR")
+    )
+    assert line.split(" | ")[3] == "–"
+    assert line.split(" | ")[8] == "–"
+
+
+def test_an_unfinished_cell_is_a_row_without_scores(tmp_path: Path) -> None:
+    """A run that was stopped is still reported; its unscored cell has no figures and the page says so."""
+    path = make_run(tmp_path / "run", cells=CELLS[:2], n_lesion=4, n_healthy=2)
+    cell = path / "cells" / "thor-gaussian-25-onnxruntime-fp32"
+    (cell / "metrics.json").unlink()
+    (cell / "latency.json").unlink()
+    assert pick(rows([path]), cell.name)[["dice_max", "latency_ms_p50", "n_cases"]].isna().all()
+    page = write_reports([path], tmp_path)[2].read_text()
+    assert "thor-gaussian-25-onnxruntime-fp32: 6 cases done, not scored" in page
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "note"),
+    [
+        pytest.param("thor-gaussian-25-onnxruntime-fp32", True, "", id="parity passed"),
+        pytest.param(
+            "thor-gaussian-25-openvino-bf16", False, "parity fail: max Dice differs", id="parity failed"
+        ),
+        pytest.param("thor-gaussian-25-torch-fp32", False, "the reference", id="reference"),
+        pytest.param("blur-none-0-torch-fp32", False, "no network", id="floor"),
+    ],
+)
+def test_a_speed_up_needs_parity(run: Path, cell: str, value: bool, note: str) -> None:
+    """Speed-up = median of torch fp32 / median of the cell, of the same method in the same run, parity passed."""
+    row = pick(rows([run]), cell)
+    assert note in row["speedup_note"]
+    if value:
+        reference = pick(rows([run]), "thor-gaussian-25-torch-fp32")
+        assert row["speedup"] == pytest.approx(reference["latency_ms_p50"] / row["latency_ms_p50"])
+    else:
+        assert pd.isna(row["speedup"])
+
+
+def test_without_a_parity_file_no_speed_up_is_shown(tmp_path: Path) -> None:
+    """A missing verdict counts as unchecked."""
+    path = make_run(tmp_path / "run", parity=False, n_lesion=3, n_healthy=1, cells=CELLS[:2])
+    row = pick(rows([path]), "thor-gaussian-25-onnxruntime-fp32")
+    assert pd.isna(row["speedup"])
+    assert row["speedup_note"] == "parity was not checked"
+
+
+def test_another_step_count_is_not_the_reference(tmp_path: Path) -> None:
+    """A cell is never held against torch fp32 of a different sampler."""
+    slow = ("thor", "gaussian", "paper", "torch", "fp32", "method", 0.4, 9000.0, 350)
+    path = make_run(tmp_path / "run", cells=(slow, CELLS[1]), n_lesion=3, n_healthy=1)
+    row = pick(rows([path]), "thor-gaussian-25-onnxruntime-fp32")
+    assert row["speedup_note"] == "this run has no torch fp32 cell of the method"
+
+
+def small_frame(entries: list[tuple[str, float, float, float]]) -> pd.DataFrame:
+    """(kind, value, low, high) rows with the same figures for every score."""
+    frame = pd.DataFrame(
+        [{"kind": kind, "method": f"m{number}"} for number, (kind, *_) in enumerate(entries)]
+    )
+    for score in (
+        "dice_max",
+        "dice_small",
+        "dice_medium",
+        "dice_large",
+        "auprc",
+        "dice_healthy_fpr5",
+        "auroc_image",
+    ):
+        for place, suffix in enumerate(("", "_lo", "_hi")):
+            frame[f"{score}{suffix}"] = [entry[1 + place] for entry in entries]
+    return frame
+
+
+def test_ties_are_rows_whose_interval_reaches_the_best_rows() -> None:
+    """Best 0.50 [0.45, 0.55]: an interval up to 0.45 ties, one up to 0.449 does not, the best is no tie."""
+    frame = small_frame(
+        [("method", 0.50, 0.45, 0.55), ("method", 0.4, 0.35, 0.45), ("method", 0.4, 0.35, 0.449)]
+    )
+    found = marks(frame)
+    assert {index for index, score in found.best if score == "auprc"} == {0}
+    assert {index for index, score in found.ties if score == "auprc"} == {1}
+
+
+def test_without_intervals_only_equal_values_share_the_first_place() -> None:
+    """Missing intervals make no ties."""
+    nan = float("nan")
+    found = marks(
+        small_frame([("method", 0.5, nan, nan), ("method", 0.5, nan, nan), ("method", 0.49, nan, nan)])
+    )
+    assert {index for index, score in found.best if score == "dice_max"} == {0, 1}
+    assert not found.ties
+
+
+def test_a_method_under_the_best_floor_is_marked_even_when_intervals_overlap() -> None:
+    """Only methods are marked, and against the best floor, not any floor."""
+    found = marks(
+        small_frame(
+            [
+                ("method", 0.31, 0.2, 0.4),
+                ("method", 0.29, 0.2, 0.4),
+                ("floor", 0.30, 0, 1),
+                ("floor", 0.1, 0, 1),
+            ]
+        )
+    )
+    assert found.below == {1: "below the floor m2 (30.0)"}
+
+
+def test_cases_of_another_fingerprint_get_their_own_table(run: Path, tmp_path: Path) -> None:
+    """Two runs of one data set over different cases never share a best value."""
+    other = make_run(tmp_path / "b", run_id="b", n_lesion=3, n_healthy=1, dataset={"fingerprint": "00" * 32})
+    write_reports([run, other], tmp_path)
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert text.count("| method | back end |") == 2
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        pytest.param({"name": "ixi-stroke", "title": "IXI"}, "semi-synthetic", id="ixi-stroke"),
+        pytest.param({"name": "phantom"}, "synthetic", id="phantom"),
+        pytest.param({"name": "soop-flair", "title": "SOOP FLAIR", "caveats": ["one site"]}, "", id="real"),
+        pytest.param({"name": "folder", "caveats": ["Semi-synthetic."]}, "semi-synthetic", id="by caveat"),
+    ],
+)
+def test_made_data_is_called_so(dataset: dict[str, Any], expected: str) -> None:
+    """The origin that every report prints beside the figures."""
+    assert origin(dataset) == expected
+
+
+def test_the_markdown_carries_origin_caveats_floors_and_published_rows(tmp_path: Path) -> None:
+    """What must stand beside the figures does."""
+    caveats = ["Semi-synthetic: intensities are simulated."]
+    dataset = {"name": "ixi-stroke", "title": "IXI with stroke shapes", "caveats": caveats}
+    path = make_run(tmp_path / "run", dataset=dataset, n_lesion=4, n_healthy=2)
+    write_reports([path], tmp_path)
+    text = (tmp_path / "leaderboard.md").read_text()
+    for part in (
+        "## IXI with stroke shapes (semi-synthetic)",
+        caveats[0],
+        "floors: no network",
+        "DDPM · gaussian · 25 steps ▼",
+        "Not comparable",
+        "29.74",
+        "Test CPU",
+        "brain-squeeze",
+        "No speed-up for thor-gaussian-25-openvino-bf16: parity fail",
+    ):
+        assert part in text
+
+
+def test_markdown_from_users_cannot_break_the_table_or_become_markup(tmp_path: Path) -> None:
+    """Pipes, line ends, HTML and links in titles and method names stay text."""
+    evil = "a|b\n<img src=x onerror=alert(1)> [x](http://example.org) `c`"
+    path = make_run(
+        tmp_path / "run", dataset={"title": evil, "caveats": [evil]}, n_lesion=3, n_healthy=1, cells=CELLS[:1]
+    )
+    edit(path / "cells" / "thor-gaussian-25-torch-fp32" / "cell.json", method=evil)
+    write_reports([path], tmp_path)
+    lines = (tmp_path / "leaderboard.md").read_text().splitlines()
+    row = next(line for line in lines if line.startswith("| a"))
+    assert row.replace("\\|", "").count("|") == lines[lines.index(row) - 1].count("|")
+    assert not any("<img" in line or "[x](" in line for line in lines)
+
+
+def test_a_run_given_twice_is_refused(run: Path) -> None:
+    """Doubling a run would double its rows."""
+    with pytest.raises(RunError, match="given more than once"):
+        rows([run, run])
+
+
+def test_no_run_is_refused(tmp_path: Path) -> None:
+    """A report of nothing is an error with the remedy."""
+    with pytest.raises(RunError, match="no run directory given"):
+        write_reports([], tmp_path)
+
+
+@pytest.mark.parametrize("cells", [pytest.param(CELLS, id="back ends"), pytest.param(CELLS[::2], id="fewer")])
+def test_the_terminal_table_fits_80_columns_without_cutting_figures(tmp_path: Path, cells: tuple) -> None:
+    """No line is longer than 80 columns, no cell is cut to an ellipsis, markup in names stays text."""
+    path = make_run(tmp_path / "run", cells=cells, dataset={"name": "[red]x[/red]"}, n_lesion=3, n_healthy=1)
+    buffer = io.StringIO()
+    Console(file=buffer, width=80, color_system=None).print(terminal_table(rows([path])))
+    text = buffer.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "[red]x[/red]" in text
+    assert "41.2" in text
+    assert "37.7–44.7" in text
+    assert "AUROC" in text
+    assert "NFE" in text

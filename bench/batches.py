@@ -135,9 +135,8 @@ def _bind(
     """The timed tools of one batch and its images [B, 1, H, W] in [-1, 1]."""
     images = np.stack([sample.image for sample in samples])
     x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(denoiser.device)
-    if cell.floor:
-        noise = _no_noise
-    else:
+    noise: Callable[[int], Tensor] = _no_noise
+    if not cell.floor:
         ids = [sample.case.case_id for sample in samples]
         shape = (images.shape[1], images.shape[2])
         noise = watch.wrap("noise", noise_source(cell.noise, bench.seed, ids, shape, denoiser.device))

@@ -101,7 +101,7 @@ def count_calls(method: Method, schedule: Schedule = SCHEDULE) -> int:
     """Network calls a case, found by walking the method's loop on a tiny image with a network that does nothing."""
     network = _Silent()
     prior = HealthyPrior(torch.zeros(1, 1, 16, 16), 1)
-    tools = make_tools(network, schedule, lambda: torch.zeros(1, 1, 16, 16), _Flat(), prior=prior)
+    tools = make_tools(network, schedule, lambda t: torch.zeros(1, 1, 16, 16), _Flat(), prior=prior)
     tools = dataclasses.replace(tools, close=lambda x, size: x, dilate=lambda x, size: x)
     with torch.inference_mode():
         method(torch.linspace(-1, 1, 256).reshape(1, 1, 16, 16), tools)

@@ -105,14 +105,16 @@ def _backends() -> Iterator[Check]:
     import torch
 
     from uadbench.bench.environment import available_cores
-    from uadbench.engine.backends import BACKENDS, open_backend
+    from uadbench.bench.exports import network_file
+    from uadbench.engine.backends import BACKENDS, check_backend, open_backend
     from uadbench.engine.models.checkpoint import shipped
 
     threads = available_cores()
     torch.set_num_threads(threads)
 
     def forward(name: str, precision: str) -> str:
-        denoiser = open_backend(name, shipped("gaussian"), precision, "cpu", threads, 1)
+        check_backend(name, precision, "cpu")
+        denoiser = open_backend(name, network_file(name, shipped("gaussian")), precision, "cpu", threads, 1)
         try:
             x_t, t = torch.zeros(1, 1, 128, 128), torch.ones(1, dtype=torch.int64)
             denoiser.denoise(x_t, t)

@@ -114,6 +114,10 @@ def compare_runs(
         notes += [f"only in {label}: {'/'.join(key)}" for key in cells if key not in other]
     for key in shared:
         notes += _case_notes(key, first[key], second[key])
+    if not any(_finished(first[key]).keys() & _finished(second[key]).keys() for key in shared):
+        raise CompareError(
+            "the runs share no finished test case; were they run on the same cases, to the end?"
+        )
     tried = {
         (key, name): _compare_cell(key, first[key], second[key], name, seed, n_boot)
         for key in shared
@@ -208,10 +212,6 @@ def _compare_cell(key: Key, a: Cell, b: Cell, name: str, seed: int, n_boot: int)
     measure = MEASURES[name]
     first, second = _finished(a), _finished(b)
     shared = sorted(set(first) & set(second))
-    if not shared:
-        raise CompareError(
-            f"{'/'.join(key)}: the runs share no finished test case; were they run on the same cases?"
-        )
     ids, pairs = [], []
     # a case lost is one that B tried and did not finish; one that B never had is only noted
     lost = sum(record["status"] != "ok" and record["case_id"] in first for record in b.cases)

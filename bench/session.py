@@ -15,6 +15,7 @@ from uadbench.bench.batches import Bench, NoNetwork
 from uadbench.bench.cells import CellSpec, plan_cells
 from uadbench.bench.config import ConfigError, RunConfig, canonical, config_hash, unknown
 from uadbench.bench.environment import available_cores, environment, git_state, uadbench_version
+from uadbench.bench.exports import network_file
 from uadbench.bench.harness import Job, Progress, remaining, run_cells
 from uadbench.bench.rundir import default_output, locked, now, prepare_run, run_id
 from uadbench.bench.samples import Loader, choose_cases, healthy_prior
@@ -23,7 +24,7 @@ from uadbench.bench.stopping import stop_on_signal
 from uadbench.bench.timing import LOAD_LIMIT, Stopwatch
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import Case, Dataset
-from uadbench.engine.backends import open_backend
+from uadbench.engine.backends import check_backend, open_backend
 from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.models.checkpoint import load_checkpoint, shipped
 from uadbench.engine.perceptual import PERCEPTUALS, SqueezePerceptual, open_perceptual
@@ -75,12 +76,14 @@ class Finished:
 
 
 def make_plan(config: RunConfig) -> Plan:
-    """Check every name and open the data set. Raises ConfigError and CaseError."""
+    """Check names and back ends and open the data set. Raises ConfigError, BackendError and CaseError."""
     cells = plan_cells(config)
     if config.dataset not in DATASETS:
         raise unknown("data set", config.dataset, DATASETS)
     if config.perceptual not in PERCEPTUALS:
         raise unknown("perceptual net", config.perceptual, PERCEPTUALS)
+    for cell in cells:
+        check_backend(cell.backend, cell.precision, "cpu" if cell.floor else config.device)
     root = Path(config.data_root) if config.data_root else None
     dataset = DATASETS[config.dataset](root, config.seed, config.limit)
     if not dataset.split("test"):
@@ -205,9 +208,9 @@ def _open_denoisers(session: Session, stack: ExitStack, watch: Stopwatch) -> dic
                 opened[key] = NoNetwork()
             else:
                 with watch.stage("open"):
-                    checkpoint = session.checkpoints[cell.noise]
+                    source = network_file(cell.backend, session.checkpoints[cell.noise])
                     opened[key] = open_backend(
-                        cell.backend, checkpoint, cell.precision, config.device, threads, config.batch_size
+                        cell.backend, source, cell.precision, config.device, threads, config.batch_size
                     )
             stack.callback(opened[key].close)
         result[cell.slug] = opened[key]

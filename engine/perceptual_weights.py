@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import http.client
+import io
 import json
 import os
-import pickle
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from platformdirs import user_data_path
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
@@ -98,7 +97,7 @@ def load_weights(name: str, path: Path | None = None) -> PerceptualWeights:
 def load_brain_squeeze(path: Path) -> PerceptualWeights:
     """Features and heads from one safetensors file, whose hash must be the one in the card beside it."""
     data = read_bytes(path, "reinstall uadbench")
-    card = json.loads(read_bytes(path.with_suffix(".json"), "reinstall uadbench"))
+    card = read_card(path.with_suffix(".json"))
     found = hashlib.sha256(data).hexdigest()
     if found != card.get("sha256"):
         raise PerceptualError(
@@ -128,7 +127,7 @@ def load_lpips_squeeze(path: Path | None = None) -> PerceptualWeights:
     heads = load_safetensors(heads_data)
     if content_hash(heads) != LPIPS_HEADS_SHA256:
         raise PerceptualError(f"{heads_path}: not LPIPS's heads; reinstall uadbench")
-    card = json.loads(read_bytes(heads_path.with_suffix(".json"), "reinstall uadbench"))
+    card = read_card(heads_path.with_suffix(".json"))
     return PerceptualWeights(
         features, take_heads(heads, heads_path), content_hash({**features, **heads}), path, card
     )
@@ -153,11 +152,10 @@ def fetch_lpips_squeeze(force: bool = False, url: str = LPIPS_URL, sha256: str =
     target = lpips_squeeze_places()[0]
     if not force and target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == sha256:
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with urllib.request.urlopen(url, timeout=60) as response:  # 5 MB: read in one go
             data = response.read()
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise PerceptualError(
             f"could not download {url} ({reason}); on a machine with network, save it as {target}"
@@ -167,21 +165,25 @@ def fetch_lpips_squeeze(force: bool = False, url: str = LPIPS_URL, sha256: str =
         raise PerceptualError(
             f"{url}: sha256 of the download is {found}, expected {sha256}; nothing was kept, try again"
         )
-    write_bytes(target, data)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, data)
+    except OSError as error:
+        raise PerceptualError(
+            f"cannot write {target} ({error.strerror}); make the folder writable"
+        ) from error
     return target
 
 
 def read_features(path: Path) -> dict[str, Tensor]:
     """The ``features.*`` tensors of a torch file (plain or torchvision's full state dict) or a safetensors file."""
+    data = read_bytes(path, REMEDY)
     try:
         if path.suffix == ".safetensors":
-            state = load_safetensors(read_bytes(path, REMEDY))
+            state = load_safetensors(data)
         else:
-            read_bytes(path, REMEDY)
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        if isinstance(error, PerceptualError):
-            raise
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # any bytes may come in here, and each reader fails on them in its own way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PerceptualError(f"{path}: cannot be read as weights ({reason[:120]}); {REMEDY}") from error
     if not isinstance(state, Mapping):
@@ -212,6 +214,17 @@ def take_heads(tensors: Mapping[str, Tensor], path: Path) -> tuple[Tensor, ...]:
         if head is None or tuple(head.shape) != (channels,) or not bool((head >= 0).all()):
             raise PerceptualError(f"{path}: head{k} must be {channels} numbers >= 0")
     return tuple(head.float() for head in heads if head is not None)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """A model card: a JSON object; or PerceptualError."""
+    try:
+        card = json.loads(read_bytes(path, "reinstall uadbench"))
+    except ValueError as error:
+        raise PerceptualError(f"{path}: not a model card ({error}); reinstall uadbench") from error
+    if not isinstance(card, dict):
+        raise PerceptualError(f"{path}: not a model card (a JSON {type(card).__name__}); reinstall uadbench")
+    return card
 
 
 def read_bytes(path: Path, remedy: str) -> bytes:

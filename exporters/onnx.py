@@ -42,7 +42,7 @@ def export_unet(
     opset: int = OPSET,
     size: int = SIZE,
 ) -> dict[str, Any]:
-    """Write the U-Net to ``path`` (NAME.onnx) and its manifest to NAME.json; returns the manifest.
+    """Write the U-Net to ``path`` (NAME.onnx) and its manifest to NAME.onnx.json; returns the manifest.
 
     Inputs x float32 [B, 1, size, size] in [-1, 1] and timesteps int64 [B], counted from 0; output eps, like x.
 
@@ -97,9 +97,7 @@ def export_perceptual(
     ):
         path = folder / f"{name}-{part}.onnx"
         record = {"kind": f"perceptual-{part}", "source": dict(source)}
-        written[path.name] = _export(
-            module, example, path, inputs, outputs, dynamic, batch, opset, record
-        )
+        written[path.name] = _export(module, example, path, inputs, outputs, dynamic, batch, opset, record)
     return written
 
 
@@ -144,7 +142,9 @@ def _export(
     _forget_origin(proto)
     written = {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import}
     if written != {"ai.onnx": opset}:
-        raise ExportError(f"torch wrote operator sets {written}, not opset {opset} alone; ask for another opset")
+        raise ExportError(
+            f"torch wrote operator sets {written}, not opset {opset} alone; ask for another opset"
+        )
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

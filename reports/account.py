@@ -73,6 +73,7 @@ def account(run: Run) -> list[tuple[str, str]]:
         ("uadbench", _version(manifest.get("version") or manifest.get("uadbench"), git)),
         ("Configuration hash", manifest.get("config_hash")),
         ("Machine", _machine(manifest.get("environment") or {})),
+        ("Sessions", _sessions(manifest.get("sessions") or [])),
     ]
     return [(name, str(text)) for name, text in lines if text not in (None, "")]
 
@@ -138,3 +139,12 @@ def _machine(found: dict[str, Any]) -> str:
         f"Python {found['python']}" if found.get("python") else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _sessions(sessions: list[dict[str, Any]]) -> str:
+    """How long each session ran and how much of it was the harness's own."""
+    return "; ".join(
+        f"{entry['seconds']['total']:.0f} s, {entry['harness_fraction']:.1%} of it outside the methods"
+        for entry in sessions
+        if isinstance(entry.get("harness_fraction"), int | float) and "total" in (entry.get("seconds") or {})
+    )

@@ -116,7 +116,9 @@ def accuracy_against_latency(frame: pd.DataFrame, name: str) -> Plot | None:
 
 
 def _two_lines(row: Any) -> str:
-    return f"{variant(row)}\n{row['backend']} {row['precision']}"
+    """A tick label of two lines, cut where it would leave no room for the bars."""
+    lines = (variant(row), f"{row['backend']} {row['precision']}")
+    return "\n".join(line if len(line) <= 34 else f"{line[:33]}…" for line in lines)
 
 
 def _minor(values: pd.Series) -> Any:

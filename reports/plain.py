@@ -56,8 +56,9 @@ def terminal_table(frame: pd.DataFrame) -> Table:
         title_justify="left",
         caption_justify="left",
         pad_edge=False,
+        show_edge=False,
     )
-    table.padding = (0, 1, 0, 0)
+    table.padding = (0, 0, 0, 0)
     table.add_column("method", overflow="fold", min_width=16)
     if several:
         table.add_column("back end", overflow="fold", min_width=11)

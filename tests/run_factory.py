@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
@@ -43,16 +44,34 @@ def make_run(
     run_id: str = "2026-11-21-a1b2c3",
     dataset: dict[str, Any] | None = None,
     cells: tuple[tuple[str, str, str, str, str, str, float, float, int], ...] = CELLS,
-    n_lesion: int = 30,
-    n_healthy: int = 12,
+    n_lesion: int = 8,
+    n_healthy: int = 4,
     seed: int = 0,
     reason: str = "image is constant (min = max = 0.0); a slice with tissue is needed",
     parity: bool = True,
 ) -> Path:
     """Write a run directory with inputs, arrays, cases, metrics, latency and parity; returns its path."""
     rng = np.random.default_rng(seed)
+    with patch(
+        "os.fsync"
+    ):  # nothing here has to outlive a power cut, and hundreds of small files are written
+        return _make(path, rng, run_id, dataset or {}, cells, n_lesion, n_healthy, seed, reason, parity)
+
+
+def _make(
+    path: Path,
+    rng: np.random.Generator,
+    run_id: str,
+    dataset: dict[str, Any],
+    cells: tuple[tuple[str, str, str, str, str, str, float, float, int], ...],
+    n_lesion: int,
+    n_healthy: int,
+    seed: int,
+    reason: str,
+    parity: bool,
+) -> Path:
     slugs = ["-".join(cell[:5]) for cell in cells]
-    write_json(path / "manifest.json", _manifest(run_id, dataset or {}, slugs, n_lesion, n_healthy, seed))
+    write_json(path / "manifest.json", _manifest(run_id, dataset, slugs, n_lesion, n_healthy, seed))
     cases = [_case(rng, path, index, index < n_lesion) for index in range(n_lesion + n_healthy)]
     for cell, slug in zip(cells, slugs, strict=True):
         _write_cell(path / "cells" / slug, cell, cases, rng, seed, reason)

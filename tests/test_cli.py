@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from safetensors.torch import save_file
 
 from uadbench.bench.cli import VERBS, cli
@@ -157,8 +158,22 @@ def features() -> dict[str, torch.Tensor]:
 
 
 def run_arguments(weights: list[str], *more: str) -> list[str]:
-    quick = ["--methods", "ddpm,thor", "--limit", "6", "--batch-size", "2", "--threads", "1", "--steps", "6"]
-    return ["run", *quick, "--set", "val_limit=2", "--set", "n_boot=20", *weights, *more]
+    quick = ["--methods", "ddpm,thor", "--batch-size", "2", "--threads", "1", "--steps", "6"]
+    data = ["--dataset", "folder", "--data-root", "data"]
+    return ["run", *quick, *data, "--set", "val_limit=2", "--set", "n_boot=20", *weights, *more]
+
+
+def make_pictures(folder: Path, n_test: int) -> None:
+    """A `folder` data set: 2 training, 2 validation and n_test test slices, the latter but the first with a lesion."""
+    folder.mkdir()
+    lines = ["case_id,image,mask,split,subject"]
+    for i, split in enumerate(["train"] * 2 + ["val"] * 2 + ["test"] * n_test):
+        Image.linear_gradient("L").resize((64, 64)).rotate(13 * i).save(folder / f"c{i}.png")
+        lines.append(f"c{i},c{i}.png,{'m.png' if i > 4 else ''},{split},s{i}")
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (20, 20, 40, 40))
+    mask.save(folder / "m.png")
+    (folder / "index.csv").write_text("\n".join(lines) + "\n")
 
 
 def kept(run: Path) -> dict[str, Any]:
@@ -176,6 +191,7 @@ def kept(run: Path) -> dict[str, Any]:
 def test_a_run_killed_outright_is_finished_by_the_same_command_to_the_same_bytes(
     tmp_path: Path, weights: list[str]
 ) -> None:
+    make_pictures(tmp_path / "data", n_test=6)
     whole = bench(*run_arguments(weights, "--output", "whole"), cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     assert "Leaderboard" in whole.stdout
@@ -210,7 +226,8 @@ def test_a_run_killed_outright_is_finished_by_the_same_command_to_the_same_bytes
 
 
 def test_an_interrupted_run_exits_with_130_and_says_how_to_go_on(tmp_path: Path, weights: list[str]) -> None:
-    command = [*BENCH, *run_arguments(weights, "--output", "run", "--limit", "30")]
+    make_pictures(tmp_path / "data", n_test=20)
+    command = [*BENCH, *run_arguments(weights, "--output", "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -227,23 +244,9 @@ def test_an_interrupted_run_exits_with_130_and_says_how_to_go_on(tmp_path: Path,
 def test_an_unreadable_case_makes_exit_code_1_and_the_rest_is_scored(
     tmp_path: Path, weights: list[str]
 ) -> None:
-    from PIL import Image
-
-    data = tmp_path / "data"
-    data.mkdir()
-    lines = ["case_id,image,mask,split,subject"]
-    for i, split in enumerate(["train", "train", "val", "val", "test", "test", "test"]):
-        gradient = Image.linear_gradient("L").resize((64, 64)).rotate(13 * i)
-        gradient.save(data / f"c{i}.png")
-        lines.append(f"c{i},c{i}.png,{'m.png' if i > 4 else ''},{split},s{i}")
-    mask = Image.new("L", (64, 64))
-    mask.paste(255, (20, 20, 40, 40))
-    mask.save(data / "m.png")
-    (data / "c5.png").write_bytes(b"not a picture")
-    (data / "index.csv").write_text("\n".join(lines) + "\n")
-    done = bench(
-        *run_arguments(weights, "--dataset", "folder", "--data-root", "data", "--output", "run"), cwd=tmp_path
-    )
+    make_pictures(tmp_path / "data", n_test=3)
+    (tmp_path / "data" / "c5.png").write_bytes(b"not a picture")
+    done = bench(*run_arguments(weights, "--output", "run"), cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "case c5: " in done.stderr
     for cell in load_run(tmp_path / "run").cells:

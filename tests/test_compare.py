@@ -315,3 +315,12 @@ def test_the_table_goes_to_stdout_whole_and_in_percent(tmp_path: Path) -> None:
 def test_the_choices_of_the_command_are_those_of_the_comparison() -> None:
     assert tuple(MEASURES) == _MEASURES
     assert KEYS == _KEYS
+
+
+def test_a_cell_without_shared_cases_is_noted_and_cannot_pass_a_gate(tmp_path: Path) -> None:
+    a, b = (write_run(tmp_path / name, methods=("thor", "ddpm")) for name in "ab")
+    (b / "cells" / "ddpm-gaussian-25-torch-fp32" / "cases.jsonl").unlink()
+    comparison = compare(a, b)
+    assert {row.cell[0] for row in comparison.rows} == {"thor"}
+    assert "ddpm/gaussian/25/torch/fp32: no case has dice in both runs" in comparison.notes
+    assert len(verdicts(comparison, [parse_gate("dice=-0.02")])) == 1

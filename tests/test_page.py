@@ -138,22 +138,20 @@ def test_what_users_supply_is_text(tmp_path: Path) -> None:
         manifest["environment"]["cpu"] = manifest["command"] = manifest["config"]["methods"] = poison
         write_json(run / "manifest.json", manifest)
         for cell in load_run(run).cells:
-            write_json(
-                cell.path / "cell.json",
-                cell.info | {"method": f"{poison}{cell.info['method']}", "noise": poison},
-            )
+            info = cell.info | {"method": f"{poison}{cell.info['method']}", "noise": poison}
+            write_json(cell.path / "cell.json", info)
             record = cell.cases[0] | {"case_id": poison, "status": "failed", "reason": poison}
             append_case(cell.path, record)
         parity = read_json(run / "parity.json")
         write_json(run / "parity.json", {slug: entry | {"reason": poison} for slug, entry in parity.items()})
         outputs.append(page_of(run, tmp_path / f"page-{name}"))
+    plot = re.compile(
+        r'<svg viewBox="[^"]*" role="img".*?</svg>', re.S
+    )  # ticks depend on the labels' lengths
+    for output in outputs:
+        parse(output)
     good, evil = (
-        [
-            (tag, sorted(attributes))
-            for tag, attributes in parse(output).tags
-            if tag not in ("path", "use", "rect", "g")
-        ]
-        for output in outputs
+        [(tag, sorted(found)) for tag, found in parse(plot.sub("", output)).tags] for output in outputs
     )
     assert evil == good
     assert "<img src=x" not in outputs[1]
@@ -204,12 +202,9 @@ def test_plots_read_in_either_theme(text: str) -> None:
 
 def test_the_page_stays_small_whatever_the_number_of_methods(tmp_path: Path) -> None:
     """More methods mean fewer cases, never more than MAX_IMAGES pictures."""
-    cells = tuple(
-        ("thor", f"noise{number}", "25", "torch", "fp32", "method", 0.3, 1000.0, 25) for number in range(40)
-    )
-    run = load_run(make_run(tmp_path / "run", cells=cells, n_lesion=9, n_healthy=3))
-    assert len(choose(run.cells)) == 700 // 82
-    assert len(choose(run.cells[:4])) == 11  # one of the 12 cases failed
+    cell = _cell(tmp_path, [(f"c{number}", number, 0.5) for number in range(4, 90)])
+    assert len(choose([cell] * 4)) == 24
+    assert len(choose([cell] * 40)) == 700 // 82
 
 
 def test_a_run_without_pictures_still_gives_a_page(run: Path, tmp_path: Path) -> None:

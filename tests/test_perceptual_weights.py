@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -199,11 +200,18 @@ def test_fetch_refuses_a_wrong_checksum_and_leaves_nothing_behind(tmp_path: Path
     source.write_bytes(b"other")
     with pytest.raises(PerceptualError, match=r"sha256 of the download is .* expected b8a52dc0"):
         fetch_lpips_squeeze(url=source.as_uri())
-    assert list((empty_places / "weights").iterdir()) == []
+    assert not (empty_places / "weights").exists()
     target = lpips_squeeze_places()[0]
+    target.parent.mkdir(parents=True)
     target.write_bytes(b"damaged")
     assert fetch_lpips_squeeze(url=source.as_uri(), sha256=hashlib.sha256(b"other").hexdigest()) == target
     assert target.read_bytes() == b"other"
+    assert [file.name for file in target.parent.iterdir()] == [LPIPS_FILE]
+    blocked = empty_places.parent / "uadbench"
+    shutil.rmtree(blocked)
+    blocked.write_text("a file where the folder should be")
+    with pytest.raises(PerceptualError, match="cannot write"):
+        fetch_lpips_squeeze(url=source.as_uri(), sha256=hashlib.sha256(b"other").hexdigest())
 
 
 def test_fetch_without_network_says_what_to_do(tmp_path: Path, empty_places: Path) -> None:
@@ -239,6 +247,10 @@ def test_shipped_weights_that_were_altered_are_refused(tmp_path: Path) -> None:
     (tmp_path / "brain.json").write_bytes((SHIPPED / "brain-squeeze.json").read_bytes())
     with pytest.raises(PerceptualError, match="is not its card's"):
         open_perceptual("brain-squeeze", tmp_path / "brain.safetensors")
+    for text in ("{", "[1]"):
+        (tmp_path / "brain.json").write_text(text)
+        with pytest.raises(PerceptualError, match="not a model card"):
+            open_perceptual("brain-squeeze", tmp_path / "brain.safetensors")
 
 
 def test_lpips_heads_carry_their_licence() -> None:
@@ -260,7 +272,7 @@ def test_the_training_script_writes_weights_that_open(tmp_path: Path) -> None:
             "--data": "blobs",
             "--output": tmp_path / f"{name}.safetensors",
         }
-        counts = {"--steps": 2, "--head-steps": 2, "--batch-size": 4}
+        counts = {"--steps": 2, "--head-steps": 2, "--batch-size": 2}
         main([str(part) for option in (options | counts).items() for part in option])
         perceptual = open_perceptual("brain-squeeze", tmp_path / f"{name}.safetensors")
         assert perceptual.card["data"] == "blobs"

@@ -91,7 +91,7 @@ def test_tools_charge_network_noise_and_perceptual_to_their_stages() -> None:
     slow, watch = Slow(clock), Stopwatch(clock)
     asked: list[int] = []
     timed = TimedDenoiser(slow, watch, lambda: asked.append(1))
-    noise = watch.wrap("noise", lambda: slow.spend(1, torch.zeros(1, 1, 4, 4)))
+    noise = watch.wrap("noise", lambda t: slow.spend(1, torch.zeros(1, 1, 4, 4)))
     tools = timed_tools(make_tools(timed, linear_schedule(10), noise, slow), watch)
     x = torch.zeros(1, 1, 4, 4)
     with watch.stage("other"):

@@ -1,4 +1,4 @@
-"""Exported networks on disk: NAME.onnx with NAME.json, its manifest, beside it; checked before use.
+"""Exported networks on disk: NAME.onnx with NAME.onnx.json, its manifest, beside it; checked before use.
 
 What is hashed is what is loaded: a back end gets the bytes that were checked, never the path.
 """
@@ -18,7 +18,15 @@ from torch import Tensor
 
 from uadbench.engine.backends.torch import BackendError
 
-__all__ = ["ArtifactError", "Artifact", "check_call", "pad_batch", "read_artifact", "write_artifact"]
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "check_call",
+    "manifest_path",
+    "pad_batch",
+    "read_artifact",
+    "write_artifact",
+]
 
 LAYOUT = 1  # of the manifest
 KINDS = ("unet", "perceptual-features", "perceptual-distance")
@@ -48,7 +56,7 @@ class Artifact:
 
 
 def write_artifact(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``data`` to ``path`` (NAME.onnx) and its manifest to NAME.json; returns the completed manifest.
+    """Write ``data`` to ``path`` (NAME.onnx) and its manifest beside it; returns the completed manifest.
 
     A process killed in between leaves a pair that does not match, which ``read_artifact`` refuses.
     """
@@ -59,11 +67,16 @@ def write_artifact(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[s
         "bytes": len(data),
     }
     text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    for target, content in ((path, data), (path.with_suffix(".json"), text.encode())):
+    for target, content in ((path, data), (manifest_path(path), text.encode())):
         partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         partial.write_bytes(content)
         partial.replace(target)
     return manifest
+
+
+def manifest_path(path: Path) -> Path:
+    """NAME.onnx.json; NAME.json would be the checkpoint's card where both lie in one folder."""
+    return path.with_name(f"{path.name}.json")
 
 
 def read_artifact(path: Path, kind: str = "unet") -> Artifact:
@@ -73,19 +86,19 @@ def read_artifact(path: Path, kind: str = "unet") -> Artifact:
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; allowed are {', '.join(KINDS)}")
-    manifest_path = path.with_suffix(".json")
+    beside = manifest_path(path)
     try:
         data = path.read_bytes()
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        manifest = json.loads(beside.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArtifactError(
             f"{error.filename}: cannot be read ({error.strerror}); "
-            "an exported network is NAME.onnx with NAME.json beside it, made by `bench export`"
+            "an exported network is NAME.onnx with NAME.onnx.json beside it, made by `bench export`"
         ) from error
     except ValueError as error:
-        raise ArtifactError(f"{manifest_path}: is no manifest ({error}); export the network again") from error
+        raise ArtifactError(f"{beside}: is no manifest ({error}); export the network again") from error
     if not isinstance(manifest, dict) or manifest.get("layout") != LAYOUT:
-        raise ArtifactError(f"{manifest_path}: is no manifest of layout {LAYOUT}; export the network again")
+        raise ArtifactError(f"{beside}: is no manifest of layout {LAYOUT}; export the network again")
     if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
         raise ArtifactError(
             f"{path}: does not match its manifest's hash (truncated or altered); delete both files and export again"

@@ -137,9 +137,7 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
     try:
         import openvino
     except ImportError as error:
-        raise BackendError(
-            f"openvino cannot be imported ({error}); `pip install 'uadbench[cpu]'`"
-        ) from error
+        raise BackendError(f"openvino cannot be imported ({error}); `pip install 'uadbench[cpu]'`") from error
     if precision == "bf16":
         capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if "BF16" not in capabilities:

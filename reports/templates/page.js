@@ -74,7 +74,8 @@
     }
     status.textContent = shown === total ? `${total} rows` : `${shown} of ${total} rows`;
   };
-  for (const control of [words, kind, engine, data]) if (control) control.addEventListener("input", filter);
+  words.addEventListener("input", filter);
+  for (const list of [kind, engine, data]) if (list) list.addEventListener("change", filter);
   filter();
 
   // cases: one at a time, chosen by list, strip, buttons or arrow keys
@@ -103,7 +104,7 @@
       button.addEventListener("click", () => show(at));
       strip.append(button);
     });
-    select.addEventListener("input", () => show(Number(select.value)));
+    select.addEventListener("change", () => show(Number(select.value)));
     browser.querySelector(".previous").addEventListener("click", () => show(current - 1));
     browser.querySelector(".next").addEventListener("click", () => show(current + 1));
     browser.addEventListener("keydown", (event) => {

@@ -1,0 +1,282 @@
+"""Does another back end compute the same? Three questions, from one call to the scores.
+
+network : one call on the same input, at several levels and seeds
+trajectory : a method's whole chain with the same noise; the error of one call is fed back into the next
+scores : pooled max Dice and AUPRC on the same cases
+
+The first asks for rounding errors only, the last for what a reader of the leaderboard cares about. All three must
+hold before a speed-up means anything. Reference is torch fp32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uadbench.engine.interfaces import Denoiser
+from uadbench.engine.schedule import Schedule, linear_schedule
+from uadbench.engine.steps import add_noise
+
+__all__ = [
+    "LEVELS",
+    "MARGINS",
+    "NETWORK_GATES",
+    "SEEDS",
+    "TRAJECTORY_GATES",
+    "Chain",
+    "compare_chains",
+    "network_parity",
+    "record_chain",
+    "relative_l2",
+    "score_parity",
+    "trajectory_parity",
+    "verdict",
+]
+
+LEVELS = (1, 50, 250, 350, 1000)
+SEEDS = (0, 1, 2)
+# Of one call's error on the image scale (see network_parity). Measured on half-trained nets: fp32 5e-7, bf16 3e-3;
+# a timestep that is off by one gives 2e-3, so the fp32 gate finds it.
+NETWORK_GATES = {"fp32": 1e-5, "bf16": 3e-2}
+# Relative L2 of the chain's last image. Measured with 25 steps: fp32 2e-7, bf16 2e-3, off by one 2e-3.
+TRAJECTORY_GATES = {"fp32": 1e-4, "bf16": 2e-2}
+# Difference of a score, as a fraction: 1 and 2 points.
+MARGINS = {"fp32": 0.01, "bf16": 0.02}
+SCORES = {"dice_max": "max Dice", "auprc": "AUPRC"}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What one run of a method asked of its network.
+
+    levels : of each call, in order
+    states : x_t of each call, [B, 1, H, W]
+    final : the reconstruction at the end
+    """
+
+    levels: tuple[int, ...]
+    states: tuple[Tensor, ...]
+    final: Tensor
+
+
+def relative_l2(value: Tensor, reference: Tensor) -> float:
+    """|value - reference| / |reference|, over all elements, in float64; infinite where value is not finite."""
+    return _ratio(value.detach().double().cpu() - reference.detach().double().cpu(), reference.detach().cpu())
+
+
+def network_parity(
+    reference: Denoiser,
+    other: Denoiser,
+    images: Tensor,
+    seeds: Sequence[int] = SEEDS,
+    levels: Sequence[int] = LEVELS,
+    schedule: Schedule | None = None,
+) -> dict[str, Any]:
+    """One call of each on the same noised images, at each level and seed.
+
+    images : float32 [B, 1, H, W] in [-1, 1]; inputs are then such as the network was trained for
+
+    Each of "calls" has t, seed, "max_abs" and "rel_l2" of eps, and "rel_image": what the error of eps does to the
+    image, |sqrt(1 - abar_t) (eps' - eps)| / |x_t|. The gate is on the latter. At t = 1 the noise is 0.01 of the image
+    and bf16 rounds the input to 0.004, so eps itself cannot be had in bf16 to better than some percent (7e-2
+    measured), which no image ever shows. Returned besides: the worst of each, "batch_size", "gate" and "pass".
+    """
+    schedule = schedule or linear_schedule()
+    calls = []
+    for seed in seeds:
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+        for level in levels:
+            x_t = add_noise(schedule, images, level, noise)
+            t = torch.full(images.shape[:1], level, dtype=torch.int64)
+            wanted, found = (d.denoise(x_t.to(d.device), t.to(d.device)).cpu() for d in (reference, other))
+            error = math.sqrt(1 - float(schedule.abar[level])) * (found - wanted)
+            calls.append(
+                {
+                    "t": level,
+                    "seed": seed,
+                    "rel_l2": relative_l2(found, wanted),
+                    "rel_image": _ratio(error, x_t),
+                    "max_abs": _finite(float((found - wanted).abs().max())),
+                }
+            )
+    worst = max(call["rel_image"] for call in calls)
+    gate = _gate(NETWORK_GATES, other.precision)
+    return {
+        "rel_l2": max(call["rel_l2"] for call in calls),
+        "rel_image": worst,
+        "max_abs": max(call["max_abs"] for call in calls),
+        "batch_size": images.shape[0],
+        "calls": calls,
+        "gate": gate,
+        "pass": worst <= gate,
+    }
+
+
+def record_chain(denoiser: Denoiser, walk: Callable[[Denoiser], Tensor]) -> Chain:
+    """Run ``walk`` with a denoiser that keeps a copy of every x_t that it is shown.
+
+    walk : runs one method with the denoiser that it is given, the same noise at every call of ``walk``; returns the
+        reconstruction [B, 1, H, W]
+    """
+    recorder = _Recorder(denoiser)
+    final = walk(recorder).detach().cpu()
+    return Chain(tuple(recorder.levels), tuple(recorder.states), final)
+
+
+def compare_chains(reference: Chain, other: Chain, precision: str) -> dict[str, Any]:
+    """How far a chain strays from the reference's.
+
+    Returns "levels" and "rel_l2" of x_t at each call, "max" and "max_t" (where it is largest), "final" (the
+    reconstruction's relative L2), "gate" (of the final) and "pass".
+    """
+    if reference.levels != other.levels:
+        raise ValueError(
+            f"the chains visit {len(reference.levels)} and {len(other.levels)} levels, or others; "
+            "parity needs the same method"
+        )
+    errors = [relative_l2(b, a) for a, b in zip(reference.states, other.states, strict=True)]
+    worst = max(range(len(errors)), key=errors.__getitem__)
+    final = relative_l2(other.final, reference.final)
+    gate = _gate(TRAJECTORY_GATES, precision)
+    return {
+        "levels": list(reference.levels),
+        "rel_l2": errors,
+        "max": max(errors[worst], final),
+        "max_t": reference.levels[worst] if errors[worst] >= final else 0,
+        "final": final,
+        "n_cases": other.final.shape[0],
+        "gate": gate,
+        "pass": final <= gate,
+    }
+
+
+def trajectory_parity(
+    reference: Denoiser, other: Denoiser, walk: Callable[[Denoiser], Tensor]
+) -> dict[str, Any]:
+    """``record_chain`` of both and ``compare_chains``; keep the reference's chain instead where there are several."""
+    return compare_chains(record_chain(reference, walk), record_chain(other, walk), other.precision)
+
+
+def score_parity(reference: Mapping[str, Any], metrics: Mapping[str, Any], margin: float) -> dict[str, Any]:
+    """The differences in pooled max Dice and AUPRC of two cells on the same cases.
+
+    reference, metrics : metrics.json of the reference's cell and of the other's; fractions
+    margin : largest difference that passes, either way
+    Returns per score "reference", "value", "difference", and "margin", "n_cases", "pass" and "reason" (null when all
+    is well). Scores that neither cell has (no lesions) are null; with none to compare it does not pass.
+    """
+    record: dict[str, Any] = {
+        "margin": margin,
+        "n_cases": metrics.get("n_cases"),
+        "pass": False,
+        "reason": None,
+    }
+    for name in SCORES:
+        a, b = _value(reference, name), _value(metrics, name)
+        record[name] = {
+            "reference": a,
+            "value": b,
+            "difference": None if a is None or b is None else b - a,
+        }
+    if set(reference.get("per_case", {})) != set(metrics.get("per_case", {})):
+        return record | {"reason": "the cells hold scores of different cases"}
+    differences = {name: record[name]["difference"] for name in SCORES}
+    one_sided = [
+        SCORES[n] for n in SCORES if (record[n]["reference"] is None) != (record[n]["value"] is None)
+    ]
+    if one_sided:
+        return record | {"reason": f"only one of the cells has a {one_sided[0]}"}
+    known = {name: value for name, value in differences.items() if value is not None}
+    if not known:
+        return record | {"reason": "neither cell has a Dice or AUPRC to compare (no case with a lesion)"}
+    name = max(known, key=lambda key: abs(known[key]))
+    if not abs(known[name]) <= margin:
+        points = f"{known[name] * 100:+.2f} points, the margin is {margin * 100:g}"
+        return record | {"reason": f"{SCORES[name]} differs by {points}"}
+    return record | {"pass": True}
+
+
+def verdict(
+    network: Mapping[str, Any] | None, trajectory: Mapping[str, Any] | None, scores: Mapping[str, Any] | None
+) -> tuple[str, str]:
+    """("pass" | "fail", why), from what ``network_parity``, ``compare_chains`` and ``score_parity`` returned.
+
+    A part that is None was not measured, and nothing passes on parts that were not.
+    """
+    reasons = []
+    missing = [
+        name
+        for name, part in (("network", network), ("trajectory", trajectory), ("scores", scores))
+        if part is None
+    ]
+    if missing:
+        reasons.append(f"{' and '.join(missing)} could not be compared")
+    if network is not None and not network["pass"]:
+        reasons.append(f"network: one call is off by {network['rel_image']:.1e} of the image, the gate is {network['gate']:.0e}")
+    if trajectory is not None and not trajectory["pass"]:
+        reasons.append(
+            f"trajectory: relative L2 {trajectory['final']:.1e} at the end, the gate is {trajectory['gate']:.0e}"
+        )
+    if scores is not None and not scores["pass"]:
+        reasons.append(f"scores: {scores['reason']}")
+    if reasons or network is None or trajectory is None or scores is None:
+        return "fail", "; ".join(reasons)
+    differences = ", ".join(
+        f"{title} {scores[name]['difference'] * 100:+.2f}"
+        for name, title in SCORES.items()
+        if scores[name]["difference"] is not None
+    )
+    return "pass", (
+        f"off by {network['rel_image']:.1e} a call and {trajectory['final']:.1e} after the chain; "
+        f"{differences} points (margin {scores['margin'] * 100:g})"
+    )
+
+
+class _Recorder:
+    """A denoiser that keeps what it is shown."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        self.inner = inner
+        self.name, self.device, self.precision = inner.name, inner.device, inner.precision
+        self.levels: list[int] = []
+        self.states: list[Tensor] = []
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        self.levels.append(int(t[0]))
+        self.states.append(x_t.detach().cpu().clone())
+        return self.inner.denoise(x_t, t, cond)
+
+    def synchronize(self) -> None:
+        self.inner.synchronize()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def describe(self) -> dict[str, Any]:
+        return self.inner.describe()
+
+
+def _gate(gates: Mapping[str, float], precision: str) -> float:
+    if precision not in gates:
+        raise ValueError(f"no parity gate is set for precision {precision!r}; there are {', '.join(gates)}")
+    return gates[precision]
+
+
+def _ratio(error: Tensor, reference: Tensor) -> float:
+    """|error| / |reference| in float64."""
+    size = reference.double().norm().clamp_min(torch.finfo(torch.float64).tiny)
+    return _finite(float(error.double().norm() / size))
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.inf
+
+
+def _value(metrics: Mapping[str, Any], name: str) -> float | None:
+    entry = metrics.get(name)
+    return entry.get("value") if isinstance(entry, Mapping) else None

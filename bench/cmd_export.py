@@ -11,7 +11,9 @@ import click
 if TYPE_CHECKING:
     from torch import Tensor
 
-TOLERANCE = 1e-5  # relative L2 against torch fp32, as for every fp32 back end
+# Relative L2 against torch fp32: for the U-Net as for every fp32 back end; the perceptual net scales features to
+# unit length, which makes rounding of near-zero features visible (5e-6 measured).
+TOLERANCES = {"unet": 1e-5, "perceptual-features": 1e-4, "perceptual-distance": 1e-4}
 
 
 class BatchSize(click.ParamType):
@@ -81,9 +83,9 @@ def command(
     except OSError as error:
         click.echo(f"error: {error.filename or output}: cannot be written ({error.strerror})", err=True)
         sys.exit(2)
-    wrong = [path for path, error in errors.items() if not error <= TOLERANCE]
+    wrong = [path for path, excess in errors.items() if not excess <= 1]
     for path in wrong:
-        click.echo(f"error: {path} differs from torch by more than {TOLERANCE:g}; do not use it", err=True)
+        click.echo(f"error: {path} differs from torch by more than rounding; do not use it", err=True)
     sys.exit(1 if wrong else 0)
 
 
@@ -136,18 +138,16 @@ def _example(batch: int | None, size: int) -> Tensor:
 def _check(
     path: Path, manifest: dict[str, Any], inputs: tuple[Tensor, ...], wanted: tuple[Tensor, ...]
 ) -> float:
-    """Run the written file in ONNX Runtime; prints a line and returns the worst relative L2 against torch."""
+    """Run the written file in ONNX Runtime; prints a line; returns the error over what is tolerated."""
     import torch
 
     from uadbench.engine.backends.artifacts import read_artifact
-    from uadbench.engine.backends.onnxruntime import check
+    from uadbench.engine.backends.onnxruntime import check, load_runtime
     from uadbench.exporters.parity import relative_l2
 
     check()
-    import onnxruntime
-
     data = read_artifact(path, manifest["kind"]).data
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = load_runtime().InferenceSession(data, providers=["CPUExecutionProvider"])
     names = [entry["name"] for entry in manifest["inputs"]]
     found = session.run(None, {n: value.numpy() for n, value in zip(names, inputs, strict=True)})
     worst = max(relative_l2(torch.from_numpy(a), b) for a, b in zip(found, wanted, strict=True))
@@ -155,4 +155,4 @@ def _check(
         f"{path}  {manifest['bytes'] / 2**20:.1f} MiB  opset {manifest['opset']}  batch {manifest['batch']}  "
         f"sha256 {manifest['sha256'][:12]}  relative L2 against torch {worst:.1e}"
     )
-    return worst
+    return worst / TOLERANCES[manifest["kind"]]

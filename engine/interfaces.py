@@ -73,7 +73,10 @@ class Denoiser(Protocol):
 class Perceptual(Protocol):
     """A perceptual distance whose features of the unchanging input are computed once."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the run's record calls it."""
+        ...
 
     def against(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """Fix the input x [B, 1, H, W] in [-1, 1]; the result maps x_rec (same form) to a map [B, 1, H, W] >= 0."""

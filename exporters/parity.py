@@ -217,7 +217,9 @@ def verdict(
     if missing:
         reasons.append(f"{' and '.join(missing)} could not be compared")
     if network is not None and not network["pass"]:
-        reasons.append(f"network: one call is off by {network['rel_image']:.1e} of the image, the gate is {network['gate']:.0e}")
+        reasons.append(
+            f"network: one call is off by {network['rel_image']:.1e} of the image, the gate is {network['gate']:.0e}"
+        )
     if trajectory is not None and not trajectory["pass"]:
         reasons.append(
             f"trajectory: relative L2 {trajectory['final']:.1e} at the end, the gate is {trajectory['gate']:.0e}"

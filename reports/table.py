@@ -53,6 +53,7 @@ FIXED = [
 SCORES = [
     "dice_max",
     "dice_max_exact",
+    "dice_average",
     "dice_small",
     "dice_medium",
     "dice_large",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_network as tiny
 import torch
+
 from uadbench.engine.backends import BACKENDS, BackendError, check_backend, open_backend
 from uadbench.engine.backends import onnxruntime as onnxruntime_backend
 from uadbench.engine.backends import openvino as openvino_backend
@@ -17,9 +21,6 @@ from uadbench.engine.backends.artifacts import pad_batch
 from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.models.checkpoint import load_checkpoint
 from uadbench.exporters.parity import relative_l2
-
-sys.path.insert(0, str(Path(__file__).parent))
-tiny = importlib.import_module("tiny_network")
 
 ARMS = [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
 GATES = {"fp32": 1e-5, "bf16": 3e-2}
@@ -163,8 +164,21 @@ def test_what_a_back_end_cannot_do_is_an_error_and_never_another_back_end(
 ) -> None:
     with pytest.raises(BackendError, match=message):
         check_backend(name, precision, device)
+    source = tiny.make_checkpoint(tmp_path) if name == "torch" else tiny.make_artifact(tmp_path)
     with pytest.raises(BackendError, match=message):
-        open_backend(name, tiny.make_artifact(tmp_path), precision, device)
+        open_backend(name, source, precision, device)
+
+
+def test_onnxruntime_is_imported_with_its_telemetry_off(tmp_path: Path) -> None:
+    """It writes an id into the cache folder as soon as it is imported otherwise."""
+    code = "from uadbench.engine.backends.onnxruntime import check; check(); import onnxruntime"
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)},
+        check=True,
+    )
+    assert not (tmp_path / "cache" / "Microsoft").exists()
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
@@ -211,7 +225,7 @@ def test_convolutions_in_another_precision_than_asked_for_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino_backend, "_precisions", lambda *_: {"f32": 12})
-    with pytest.raises(BackendError, match="to {'f32': 12}, not to bf16"):
+    with pytest.raises(BackendError, match=r"to \{'f32': 12\}, not to bf16"):
         _open("openvino", "bf16", tmp_path)
 
 

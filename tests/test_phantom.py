@@ -141,13 +141,13 @@ def test_the_data_set_has_the_documented_cases() -> None:
     assert counts == {
         ("train", False): 64,
         ("train", True): 0,
-        ("val", False): 16,
+        ("val", False): 8,
         ("val", True): 6,
-        ("test", False): 12,
-        ("test", True): 24,
+        ("test", False): 8,
+        ("test", True): 18,
     }
     for group in SIZE_GROUPS:
-        assert sum(case.case_id.endswith(group) for case in dataset.split("test")) == 8
+        assert sum(case.case_id.endswith(group) for case in dataset.split("test")) == 6
         assert sum(case.case_id.endswith(group) for case in dataset.split("val")) == 2
     ids = [case.case_id for case in dataset.cases]
     assert len(set(ids)) == len(ids) == len({case.subject for case in dataset.cases})

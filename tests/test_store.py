@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from uadbench.reports.store import (
     RunError,
     append_case,

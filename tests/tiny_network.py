@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
 from uadbench.engine.backends.artifacts import manifest_path
 from uadbench.engine.models.checkpoint import save_checkpoint
 from uadbench.engine.models.unet import UNet, UNetConfig
@@ -24,7 +25,7 @@ def make_unet(config: UNetConfig = CONFIG, seed: int = 0) -> UNet:
     model = UNet(config)
     for weight in model.parameters():
         if not bool(weight.any()):
-            nn.init.normal_(weight, std=0.1)
+            nn.init.normal_(weight, std=0.02)
     return model.eval().requires_grad_(False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from importlib import metadata
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from uadbench.engine.backends.artifacts import Artifact, check_call, pad_batch
 from uadbench.engine.backends.torch import BackendError
 
-__all__ = ["PRECISIONS", "OnnxRuntimeDenoiser", "check", "installed_packages"]
+__all__ = ["PRECISIONS", "OnnxRuntimeDenoiser", "check", "installed_packages", "load_runtime"]
 
 PRECISIONS = ("fp32",)
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -34,8 +35,7 @@ class OnnxRuntimeDenoiser:
         self, artifact: Artifact, precision: str = "fp32", device: str = "cpu", threads: int | None = None
     ) -> None:
         check(precision, device)
-        import onnxruntime
-
+        onnxruntime = load_runtime()
         self.device, self.precision = device, precision
         self._artifact, self._version = artifact, onnxruntime.__version__
         self._threads = threads or torch.get_num_threads()
@@ -121,6 +121,16 @@ def installed_packages() -> list[str]:
     return found
 
 
+def load_runtime() -> Any:
+    """The module ``onnxruntime``, imported with its telemetry off; raises ImportError.
+
+    From 1.31 on it reports to its makers unless told otherwise before the import, and writes an id into the user's
+    cache folder when imported. Medical work wants neither; a user's own setting of the variable stands.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return importlib.import_module("onnxruntime")
+
+
 def check(precision: str = "fp32", device: str = "cpu") -> None:
     """Raise BackendError, naming the remedy, unless this precision and device can be had here."""
     if precision not in PRECISIONS:
@@ -137,7 +147,7 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
             "then `pip install 'uadbench[cpu]'` or `pip install 'uadbench[gpu]'`"
         )
     try:
-        import onnxruntime
+        onnxruntime = load_runtime()
     except ImportError as error:
         extra = "gpu" if kind == "cuda" else "cpu"
         raise BackendError(

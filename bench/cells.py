@@ -20,7 +20,7 @@ from uadbench.engine.tools import make_tools
 
 __all__ = ["PRECISIONS", "SCHEDULE", "CellSpec", "count_calls", "plan_cells"]
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16")
 SCHEDULE = linear_schedule()
 
 
@@ -76,12 +76,7 @@ def plan_cells(config: RunConfig) -> tuple[CellSpec, ...]:
     if not config.methods:
         raise ConfigError(f"no methods given; use --methods with some of {', '.join(known)}")
     named = [_named(text, config.noise, known) for text in config.methods]
-    for backend in config.backends:
-        if backend not in BACKENDS:
-            raise unknown("back end", backend, BACKENDS)
-    for precision in config.precision:
-        if precision not in PRECISIONS:
-            raise unknown("precision", precision, PRECISIONS)
+    arms = [arm for text in config.backends for arm in _arms(text, config.precision)]
     for noise in config.checkpoints:
         if noise not in NOISES:
             raise unknown("noise of a checkpoint", noise, NOISES)
@@ -89,7 +84,7 @@ def plan_cells(config: RunConfig) -> tuple[CellSpec, ...]:
     cells = [_cell(config, name, "none", "torch", "fp32") for name in FLOORS]
     for name, noise in named:
         if name not in FLOORS:
-            cells += [_cell(config, name, noise, b, p) for b in config.backends for p in config.precision]
+            cells += [_cell(config, name, noise, b, p) for b, p in arms]
     slugs = [cell.slug for cell in cells]
     twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
     if twice:
@@ -120,6 +115,18 @@ def _named(text: str, default: str, known: dict[str, Any]) -> tuple[str, str]:
         raise unknown(f"noise of {name}", noise, own)
     # a method with a single noise is defined by it, so --noise speaks to the others only
     return name, noise or (default if default in own else own[0])
+
+
+def _arms(text: str, default: Iterable[str]) -> list[tuple[str, str]]:
+    """ "back end" or "back end:precision" -> (back end, precision) for each precision that is asked for."""
+    backend, colon, precision = text.partition(":")
+    if backend not in BACKENDS:
+        raise unknown("back end", backend, BACKENDS)
+    chosen = [precision] if colon else list(default)
+    for name in chosen:
+        if name not in PRECISIONS:
+            raise unknown("precision", name, PRECISIONS)
+    return [(backend, name) for name in chosen]
 
 
 def _check_tables(config: RunConfig, chosen: Iterable[str], known: dict[str, Any]) -> None:

@@ -104,9 +104,9 @@ def _checkpoints() -> Iterator[Check]:
 def _backends() -> Iterator[Check]:
     import torch
 
+    from uadbench.bench.artifacts import open_denoiser
     from uadbench.bench.environment import available_cores
-    from uadbench.bench.exports import network_file
-    from uadbench.engine.backends import BACKENDS, check_backend, open_backend
+    from uadbench.engine.backends import BACKENDS, check_backend
     from uadbench.engine.models.checkpoint import shipped
 
     threads = available_cores()
@@ -114,7 +114,7 @@ def _backends() -> Iterator[Check]:
 
     def forward(name: str, precision: str) -> str:
         check_backend(name, precision, "cpu")
-        denoiser = open_backend(name, network_file(name, shipped("gaussian")), precision, "cpu", threads, 1)
+        denoiser = open_denoiser(name, shipped("gaussian"), precision, "cpu", threads, 1)
         try:
             x_t, t = torch.zeros(1, 1, 128, 128), torch.ones(1, dtype=torch.int64)
             denoiser.denoise(x_t, t)

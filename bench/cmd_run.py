@@ -27,7 +27,9 @@ GFLOPS_A_CORE = 40.0
 @click.option("--dataset", metavar="NAME", help="phantom (default), ixi-stroke, soop-flair or folder.")
 @click.option("--data-root", metavar="DIR", help="Folder of the data; for `folder`, the one with index.csv.")
 @click.option("--noise", metavar="KIND", help="gaussian, simplex or default (each method's own).")
-@click.option("--backends", metavar="NAMES", help="Comma-separated; torch is the default.")
+@click.option(
+    "--backends", metavar="NAMES", help="Comma-separated, each NAME or NAME:PRECISION; torch is the default."
+)
 @click.option("--precision", metavar="NAMES", help="fp32 (default), bf16; comma-separated for several.")
 @click.option("--steps", metavar="N|paper", help="Network calls of a chain; paper visits every timestep.")
 @click.option("--t-start", type=int, metavar="N", help="Start level of the chain, 1 to 1000.")

@@ -42,6 +42,8 @@ class RunConfig:
 
     methods : "name" or "name:noise"
     noise : for methods named without one; "default" is each method's own
+    backends : "name" or "name:precision"
+    precision : for back ends named without one
     steps : network calls of a chain, "paper" for every timestep, None for the method's default
     t_start : start level of every chain, None for the method's default
     limit : at most so many test cases; val_limit : at most so many healthy validation cases

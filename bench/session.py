@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
+from uadbench.bench.artifacts import open_denoiser
 from uadbench.bench.batches import Bench, NoNetwork
 from uadbench.bench.cells import CellSpec, plan_cells
 from uadbench.bench.config import ConfigError, RunConfig, canonical, config_hash, unknown
 from uadbench.bench.environment import available_cores, environment, git_state, uadbench_version
-from uadbench.bench.exports import network_file
 from uadbench.bench.harness import Job, Progress, remaining, run_cells
+from uadbench.bench.parity import judge_run, needs_parity
 from uadbench.bench.rundir import default_output, locked, now, prepare_run, run_id
 from uadbench.bench.samples import Loader, choose_cases, healthy_prior
 from uadbench.bench.scoring import score_cell
@@ -24,12 +25,12 @@ from uadbench.bench.stopping import stop_on_signal
 from uadbench.bench.timing import LOAD_LIMIT, Stopwatch
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import Case, Dataset
-from uadbench.engine.backends import check_backend, open_backend
+from uadbench.engine.backends import check_backend
 from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.models.checkpoint import load_checkpoint, shipped
 from uadbench.engine.perceptual import PERCEPTUALS, SqueezePerceptual, open_perceptual
 from uadbench.reports.leaderboard import write_reports
-from uadbench.reports.store import MANIFEST, read_cases, read_json, write_json
+from uadbench.reports.store import MANIFEST, load_run, read_cases, read_json, write_json
 
 __all__ = ["Finished", "Plan", "Session", "execute", "make_plan", "open_session"]
 
@@ -138,9 +139,8 @@ def execute(
     watch = Stopwatch(keep=frozenset())
     started, begun = now(), time.perf_counter()
     with locked(output), ExitStack() as stack, watch.stage("other"), stop_on_signal() as stop:
-        denoisers = _open_denoisers(
-            session, stack, watch
-        )  # before anything is written: a back end may be missing
+        # Before anything is written: a back end may be missing.
+        denoisers = _open_denoisers(session, stack, watch)
         manifest = prepare_run(output, session.manifest, overwrite)
         with watch.stage("load"):
             prior, prior_record = healthy_prior(output, plan.dataset)
@@ -168,6 +168,8 @@ def execute(
         try:
             run_cells(job)
             _score(plan, output, watch, stop)
+            with watch.stage("parity"):
+                _judge(session, denoisers, stop, again=to_do > 0)
         except BaseException:
             _note_session(output, manifest, state, watch, begun, finished=False)
             raise
@@ -208,9 +210,13 @@ def _open_denoisers(session: Session, stack: ExitStack, watch: Stopwatch) -> dic
                 opened[key] = NoNetwork()
             else:
                 with watch.stage("open"):
-                    source = network_file(cell.backend, session.checkpoints[cell.noise])
-                    opened[key] = open_backend(
-                        cell.backend, source, cell.precision, config.device, threads, config.batch_size
+                    opened[key] = open_denoiser(
+                        cell.backend,
+                        session.checkpoints[cell.noise],
+                        cell.precision,
+                        config.device,
+                        threads,
+                        config.batch_size,
                     )
             stack.callback(opened[key].close)
         result[cell.slug] = opened[key]
@@ -237,6 +243,16 @@ def _score(plan: Plan, output: Path, watch: Stopwatch, stop: Callable[[], None])
             score_cell(output, cell.slug, order, plan.config.seed, plan.config.n_boot)
 
 
+def _judge(session: Session, denoisers: dict[str, Denoiser], stop: Callable[[], None], again: bool) -> None:
+    """Write parity.json where more than torch fp32 ran: no speed-up is shown without it."""
+    path, run = session.output / "parity.json", load_run(session.output)
+    if needs_parity(run) and (again or not path.is_file()):
+        judged = judge_run(
+            run, lambda cell: denoisers[cell.slug], session.perceptual, before_call=lambda _: stop()
+        )
+        write_json(path, judged)
+
+
 def _note_session(
     output: Path,
     manifest: dict[str, Any],
@@ -248,7 +264,7 @@ def _note_session(
     """Add to the manifest when this process worked, and on what it spent its time."""
     total = time.perf_counter() - begun
     seconds = dict(sorted(watch.elapsed.items()))
-    method = sum(seconds.get(name, 0.0) for name in ("method", "warm-up", "open"))
+    method = sum(seconds.get(name, 0.0) for name in ("method", "warm-up", "open", "parity"))
     entry = {
         **state,
         "ended": "finished" if finished else "interrupted",

@@ -92,7 +92,9 @@ def _draw_batch(pools: tuple[Pool, ...], config: TrainingConfig, step: int) -> t
 def _fields(kind: str, seed: int, ids: list[str], levels: np.ndarray, x: Tensor) -> Tensor:
     """Noise of the form of x [B, 1, H, W], each image's for its own level."""
     shape = (x.shape[2], x.shape[3])
-    return torch.cat([noise_source(kind, seed, [name], shape)(int(t)) for name, t in zip(ids, levels, strict=True)])
+    return torch.cat(
+        [noise_source(kind, seed, [name], shape)(int(t)) for name, t in zip(ids, levels, strict=True)]
+    )
 
 
 def _augment(x: Tensor, config: TrainingConfig, rng: np.random.Generator) -> Tensor:

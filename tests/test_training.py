@@ -19,10 +19,13 @@ CONFIG = TrainingConfig(steps=8, batch_size=2, warmup=2, precision="fp32", ema=0
 
 
 def weights(state: Path, stop: int | None = None, config: TrainingConfig = CONFIG) -> dict[str, torch.Tensor]:
+    network = None
     for progress, averaged in train(POOLS, config, state, "data", save_every=3, network=SMALL):
+        network = averaged
         if progress.step == stop:
             break
-    return averaged().state_dict()
+    assert network is not None
+    return network().state_dict()
 
 
 @pytest.mark.parametrize("noise", ["gaussian", "simplex"])
@@ -63,5 +66,5 @@ def test_state_of_another_training_is_refused(tmp_path: Path) -> None:
 def test_damaged_state_is_refused_with_the_remedy(tmp_path: Path) -> None:
     weights(tmp_path / "a.pt")
     (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:500])
-    with pytest.raises(CheckpointError, match="is damaged .*delete it to start anew"):
+    with pytest.raises(CheckpointError, match=r"is damaged .*delete it to start anew"):
         weights(tmp_path / "a.pt")

@@ -53,7 +53,7 @@ def open_backend(
     Raises BackendError on an unknown name or precision, where the back end is not installed or does not run here,
     and on an artifact that does not match its manifest.
     """
-    _check_name(name)
+    check_backend(name, precision, device)
     if name == "torch":
         model, card = load_checkpoint(source)
         return TorchDenoiser(model, card, precision, device)

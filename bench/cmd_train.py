@@ -172,6 +172,8 @@ def _run(
             "name": f"unet-{config.noise}",
             "noise": config.noise,
             "prediction": "epsilon",
+            "steps": config.steps,
+            "parameters": sum(weight.numel() for weight in averaged().parameters()),
             "schedule": {"kind": "linear", "length": 1000, "start": 1e-4, "end": 0.02},
             "training": asdict(config),
             "data": sources,

@@ -35,9 +35,7 @@ GFLOPS_A_CORE = 40.0
 @click.option("--t-start", type=int, metavar="N", help="Start level of the chain, 1 to 1000.")
 @click.option("--limit", type=int, metavar="N", help="At most so many test cases.")
 @click.option("--batch-size", type=int, metavar="N", help="Cases in one network call; 4 is the default.")
-@click.option(
-    "--seed", type=int, metavar="N", help="Of noise, bootstrap and generated data; 0 is the default."
-)
+@click.option("--seed", type=int, metavar="N", help="Of noise and bootstrap; 0 is the default.")
 @click.option("--perceptual", metavar="NAME", help="brain-squeeze (default) or lpips-squeeze.")
 @click.option("--device", metavar="NAME", help="cpu (default) or cuda.")
 @click.option("--threads", type=int, metavar="N", help="Of the network; the physical cores are the default.")

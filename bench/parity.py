@@ -79,7 +79,7 @@ def judge_run(
         wanted, found = denoiser_for(reference), denoiser_for(cell)
         arm = (cell.info["noise"], *_arm(cell))
         if arm not in networks:
-            networks[arm] = network_parity(wanted, found, images, schedule=SCHEDULE)
+            networks[arm] = network_parity(wanted, found, images, schedule=SCHEDULE, noise=cell.info["noise"])
         if reference.slug not in chains:
             chains[reference.slug] = record_chain(wanted, walk)
         precision = cell.info["precision"]

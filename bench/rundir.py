@@ -25,9 +25,13 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def run_id(config_hash: str, fingerprint: str, weights: dict[str, str]) -> str:
-    """sha256 over settings, data and weights."""
-    return digest({"config": config_hash, "data": fingerprint, "weights": weights})
+def run_id(
+    config_hash: str, fingerprint: str, preprocessing: dict[str, object], weights: dict[str, str]
+) -> str:
+    """sha256 over settings, data, their pre-processing and weights."""
+    return digest(
+        {"config": config_hash, "data": fingerprint, "preprocessing": preprocessing, "weights": weights}
+    )
 
 
 def default_output(config: RunConfig, identity: str) -> Path:

@@ -104,7 +104,7 @@ def open_session(plan: Plan, output: Path | None, command: str) -> Session:
     weights = Path(config.perceptual_weights) if config.perceptual_weights else None
     perceptual = open_perceptual(config.perceptual, weights, config.device)
     hashes = {**{noise: card["sha256"] for noise, card in cards.items()}, "perceptual": perceptual.sha256}
-    identity = run_id(config_hash(config), plan.dataset.fingerprint, hashes)
+    identity = run_id(config_hash(config), plan.dataset.fingerprint, plan.dataset.preprocessing, hashes)
     manifest = {
         "run_id": identity,
         "config": canonical(config),
@@ -141,7 +141,11 @@ def execute(
     with locked(output), ExitStack() as stack, watch.stage("other"), stop_on_signal() as stop:
         # Before anything is written: a back end may be missing.
         denoisers = _open_denoisers(session, stack, watch)
-        manifest = prepare_run(output, session.manifest, overwrite)
+        ran = {
+            f"{network.name} {network.precision} {noise}": network.describe()
+            for (noise, *_), network in _distinct(plan, denoisers).items()
+        }
+        manifest = prepare_run(output, {**session.manifest, "backends": ran}, overwrite)
         with watch.stage("load"):
             prior, prior_record = healthy_prior(output, plan.dataset)
         if prior_record["split"] == "val":
@@ -196,6 +200,12 @@ def _dataset_record(plan: Plan) -> dict[str, Any]:
         "n_test_healthy": sum(not case.lesion for case in test),
         "n_val": len(plan.cases) - len(test),
     }
+
+
+def _distinct(plan: Plan, denoisers: dict[str, Denoiser]) -> dict[tuple[str, str, str], Denoiser]:
+    """(noise, back end, precision) -> network, floors left out."""
+    methods = [cell for cell in plan.cells if not cell.floor]
+    return {(cell.noise, cell.backend, cell.precision): denoisers[cell.slug] for cell in methods}
 
 
 def _open_denoisers(session: Session, stack: ExitStack, watch: Stopwatch) -> dict[str, Denoiser]:
@@ -264,12 +274,12 @@ def _note_session(
     """Add to the manifest when this process worked, and on what it spent its time."""
     total = time.perf_counter() - begun
     seconds = dict(sorted(watch.elapsed.items()))
-    method = sum(seconds.get(name, 0.0) for name in ("method", "warm-up", "open", "parity"))
+    own = sum(seconds.get(name, 0.0) for name in ("load", "score", "write", "other"))
     entry = {
         **state,
         "ended": "finished" if finished else "interrupted",
         "seconds": {**seconds, "total": total},
-        "harness_fraction": (total - method) / total,
+        "harness_fraction": own / total,
     }
     done = {"finished": now()} if finished else {}
     write_json(output / MANIFEST, {**manifest, **done, "sessions": [*manifest["sessions"], entry]})

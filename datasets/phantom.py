@@ -32,10 +32,10 @@ POPULATION = 2026  # seed of the data set; the seed of a run does not change it
 ATLAS = "ICBM 152 nonlinear symmetric 2009a, as in nilearn"
 COUNTS = {
     "train healthy": 64,
-    "val healthy": 8,
+    "val healthy": 6,
     "val lesions a size": 2,
     "test lesions a size": 6,
-    "test healthy": 8,
+    "test healthy": 6,
 }
 CAVEATS = (
     "Synthetic: anatomy, contrast, noise and lesions are all simulated; scores say little about real patients.",
@@ -264,7 +264,7 @@ def _load(population: int, case: Case) -> Sample:
 def open_phantom(
     root: Path | None = None, seed: int = 0, limit: int | None = None, population: int = POPULATION
 ) -> Dataset:
-    """Open the phantoms: train 64 healthy; val 8 healthy, 6 with a lesion; test 8 healthy, 18 with a lesion.
+    """Open the phantoms: train 64 healthy; val 6 healthy, 6 with a lesion; test 6 healthy, 18 with a lesion.
 
     root : not used, there are no files
     seed : the run's seed, not used: other noise in a run must not mean other data

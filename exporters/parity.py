@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from uadbench.engine.interfaces import Denoiser
+from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.engine.steps import add_noise
 
@@ -76,10 +77,12 @@ def network_parity(
     seeds: Sequence[int] = SEEDS,
     levels: Sequence[int] = LEVELS,
     schedule: Schedule | None = None,
+    noise: str = "gaussian",
 ) -> dict[str, Any]:
     """One call of each on the same noised images, at each level and seed.
 
-    images : float32 [B, 1, H, W] in [-1, 1]; inputs are then such as the network was trained for
+    images : float32 [B, 1, H, W] in [-1, 1]
+    noise : the kind that the network was trained for, so that its inputs are such as it knows
 
     Each of "calls" has t, seed, "max_abs" and "rel_l2" of eps, and "rel_image": what the error of eps does to the
     image, |sqrt(1 - abar_t) (eps' - eps)| / |x_t|. The gate is on the latter. At t = 1 the noise is 0.01 of the image
@@ -89,9 +92,10 @@ def network_parity(
     schedule = schedule or linear_schedule()
     calls = []
     for seed in seeds:
-        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+        ids = [f"parity-{i}" for i in range(images.shape[0])]
+        draw = noise_source(noise, seed, ids, (images.shape[2], images.shape[3]))
         for level in levels:
-            x_t = add_noise(schedule, images, level, noise)
+            x_t = add_noise(schedule, images, level, draw(level))
             t = torch.full(images.shape[:1], level, dtype=torch.int64)
             wanted, found = (d.denoise(x_t.to(d.device), t.to(d.device)).cpu() for d in (reference, other))
             error = math.sqrt(1 - float(schedule.abar[level])) * (found - wanted)

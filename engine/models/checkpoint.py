@@ -61,7 +61,9 @@ def load_checkpoint(path: Path) -> tuple[UNet, dict[str, Any]]:
             )
     try:
         card = json.loads(card_path.read_text())
-        shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in card["network"].items()}
+        shape: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in card["network"].items()
+        }
         config = UNetConfig(**shape)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{card_path} is no model card ({error}); copy the checkpoint again") from error

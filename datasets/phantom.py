@@ -10,6 +10,7 @@ Atlas: ICBM 152 nonlinear symmetric 2009a (Fonov et al. 2011, doi:10.1016/j.neur
 from __future__ import annotations
 
 import json
+import math
 from functools import cache, partial
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -240,13 +241,17 @@ def generate(
     return simulate_lesion(image, shape, rng)
 
 
-def _plan() -> list[Case]:
-    """All cases in their fixed order; lesion sizes alternate, so that every prefix is balanced in size."""
+def _plan(limit: int | None) -> list[Case]:
+    """Cases in their fixed order; lesion sizes alternate, so that every prefix is balanced in size.
+
+    More test cases than the default follow in further blocks of the same make-up, as many as ``limit`` needs.
+    """
+    block = [("test", group) for group in SIZE_GROUPS] * COUNTS["test lesions a size"]
+    block += [("test", "healthy")] * COUNTS["test healthy"]
     kinds: list[tuple[str, str]] = [("train", "healthy")] * COUNTS["train healthy"]
     kinds += [("val", "healthy")] * COUNTS["val healthy"]
     kinds += [("val", group) for group in SIZE_GROUPS] * COUNTS["val lesions a size"]
-    kinds += [("test", group) for group in SIZE_GROUPS] * COUNTS["test lesions a size"]
-    kinds += [("test", "healthy")] * COUNTS["test healthy"]
+    kinds += block * max(1, math.ceil((limit or 0) / len(block)))
     names = [f"phantom-{number:03d}-{split}-{kind}" for number, (split, kind) in enumerate(kinds)]
     return [
         Case(case_id=name, subject=name, split=split, lesion=kind != "healthy")
@@ -268,14 +273,14 @@ def open_phantom(
 
     root : not used, there are no files
     seed : the run's seed, not used: other noise in a run must not mean other data
-    limit : at most this many test cases, lesion and healthy in their full proportion, lesion sizes alternating
+    limit : so many test cases, fewer or more than the default 24, three lesions to a healthy one, sizes alternating
     population : the seed of the data. Training of shipped checkpoints uses another population and ids that start
         with "train-"; no id here does
 
     Raises ValueError for a limit below 1.
     """
     del root, seed
-    cases = limit_test(_plan(), limit)
+    cases = limit_test(_plan(limit), limit)
     preprocessing: dict[str, object] = {
         "generator": GENERATOR,
         "population": population,

@@ -167,7 +167,8 @@ def train(
     Raises CheckpointError when the state belongs to other settings or is damaged, FloatingPointError on a loss that
     is not finite.
     """
-    identity = json.dumps([asdict(config), data_fingerprint], sort_keys=True)
+    shape = asdict(network or UNetConfig())
+    identity = json.dumps([asdict(config), shape, data_fingerprint], sort_keys=True)
     torch.manual_seed(config.seed)  # initial weights only; every later draw comes from _draw_batch
     model = UNet(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = copy.deepcopy(model).requires_grad_(False)
@@ -217,11 +218,15 @@ def validation_loss(
     x, schedule = to_signed(torch.from_numpy(images).unsqueeze(1)), linear_schedule()
     losses = {}
     for low, high in BANDS:
-        t = torch.from_numpy(np.linspace(low, high, len(images)).round().astype(np.int64))
+        # Images come source by source: shuffled levels keep the bands from comparing sources instead.
+        t = np.random.default_rng(seed).permutation(
+            np.linspace(low, high, len(images)).round().astype(np.int64)
+        )
         ids = [f"validation-{low}-{i}" for i in range(len(images))]
-        eps = _fields(noise, seed, ids, t.numpy(), x)
+        eps = _fields(noise, seed, ids, t, x)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            predicted = model(_noised(schedule, x, t, eps), t - 1)
+            levels = torch.from_numpy(t)
+            predicted = model(_noised(schedule, x, levels, eps), levels - 1)
         losses[f"{low}-{high}"] = F.mse_loss(predicted.float(), eps).item()
     return losses
 

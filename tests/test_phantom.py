@@ -166,15 +166,20 @@ def test_no_two_cases_of_the_data_set_are_alike_and_masks_match_their_kind() -> 
             assert low <= sample.mask.sum() <= high
 
 
-def test_limit_caps_the_test_cases_and_keeps_proportions_and_sizes() -> None:
-    limited = open_phantom(limit=9)
-    test = limited.split("test")
-    assert [case.lesion for case in test].count(True) == 6
-    assert [case.lesion for case in test].count(False) == 3
-    for group in SIZE_GROUPS:
-        assert sum(case.case_id.endswith(group) for case in test) == 2
-    assert limited.split("val") == open_phantom().split("val")
-    assert open_phantom(limit=1000).cases == open_phantom().cases
+@pytest.mark.parametrize("limit", [8, 24, 100])
+def test_any_number_of_test_cases_can_be_had_in_the_same_proportions(limit: int) -> None:
+    dataset, usual = open_phantom(limit=limit), open_phantom()
+    test = dataset.split("test")
+    assert len({case.case_id for case in test}) == len(test) == limit
+    assert [case.lesion for case in test].count(True) == 3 * limit // 4
+    sizes = [sum(case.case_id.endswith(group) for case in test) for group in SIZE_GROUPS]
+    assert max(sizes) - min(sizes) <= 1
+    assert dataset.split("val") == usual.split("val")
+    shared = min(limit, 24)
+    assert len(set(test) & set(usual.split("test"))) == shared
+
+
+def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="limit"):
         open_phantom(limit=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import import_module
 from pathlib import Path
@@ -40,6 +41,17 @@ def test_every_option_of_bench_run_that_the_readme_names_exists() -> None:
 def test_every_linked_file_exists() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert not re.findall(r"(?<![\w/`])[A-Z]+_[A-Z_]{3,}(?![\w`])", README.replace("UADBENCH_DATA", ""))
+
+
+def test_the_published_runs_used_the_shipped_weights() -> None:
+    for manifest in sorted(ROOT.glob("reports/results/*/manifest.json")):
+        for noise, used in json.loads(manifest.read_text())["checkpoints"].items():
+            card = json.loads((ROOT / "models" / f"unet-{noise}.json").read_text())
+            assert used["sha256"] == card["sha256"], manifest
 
 
 def test_the_result_tables_are_those_of_the_result_files() -> None:

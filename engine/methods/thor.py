@@ -17,7 +17,8 @@ class Thor:
     """Denoising that is led back to the input wherever an intermediate anomaly map finds it healthy.
 
     t_start : start level; 350 for Gaussian, 250 for simplex noise (section 4.1)
-    harmonize_at : levels at which maps are taken and the chain is harmonized; those above t_start are left out
+    harmonize_at : levels at which maps are taken and the chain is harmonized; those above t_start are left out. The
+        paper names none; these, the window, sigma and the averaging of the mask are the authors' implementation's
     steps : network calls, of which some fall on ``harmonize_at``; None visits every level, as the paper does
     window : side of the square for closing and dilation, pixels
     sigma : of the Gaussian that smooths the perceptual map, pixels
@@ -30,6 +31,10 @@ class Thor:
     sigma: float = 2.0
 
     def __post_init__(self) -> None:
+        if self.window < 1 or self.sigma < 0:
+            raise ValueError(
+                f"window is {self.window} and sigma {self.sigma}; allowed: from 1 px and from 0 px"
+            )
         if not any(0 < t <= self.t_start for t in self.harmonize_at):
             raise ValueError(
                 f"none of harmonize_at = {self.harmonize_at} lies in 1 .. t_start = {self.t_start}"
@@ -37,7 +42,7 @@ class Thor:
 
     @classmethod
     def preset(cls, noise: str) -> Thor:
-        """The published levels for a noise kind."""
+        """The authors' levels for a noise kind."""
         return cls() if noise == "gaussian" else cls(t_start=250, harmonize_at=(200, 150, 100, 50))
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:
@@ -51,7 +56,7 @@ class Thor:
                 # Eq. 3: where the estimate of the clean image differs from the input, in grey value and to the eye.
                 s = gaussian_smooth(perceptual(x0), self.sigma).clamp(0, 1)
                 m = maps[f"map_{t}"] = normalize_max(anomaly_map(x, x0, s))
-                # cd(m): closing, then dilation, averaged with the map itself.
+                # cd(m): closing, then dilation. The paper has no more; the average with m is the authors' practice.
                 cd = ((tools.dilate(tools.close(m, self.window), self.window) + m) / 2).clamp(0, 1)
                 # Eq. 4: the estimate where it is anomalous, the input where it is healthy, ...
                 x0 = cd * x0 + (1 - cd) * x

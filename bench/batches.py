@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uadbench.bench.cells import SCHEDULE, CellSpec
+from uadbench.bench.cells import SCHEDULE, CellSpec, noise_levels
 from uadbench.bench.timing import Stopwatch, TimedDenoiser, load_average, peak_memory_mib, timed_tools
 from uadbench.datasets.case import Sample
 from uadbench.engine.interfaces import Denoiser, HealthyPrior, Perceptual, Result, to_signed, to_unit
 from uadbench.engine.rng import noise_source
 from uadbench.engine.tools import make_tools
 
-__all__ = ["Bench", "NoNetwork", "Outcome", "ScoringPerceptual", "run_batch", "warm_up"]
+__all__ = ["Bench", "NoNetwork", "Outcome", "ScoringPerceptual", "one_line", "run_batch", "warm_up"]
 
 
 class ScoringPerceptual(Perceptual, Protocol):
@@ -93,13 +93,16 @@ def run_batch(cell: CellSpec, denoiser: Denoiser, samples: Sequence[Sample], ben
     except Exception as error:
         if len(samples) > 1:
             return [outcome for sample in samples for outcome in run_batch(cell, denoiser, [sample], bench)]
-        reason = (
-            f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else '-'}"
-        )
         timing = _timing(watch, 1, load)
-        return [Outcome(samples[0], timing, reason=reason, detail=traceback.format_exc())]
+        return [Outcome(samples[0], timing, reason=one_line(error), detail=traceback.format_exc())]
     timing = _timing(watch, len(samples), load)
     return [_checked(sample, result, index, timing) for index, sample in enumerate(samples)]
+
+
+def one_line(error: Exception) -> str:
+    """An error's type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else '-'}"
 
 
 def warm_up(
@@ -107,8 +110,10 @@ def warm_up(
 ) -> dict[str, float | None]:
     """Use everything that a cell will use, at every batch size to come, so that no case pays for first calls.
 
-    A floor runs once as it is; a method's parts are each called once on a real batch, the network twice.
-    Returns {"warmup_ms": all of it, "first_call_ms": the first network call alone, None for a floor}.
+    A floor runs once as it is; a method's parts are each called once on a real batch, the network twice. Simplex
+    noise keeps what all fields of a level share, so one field of each level of the method's chain is drawn.
+    Returns {"warmup_ms": all of it, "first_call_ms": the first network call alone, None for a floor}; that call is
+    the denoiser's first only in the first cell that uses it.
     """
     watch = Stopwatch()
     if cell.floor:
@@ -126,6 +131,10 @@ def warm_up(
             tools.diffuse(x_prev, level - 1, level)
             residual = (tools.against(x)(x0) + (x - x0).abs()).contiguous()
             tools.dilate(tools.close(residual, 13), 13)
+        if cell.noise == "simplex":
+            tools, _ = _bind(cell, denoiser, samples[:1], bench, watch)
+            for level in noise_levels(cell.method, bench.eta):
+                tools.noise(level)
     return {"warmup_ms": watch.total * 1e3, "first_call_ms": watch.samples["network"][0] * 1e3}
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import NoneType, UnionType
 from typing import Any
 
 import torch
@@ -18,7 +21,7 @@ from uadbench.engine.rng import NOISES
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.engine.tools import make_tools
 
-__all__ = ["PRECISIONS", "SCHEDULE", "CellSpec", "count_calls", "plan_cells"]
+__all__ = ["PRECISIONS", "SCHEDULE", "CellSpec", "count_calls", "noise_levels", "plan_cells"]
 
 PRECISIONS = ("fp32", "bf16")
 SCHEDULE = linear_schedule()
@@ -94,13 +97,29 @@ def plan_cells(config: RunConfig) -> tuple[CellSpec, ...]:
 
 def count_calls(method: Method, schedule: Schedule = SCHEDULE) -> int:
     """Network calls a case, found by walking the method's loop on a tiny image with a network that does nothing."""
+    return _walk(method, schedule, 1.0)[0]
+
+
+def noise_levels(method: Method, eta: float = 1.0, schedule: Schedule = SCHEDULE) -> tuple[int, ...]:
+    """The levels whose noise the method draws, each once, in order; found as in ``count_calls``."""
+    return tuple(sorted(set(_walk(method, schedule, eta)[1])))
+
+
+def _walk(method: Method, schedule: Schedule, eta: float) -> tuple[int, list[int]]:
+    """(network calls, levels whose noise was drawn) of the method's loop on a tiny image."""
     network = _Silent()
+    levels: list[int] = []
     prior = HealthyPrior(torch.zeros(1, 1, 16, 16), 1)
-    tools = make_tools(network, schedule, lambda t: torch.zeros(1, 1, 16, 16), _Flat(), prior=prior)
+
+    def noise(t: int) -> Tensor:
+        levels.append(t)
+        return torch.zeros(1, 1, 16, 16)
+
+    tools = make_tools(network, schedule, noise, _Flat(), eta, prior)
     tools = dataclasses.replace(tools, close=lambda x, size: x, dilate=lambda x, size: x)
     with torch.inference_mode():
         method(torch.linspace(-1, 1, 256).reshape(1, 1, 16, 16), tools)
-    return network.calls
+    return network.calls, levels
 
 
 def _named(text: str, default: str, known: dict[str, Any]) -> tuple[str, str]:
@@ -144,16 +163,81 @@ def _cell(config: RunConfig, name: str, noise: str, backend: str, precision: str
         plain: Any = build_method(name, noise, config.steps, {})
         if config.t_start is not None and hasattr(plain, "t_start"):
             overrides.setdefault("t_start", config.t_start)
+        _check_types(name, plain, given)
         method: Any = build_method(name, noise, config.steps, overrides)
         for level in ("t_start", "t_stitch"):
             if not 1 <= getattr(method, level, 1) <= SCHEDULE.length:
                 value = getattr(method, level)
                 raise ValueError(f"{level} is {value}; allowed is 1 to {SCHEDULE.length}")
-        nfe = count_calls(method)
+    except ConfigError:
+        raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}: {error}") from error
+    try:
+        nfe = count_calls(method)
+    except Exception as error:  # a method of others may raise anything
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        kind = (
+            "" if isinstance(error, ValueError) else f"its chain cannot be walked: {type(error).__name__}: "
+        )
+        raise ConfigError(f"{name}: {kind}{lines[0]}") from error
     steps = "-" if not hasattr(method, "steps") else "paper" if method.steps is None else str(method.steps)
     return CellSpec(name, method, noise, steps, backend, precision, nfe)
+
+
+def _check_types(name: str, method: Any, given: dict[str, Any]) -> None:
+    """Raise ConfigError where a hyper-parameter has not the type of the method's field, such as a word for a number."""
+    try:
+        hints = typing.get_type_hints(type(method))
+    except Exception:  # a method of others may have annotations that cannot be resolved: go by the defaults
+        hints = {}
+    for key, value in given.items():
+        if not hasattr(method, key):
+            continue  # build_method lists the fields there are
+        default = getattr(method, key)
+        hint = hints.get(key, _hint(default))
+        if not (_fits(value, hint) or (value is None and default is None)):
+            raise ConfigError(f"{name}.{key} is {value!r}; {_needed(hint)} is needed")
+
+
+_NEEDED: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    NoneType: "none",
+}
+
+
+def _hint(default: Any) -> Any:
+    """The annotation that a default value stands for."""
+    if isinstance(default, tuple | list) and default:
+        return tuple.__class_getitem__((type(default[0]), ...))
+    return type(default)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type; a whole number is a number, and no boolean is either."""
+    origin, inner = typing.get_origin(hint), [kind for kind in typing.get_args(hint) if kind is not Ellipsis]
+    if origin in (typing.Union, UnionType):
+        return any(_fits(value, kind) for kind in inner)
+    if origin in (tuple, list):
+        return isinstance(value, tuple | list) and all(any(_fits(v, kind) for kind in inner) for v in value)
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    if hint is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return hint not in _NEEDED or isinstance(value, hint)
+
+
+def _needed(hint: Any) -> str:
+    """The annotated type in words."""
+    origin, inner = typing.get_origin(hint), [kind for kind in typing.get_args(hint) if kind is not Ellipsis]
+    if origin in (tuple, list):
+        return f"a list, each of it {' or '.join(_needed(kind) for kind in dict.fromkeys(inner))},"
+    if inner:
+        return " or ".join(_needed(kind) for kind in inner)
+    return _NEEDED.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
 class _Silent:

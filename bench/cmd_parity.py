@@ -37,7 +37,7 @@ def command(run_path: Path, checkpoints: tuple[str, ...], cases: int, threads: i
     same noise, and the scores of the run (max Dice, AUPRC). Write the leaderboard again afterwards with
     `bench report RUN`: it shows a speed-up only where all three hold.
 
-    Exit codes: 0 all pass, 1 a cell fails, 2 the run cannot be judged.
+    Exit codes: 0 none fails, 1 a cell fails or a file cannot be written, 2 the run cannot be judged.
     """
     from rich.console import Console
 
@@ -68,6 +68,10 @@ def command(run_path: Path, checkpoints: tuple[str, ...], cases: int, threads: i
         text = f"{run_path}: the manifest lacks {error}" if isinstance(error, KeyError) else str(error)
         click.echo(f"error: {text}", err=True)
         sys.exit(2)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {place}{error.strerror or error}", err=True)
+        sys.exit(1)
     console = Console(file=sys.stdout)
     console = console if console.is_terminal else Console(file=sys.stdout, width=150)
     console.print(_table(result))

@@ -60,8 +60,8 @@ def command(
 ) -> None:
     """Run METHODS on a data set, score them against truth and four trivial floors, write a leaderboard.
 
-    A run that was interrupted is finished by the same command. Exit codes: 0 done, 1 a case failed, 2 wrong usage,
-    130 interrupted.
+    A run that was interrupted is finished by the same command. Exit codes: 0 done, 1 a case failed or a file
+    cannot be written, 2 wrong usage, 130 interrupted.
     """
     prepare_process()
     try:
@@ -81,7 +81,8 @@ def _run(config: RunConfig, output: Path | None, overwrite: bool, dry_run: bool,
     from uadbench.engine.perceptual_weights import PerceptualError
     from uadbench.reports.store import RunError
 
-    command_line = shlex.join(["bench", *sys.argv[1:]])
+    # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
+    command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
     try:
         plan = make_plan(config)
         if dry_run:
@@ -95,6 +96,11 @@ def _run(config: RunConfig, output: Path | None, overwrite: bool, dry_run: bool,
         sys.exit(130)
     except (ConfigError, CaseError, CheckpointError, PerceptualError, BackendError, RunError) as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or str(error)
+        click.echo(f"error: {place}{reason}; what is done is kept. To finish it: {command_line}", err=True)
+        sys.exit(1)
     _show(finished)
     if finished.failed:
         sys.exit(1)

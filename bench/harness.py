@@ -6,6 +6,7 @@ machine hits them all alike.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from uadbench.bench.batches import Bench, Outcome, run_batch, warm_up
+from uadbench.bench.batches import Bench, Outcome, one_line, run_batch, warm_up
 from uadbench.bench.cells import CellSpec
 from uadbench.bench.metrics import reconstruction_metrics
 from uadbench.bench.samples import Loader, in_batches
@@ -57,8 +58,9 @@ class Job:
 def run_cells(job: Job) -> None:
     """Compute whatever is missing. Raises Interrupted, with all that was done before kept."""
     batches = in_batches(job.cases, job.batch_size)
+    used: dict[int, str] = {}
     for _, group in groupby(job.cells, key=lambda cell: (cell.name, cell.noise, cell.steps)):
-        _run_group(job, list(group), batches)
+        _run_group(job, list(group), batches, used)
 
 
 def remaining(run: Path, cells: Sequence[CellSpec], cases: Sequence[Case]) -> int:
@@ -67,7 +69,10 @@ def remaining(run: Path, cells: Sequence[CellSpec], cases: Sequence[Case]) -> in
     return sum(len(wanted - _done(run / "cells" / cell.slug)) for cell in cells)
 
 
-def _run_group(job: Job, cells: list[CellSpec], batches: list[tuple[Case, ...]]) -> None:
+def _run_group(
+    job: Job, cells: list[CellSpec], batches: list[tuple[Case, ...]], used: dict[int, str]
+) -> None:
+    """used : id of a denoiser -> the first cell that called it"""
     done = {cell.slug: _done(job.run / "cells" / cell.slug) for cell in cells}
     warm: set[str] = set()
     for number, batch in enumerate(batches):
@@ -75,11 +80,17 @@ def _run_group(job: Job, cells: list[CellSpec], batches: list[tuple[Case, ...]])
         for cell in cells[turn:] + cells[:turn]:
             missing = [case for case in batch if case.case_id not in done[cell.slug]]
             if missing:
-                _run_one(job, cell, number, batch, {case.case_id for case in missing}, warm)
+                _run_one(job, cell, number, batch, {case.case_id for case in missing}, warm, used)
 
 
 def _run_one(
-    job: Job, cell: CellSpec, number: int, batch: tuple[Case, ...], missing: set[str], warm: set[str]
+    job: Job,
+    cell: CellSpec,
+    number: int,
+    batch: tuple[Case, ...],
+    missing: set[str],
+    warm: set[str],
+    used: dict[int, str],
 ) -> None:
     """One batch of one cell. The whole batch is computed even if part of it is done, to the same rounding."""
     path = job.run / "cells" / cell.slug
@@ -103,11 +114,11 @@ def _run_one(
     first = cell.slug not in warm
     if first:
         with job.watch.stage("warm-up"):
-            sizes = sorted({len(samples), min(len(job.cases) % job.batch_size or len(samples), len(samples))})
-            write_json(path / "warmup.json", warm_up(cell, denoiser, samples, sizes[::-1], job.bench))
-        warm.add(cell.slug)
+            _warm(job, cell, samples, path, used)
     with job.watch.stage("method"):
         outcomes = run_batch(cell, denoiser, samples, job.bench)
+    if any(outcome.reason is None for outcome in outcomes):  # else the next batch is warmed up for again
+        warm.add(cell.slug)
     with job.watch.stage("score"):
         metrics = _metrics(outcomes, job.bench)
     with job.watch.stage("write"):
@@ -118,8 +129,31 @@ def _run_one(
                 job.progress.advance(cell.slug, 1)
 
 
+def _warm(job: Job, cell: CellSpec, samples: list[Sample], path: Path, used: dict[int, str]) -> None:
+    """Warm up and write warmup.json. What raises here is recorded there; the batch itself says which cases fail."""
+    denoiser = job.denoisers[cell.slug]
+    sizes = sorted({len(samples), min(len(job.cases) % job.batch_size or len(samples), len(samples))})
+    found: dict[str, Any]
+    try:
+        found = dict(warm_up(cell, denoiser, samples, sizes[::-1], job.bench))
+    except Exception as error:
+        found = {"warmup_ms": None, "first_call_ms": None, "failed": one_line(error)}
+        _log(path, "warm-up", traceback.format_exc())
+    if not cell.floor:
+        before = used.setdefault(id(denoiser), cell.slug)
+        if before != cell.slug:  # its first call was another cell's
+            found |= {"first_call_ms": None, "warmed_by": before}
+    write_json(path / "warmup.json", found)
+
+
+def _log(path: Path, what: str, detail: str) -> None:
+    with open(path / "errors.log", "a", encoding="utf-8") as file:
+        file.write(f"{what}\n{detail}\n")
+
+
 def _begin(job: Job, cell: CellSpec, path: Path) -> None:
-    """Make sure that cell.json is there and that no summary of fewer cases is."""
+    """Make sure that cell.json is there, and that no summary of fewer cases and no verdict on other results is."""
+    (job.run / "parity.json").unlink(missing_ok=True)
     if not (path / "cell.json").is_file():
         write_json(path / "cell.json", cell.record(job.dataset, job.denoisers[cell.slug].describe()))
     for name in ("metrics.json", "latency.json"):
@@ -155,8 +189,7 @@ def _keep(
     }
     if outcome.anomaly is None or outcome.reconstruction is None:
         if outcome.detail:
-            with open(path / "errors.log", "a", encoding="utf-8") as file:
-                file.write(f"{case.case_id}\n{outcome.detail}\n")
+            _log(path, case.case_id, outcome.detail)
         _record(job, path, case, number, {**entry, "status": "failed", "reason": outcome.reason})
         return
     write_arrays(path, case.case_id, outcome.anomaly, outcome.reconstruction)

@@ -52,28 +52,30 @@ def judge_run(
     before_call : told what comes next; may raise to stop
 
     Network and chain are computed afresh, with the noise of the run; scores are those in the run directory.
+    "verdict" is "pass", "fail", "reference", or "not judged" where there is nothing to hold a cell against. A cell
+    that finished no test case fails.
     Raises RunError when the run is not finished.
     """
     cells = _methods(run)
     references = {cell.slug: _reference(run, cell) for cell in cells}
-    if not cells:
-        return {}
     if unfinished := [cell.slug for cell in cells if cell.metrics is None]:
         raise RunError(f"{run.path}: cell {unfinished[0]} has no scores yet; finish the run first")
+    result: dict[str, dict[str, Any]] = {}
+    compared: list[Cell] = []
+    for cell in cells:
+        judged, reason = _without_computing(cell, references[cell.slug])
+        if judged is None:
+            compared.append(cell)
+        else:
+            result[cell.slug] = {"verdict": judged, "reason": reason}
+    if not compared:
+        return result
     ids, images = _images(run, n_cases)
     networks: dict[tuple[str, ...], dict[str, Any]] = {}
     chains: dict[str, Chain] = {}
-    result: dict[str, dict[str, Any]] = {}
-    for cell in cells:
-        if _arm(cell) == REFERENCE:
-            reason = "torch fp32 is what the others are held against"
-            result[cell.slug] = {"verdict": "reference", "reason": reason}
-            continue
+    for cell in compared:
         reference = references[cell.slug]
-        if reference is None:
-            reason = "this run has no torch fp32 cell of the method to hold it against"
-            result[cell.slug] = {"verdict": "fail", "reason": reason}
-            continue
+        assert reference is not None
         before_call(cell.slug)
         walk = _walk(run, cell, ids, images, perceptual)
         wanted, found = denoiser_for(reference), denoiser_for(cell)
@@ -94,7 +96,25 @@ def judge_run(
             "trajectory": _plain(trajectory),
             "scores": _plain(scores),
         }
-    return result
+    return {cell.slug: result[cell.slug] for cell in cells}
+
+
+def _without_computing(cell: Cell, reference: Cell | None) -> tuple[str | None, str]:
+    """(verdict, reason) where they follow from what cells there are; (None, "") where it takes a comparison."""
+    if _arm(cell) == REFERENCE:
+        return "reference", "torch fp32 is what the others are held against"
+    if reference is None:
+        return "not judged", "this run has no torch fp32 cell of the method to hold it against"
+    if not _finished(reference):
+        return "not judged", "the torch fp32 cell of the method finished no test case"
+    if not _finished(cell):
+        return "fail", "it finished no test case"
+    return None, ""
+
+
+def _finished(cell: Cell) -> set[str]:
+    """Ids of the test cases that have a result."""
+    return {case["case_id"] for case in cell.cases if case["status"] == "ok" and case["split"] == "test"}
 
 
 def _methods(run: Run) -> list[Cell]:
@@ -116,11 +136,10 @@ def _reference(run: Run, cell: Cell) -> Cell | None:
 def _images(run: Run, n_cases: int) -> tuple[list[str], Tensor]:
     """Ids and images [B, 1, H, W] in [-1, 1] of the first test cases that every method's cell finished.
 
-    Lesions and healthy cases take turns, so that both are looked at.
+    Cells that finished none are passed over. Lesions and healthy cases take turns, so that both are looked at.
     """
-    finished = [{case["case_id"] for case in cell.cases if case["status"] == "ok"} for cell in _methods(run)]
-    shared = set.intersection(*finished)
-    cases = [c for c in _methods(run)[0].cases if c["case_id"] in shared and c["split"] == "test"]
+    shared = set.intersection(*(found for cell in _methods(run) if (found := _finished(cell))))
+    cases = [case for case in _methods(run)[0].cases if case["case_id"] in shared]
     lesions = [case["case_id"] for case in cases if case["lesion"]]
     healthy = [case["case_id"] for case in cases if not case["lesion"]]
     turns = [case for k in range(len(cases)) for group in (lesions, healthy) for case in group[k : k + 1]]

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
-import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from uadbench.bench.config import RunConfig, digest
-from uadbench.reports.store import MANIFEST, RunError, clear_partial, read_json, repair_cases, write_json
+from uadbench.bench.config import _PLACES, RunConfig, digest
+from uadbench.bench.timing import Stopwatch
+from uadbench.reports.store import (
+    MANIFEST,
+    PARTIAL,
+    RunError,
+    clear_partial,
+    read_json,
+    remove,
+    repair_cases,
+    write_json,
+)
 
-__all__ = ["default_output", "locked", "now", "prepare_run", "run_id"]
+__all__ = ["default_output", "locked", "note_session", "now", "prepare_run", "run_id"]
 
 LOCK = ".lock"
-_OURS = ("cells", "inputs", "previews", MANIFEST, "prior.npz", "parity.json")
+_OURS = ("cells", "inputs", "previews", "prior.npz", "parity.json")
 _REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html")
 
 
@@ -49,7 +59,10 @@ def locked(output: Path) -> Iterator[None]:
     if output.exists():
         if not output.is_dir():
             raise RunError(f"{output}: is a file; give a folder as --output")
-        foreign = [entry.name for entry in output.iterdir() if entry.name != LOCK]
+        names = {entry.name for entry in output.iterdir()}
+        # A lock file says that a run was here. Without one, a folder called "inputs" may be anybody's.
+        ours = {LOCK, *_OURS, *_REPORTS} if LOCK in names else set()
+        foreign = [name for name in names - ours if not PARTIAL.fullmatch(name)]
         if foreign and not (output / MANIFEST).is_file():
             raise RunError(f"{output}: is not empty and holds no run; give another --output")
     try:
@@ -72,12 +85,19 @@ def prepare_run(output: Path, manifest: dict[str, Any], overwrite: bool) -> dict
     """Start a run or take up the one that is there; returns the manifest to go on with. Call it under the lock.
 
     manifest : for a new run; its "run_id" is the identity
-    Raises RunError when the folder holds a run of another identity and ``overwrite`` is not given.
+    Raises RunError when ``overwrite`` is not given and the folder holds a run of another identity, or results of
+    which no manifest says what they are.
     """
     path = output / MANIFEST
-    if path.is_file() and overwrite:
+    if not path.is_file() and not overwrite and (left := [n for n in _OURS if (output / n).exists()]):
+        raise RunError(
+            f"{output}: holds {', '.join(left)} of a run, but no {MANIFEST}; "
+            "give another --output, or --overwrite to start anew"
+        )
+    clear_partial(output)
+    if overwrite or not path.is_file():
         _clear(output)
-    if not path.is_file():
+        # This takes the old one's place, so that a folder which holds anything of a run always has a manifest.
         write_json(path, manifest)
         return manifest
     there = read_json(path)
@@ -86,7 +106,6 @@ def prepare_run(output: Path, manifest: dict[str, Any], overwrite: bool) -> dict
             f"{output}: holds another run ({_difference(there, manifest)}); "
             "give another --output, or --overwrite to start anew"
         )
-    clear_partial(output)
     for slug in there["cells"]:
         repair_cases(output / "cells" / slug)
     return there
@@ -95,22 +114,47 @@ def prepare_run(output: Path, manifest: dict[str, Any], overwrite: bool) -> dict
 def _difference(there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """What differs between two manifests, in words."""
     old, new = there.get("config", {}), wanted["config"]
-    keys = [key for key in new if old.get(key) != new[key]]
+    keys = [key for key in new if key not in _PLACES and old.get(key) != new[key]]
     if keys:
         return "other " + ", ".join(keys)
-    if there.get("dataset", {}).get("fingerprint") != wanted["dataset"]["fingerprint"]:
+    had, has = there.get("dataset", {}), wanted["dataset"]
+    if had.get("fingerprint") != has["fingerprint"]:
         return "the data set has changed since"
+    if digest(had.get("preprocessing", {})) != digest(has.get("preprocessing", {})):
+        return "the pre-processing of the data has changed since"
     return "the network's or perceptual net's weights have changed since"
 
 
 def _clear(output: Path) -> None:
-    """Remove what a run consists of, and nothing else that a user may have put there."""
+    """Remove what a run consists of but its manifest, and nothing else that a user may have put there."""
     for name in (*_OURS, *_REPORTS):
-        path = output / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(output / name)
+
+
+def note_session(
+    output: Path,
+    manifest: dict[str, Any],
+    state: dict[str, Any],
+    watch: Stopwatch,
+    begun: float,
+    finished: bool,
+) -> None:
+    """Add to the manifest when this process worked, and on what it spent its time.
+
+    state : further fields of the entry
+    begun : ``time.perf_counter`` when it began
+    """
+    total = time.perf_counter() - begun
+    seconds = dict(sorted(watch.elapsed.items()))
+    own = sum(seconds.get(name, 0.0) for name in ("load", "score", "write", "other"))
+    entry = {
+        **state,
+        "ended": "finished" if finished else "interrupted",
+        "seconds": {**seconds, "total": total},
+        "harness_fraction": own / total,
+    }
+    done = {"finished": now()} if finished else {}
+    write_json(output / MANIFEST, {**manifest, **done, "sessions": [*manifest["sessions"], entry]})
 
 
 def _try_lock(file: IO[str]) -> bool:

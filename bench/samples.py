@@ -11,6 +11,7 @@ import torch
 
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
 from uadbench.engine.interfaces import HealthyPrior, to_signed
+from uadbench.reports.places import short_text
 from uadbench.reports.store import RunError, read_input, write_bytes, write_input
 
 __all__ = ["PRIOR_LIMIT", "Loader", "choose_cases", "healthy_prior", "in_batches", "spread"]
@@ -65,9 +66,9 @@ class Loader:
         try:
             sample = self._dataset.load(case)
         except CaseError as error:
-            return str(error)
+            return short_text(str(error))  # reasons are published: no folder of this machine
         except Exception as error:  # a data set of others may raise anything; one bad case must not end a run
-            return f"{type(error).__name__}: {error}"
+            return short_text(f"{type(error).__name__}: {error}")
         return _fault(sample, self._shape) or sample
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from uadbench.bench.config import ConfigError, RunConfig, canonical, config_hash
 from uadbench.bench.environment import available_cores, environment, git_state, uadbench_version
 from uadbench.bench.harness import Job, Progress, remaining, run_cells
 from uadbench.bench.parity import judge_run, needs_parity
-from uadbench.bench.rundir import default_output, locked, now, prepare_run, run_id
+from uadbench.bench.rundir import default_output, locked, note_session, now, prepare_run, run_id
 from uadbench.bench.samples import Loader, choose_cases, healthy_prior
 from uadbench.bench.scoring import score_cell
 from uadbench.bench.stopping import stop_on_signal
@@ -30,7 +30,7 @@ from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.models.checkpoint import load_checkpoint, shipped
 from uadbench.engine.perceptual import PERCEPTUALS, SqueezePerceptual, open_perceptual
 from uadbench.reports.leaderboard import write_reports
-from uadbench.reports.store import MANIFEST, load_run, read_cases, read_json, write_json
+from uadbench.reports.store import load_run, read_cases, read_json, write_json
 
 __all__ = ["Finished", "Plan", "Session", "execute", "make_plan", "open_session"]
 
@@ -85,6 +85,7 @@ def make_plan(config: RunConfig) -> Plan:
         raise unknown("perceptual net", config.perceptual, PERCEPTUALS)
     for cell in cells:
         check_backend(cell.backend, cell.precision, "cpu" if cell.floor else config.device)
+    check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
     root = Path(config.data_root) if config.data_root else None
     dataset = DATASETS[config.dataset](root, config.seed, config.limit)
     if not dataset.split("test"):
@@ -155,7 +156,6 @@ def execute(
         total = len(plan.cells) * len(plan.cases)
         if 0 < to_do < total:
             say(f"taking up {output}: {total - to_do} of {total} results are there")
-        _refresh_environment(manifest, session, to_do, say)
         job = Job(
             output,
             plan.dataset.name,
@@ -168,17 +168,23 @@ def execute(
             watch,
             progress(total, total - to_do),
         )
-        state = {"started": started, "command": session.manifest["command"], "prior": prior_record}
+        state = {
+            "started": started,
+            "command": session.manifest["command"],
+            "prior": prior_record,
+            **_other_circumstances(manifest, session, to_do, say),
+        }
         try:
             run_cells(job)
             _score(plan, output, watch, stop)
             with watch.stage("parity"):
                 _judge(session, denoisers, stop, again=to_do > 0)
         except BaseException:
-            _note_session(output, manifest, state, watch, begun, finished=False)
+            with suppress(OSError):  # a full disk must not hide why the run ended
+                note_session(output, manifest, state, watch, begun, finished=False)
             raise
         if to_do or not manifest["finished"]:
-            _note_session(output, manifest, state, watch, begun, finished=True)
+            note_session(output, manifest, state, watch, begun, finished=True)
         with watch.stage("report"):
             reports = write_reports([output], output)
     return Finished(output, reports, _failures(output, plan.cells), _notes(output, plan))
@@ -233,13 +239,16 @@ def _open_denoisers(session: Session, stack: ExitStack, watch: Stopwatch) -> dic
     return result
 
 
-def _refresh_environment(
+def _other_circumstances(
     manifest: dict[str, Any], session: Session, to_do: int, say: Callable[[str], None]
-) -> None:
-    """Say so when a run is taken up under other circumstances than it was begun; its figures then mix the two."""
+) -> dict[str, Any]:
+    """What of "environment" and "git" is not as when the run was begun; its figures then mix the two, so say it."""
+    other: dict[str, Any] = {}
     for key, what in (("environment", "machine or software"), ("git", "code")):
         if to_do and manifest.get(key) != session.manifest[key]:
             say(f"the {what} differs from when this run was begun; use --overwrite for figures of one kind")
+            other[key] = session.manifest[key]
+    return other
 
 
 def _score(plan: Plan, output: Path, watch: Stopwatch, stop: Callable[[], None]) -> None:
@@ -261,28 +270,6 @@ def _judge(session: Session, denoisers: dict[str, Denoiser], stop: Callable[[], 
             run, lambda cell: denoisers[cell.slug], session.perceptual, before_call=lambda _: stop()
         )
         write_json(path, judged)
-
-
-def _note_session(
-    output: Path,
-    manifest: dict[str, Any],
-    state: dict[str, Any],
-    watch: Stopwatch,
-    begun: float,
-    finished: bool,
-) -> None:
-    """Add to the manifest when this process worked, and on what it spent its time."""
-    total = time.perf_counter() - begun
-    seconds = dict(sorted(watch.elapsed.items()))
-    own = sum(seconds.get(name, 0.0) for name in ("load", "score", "write", "other"))
-    entry = {
-        **state,
-        "ended": "finished" if finished else "interrupted",
-        "seconds": {**seconds, "total": total},
-        "harness_fraction": own / total,
-    }
-    done = {"finished": now()} if finished else {}
-    write_json(output / MANIFEST, {**manifest, **done, "sessions": [*manifest["sessions"], entry]})
 
 
 def _failures(output: Path, cells: tuple[CellSpec, ...]) -> list[tuple[str, str, str]]:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from uadbench.datasets.case import SPLITS, Case, CaseError, Dataset, Sample
 from uadbench.datasets.preprocess import PREPROCESSING, preprocess
 from uadbench.datasets.readers import IMAGE_SUFFIXES, MAX_BYTES, read_slice
@@ -239,17 +242,25 @@ def locate(folder: Path, relative: str) -> Path:
 def load(folder: Path, rows: dict[str, Row], case: Case) -> Sample:
     """Read and pre-process one case; CaseError when its files cannot be used."""
     row = rows[case.case_id]
-    image = read_slice(locate(folder, row.image), row.slice)
+    image = read_inside(folder, row.image, row.slice)
     mask = None
     if row.mask:
         volume = row.mask.lower().endswith((".nii", ".nii.gz"))
-        mask = read_slice(locate(folder, row.mask), row.slice if volume else None)
+        mask = read_inside(folder, row.mask, row.slice if volume else None)
     pixels, lesion = preprocess(image, mask, name=row.image)
     if mask is not None and not mask.any():
         raise CaseError(
             f"{row.mask}: the mask is empty; leave the column 'mask' empty where the slice is healthy"
         )
     return Sample(case, pixels, lesion)
+
+
+def read_inside(folder: Path, relative: str, index: int | None) -> NDArray[np.generic]:
+    """``readers.read_slice`` of a file in the folder; errors name it relative to the folder, as they are published."""
+    try:
+        return read_slice(locate(folder, relative), index)
+    except CaseError as error:
+        raise CaseError(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
 def content(folder: Path, rows: list[Row]) -> str:

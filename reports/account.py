@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from uadbench.reports.places import short_command, short_text
 from uadbench.reports.store import Run
 
 __all__ = ["MEASURES", "account", "environment"]
@@ -18,21 +19,36 @@ MEASURES: tuple[tuple[str, str], ...] = (
     ),
     (
         "Small, medium, large",
-        "The same within lesion sizes: up to 71, up to 570, up to 10 000 lesion pixels at 128 × 128; lesions of 3 "
+        "The same within lesion sizes at 128 × 128: 4 to 71, 72 to 570, above 570 px (no upper limit); lesions of 3 "
         "pixels or fewer are left out.",
+    ),
+    (
+        "Average Dice",
+        "The mean of the size groups' max Dice, weighted by their numbers of cases: what the papers' 'average' is "
+        "(dice_average in leaderboard.csv). It is not the max Dice of all pixels pooled.",
     ),
     ("AUPRC", "Average precision over the pooled pixels."),
     (
         "Dice at 5 % FPR",
-        "Pooled Dice at the threshold that 5 % of the pixels of healthy validation slices exceed: no truth needed.",
+        "Pooled Dice at the threshold that 5 % of the pixels of healthy validation slices exceed: no truth needed. "
+        "THOR and AutoDDPM scale each map by the image itself, as published, so levels are not comparable between "
+        "images and one fixed threshold does not suit them.",
     ),
-    ("AUROC", "Of whole images, healthy against lesion, by the image's score."),
-    ("Intervals", "95 %, bootstrap over subjects."),
+    (
+        "AUROC",
+        "Of whole images, healthy against lesion, by the image's score. THOR and AutoDDPM scale each map by the image "
+        "itself, as published, so levels are not comparable between images.",
+    ),
+    (
+        "AutoDDPM",
+        "Its mask is each image's own top 5 %, dilated: no threshold was fitted (unless the configuration sets one).",
+    ),
+    ("Intervals", "95 %, bootstrap over subjects; the healthy threshold is held fixed in resampling."),
     ("NFE", "Network calls a case, counted from outside the method."),
     (
         "ms/image",
         "Milliseconds an image by the host's clock, a case's share of its batch; first call and warm-up kept apart. "
-        "p90 only from 29 samples, p95 from 59, p99 from 299.",
+        "A batch is one measurement: p90 only from 29 timed batches, p95 from 59, p99 from 299.",
     ),
     (
         "Speed-up",
@@ -41,11 +57,14 @@ MEASURES: tuple[tuple[str, str], ...] = (
     ),
     (
         "Parity",
-        "Network, trajectory and scores held against torch fp32 on the same cases and the same noise.",
+        "Network, trajectory and scores held against torch fp32 on the same cases and the same noise; not judged "
+        "where the run has no torch fp32 cell of the method.",
     ),
     (
         "Floors",
-        "Trivial maps with no diffusion model. A method below the best of them is not worth its cost.",
+        "Trivial maps with no diffusion model. A method below the best of them is not worth its cost. "
+        "Intensity and asymmetry are told whether lesions are bright or dark; all but blur are smoothed (sigma "
+        "1.5 px); the methods get neither.",
     ),
 )
 """What each figure means, for every report."""
@@ -58,17 +77,21 @@ def account(run: Run) -> list[tuple[str, str]]:
     git = manifest.get("git") or {}
     perceptual = manifest.get("perceptual") or {}
     lines = [
-        ("Command", manifest.get("command") or manifest.get("command_line")),
+        ("Command", short_command(str(manifest.get("command") or manifest.get("command_line") or ""))),
         ("Created", manifest.get("created")),
         ("Finished", manifest.get("finished") or "not finished: figures are of what is there"),
         ("Cases", _cases(dataset)),
         ("Data fingerprint", dataset.get("fingerprint")),
-        ("Pre-processing", _flat(dataset.get("preprocessing"))),
+        ("Pre-processing", short_text(_flat(dataset.get("preprocessing")))),
         ("Seed", manifest.get("seed")),
         ("Perceptual net", _hashed(perceptual.get("name"), perceptual.get("sha256"))),
         *(
             (f"Checkpoint {name}", _hashed(_card(entry), (entry or {}).get("sha256")))
             for name, entry in sorted((manifest.get("checkpoints") or {}).items())
+        ),
+        *(
+            (f"What really ran: {name}", _backend(entry))
+            for name, entry in sorted((manifest.get("backends") or {}).items())
         ),
         ("uadbench", _version(manifest.get("version") or manifest.get("uadbench"), git)),
         ("Configuration hash", manifest.get("config_hash")),
@@ -88,7 +111,7 @@ def _leaves(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         if isinstance(entry, dict):
             yield from _leaves(entry, f"{prefix}{name}.")
         elif entry is not None:
-            yield f"{prefix}{name}", _flat(entry)
+            yield f"{prefix}{name}", short_text(_flat(entry))
 
 
 def _flat(value: Any) -> str:
@@ -112,8 +135,36 @@ def _cases(dataset: dict[str, Any]) -> str:
 
 def _card(entry: Any) -> str:
     card = (entry or {}).get("card") or {}
-    known = [f"{name} {card[name]}" for name in ("parameters", "steps", "precision") if name in card]
+    known = [str(card["name"])] if card.get("name") else []
+    known += [f"{card[name]} {name}" for name in ("steps", "parameters") if card.get(name) is not None]
     return ", ".join(known) or "weights"
+
+
+_FIRST = (
+    *("provider", "providers", "torch", "onnxruntime", "openvino", "cuda", "gpu", "device_name"),
+    *("threads", "precision_hint", "layers_by_precision"),
+)
+
+
+def _backend(entry: Any) -> str:
+    """What a back end said of itself (Denoiser.describe()): provider, versions and threads first, hashes short."""
+    if not isinstance(entry, dict):
+        return ""
+    names = [name for name in _FIRST if name in entry] + sorted(set(entry) - set(_FIRST))
+    known = [(name.replace("_", " "), _told(name, entry[name])) for name in names]
+    return short_text("; ".join(f"{name} {text}" for name, text in known if text))
+
+
+def _told(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str) and name.endswith("sha256"):
+        return value[:16]
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_flat(part)}" for key, part in sorted(value.items()))
+    if isinstance(value, list):
+        return ", ".join(_flat(part) for part in value)
+    return _flat(value)
 
 
 def _hashed(name: Any, sha256: Any) -> str:
@@ -141,10 +192,21 @@ def _machine(found: dict[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
+_HARNESS, _OPENING = ("load", "score", "write", "other"), ("open", "parity")
+
+
 def _sessions(sessions: list[dict[str, Any]]) -> str:
-    """How long each session ran and how much of it was the harness's own."""
-    return "; ".join(
-        f"{entry['seconds']['total']:.0f} s, {entry['harness_fraction']:.1%} of it outside the methods"
-        for entry in sessions
-        if isinstance(entry.get("harness_fraction"), int | float) and "total" in (entry.get("seconds") or {})
-    )
+    """How long each session ran, and how much of it was not the methods' own."""
+    texts = []
+    for entry in sessions:
+        seconds = entry.get("seconds") or {}
+        total = seconds.get("total")
+        if not isinstance(total, int | float) or total <= 0:
+            continue
+        harness, opening = (
+            sum(seconds.get(name, 0.0) for name in names) / total for names in (_HARNESS, _OPENING)
+        )
+        texts.append(
+            f"{total:.0f} s: {harness:.1%} reading, scoring and writing; {opening:.1%} opening back ends and parity"
+        )
+    return " | ".join(texts)

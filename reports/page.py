@@ -12,10 +12,11 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from uadbench.reports import figures, views
+from uadbench.reports import figures, notes, views
 from uadbench.reports.account import MEASURES, account, environment
 from uadbench.reports.marks import TIES, marks
 from uadbench.reports.pictures import RULE
+from uadbench.reports.places import short_config
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.store import Run
 from uadbench.reports.table import Section, run_id, sections
@@ -105,8 +106,9 @@ def _section(section: Section, runs: Sequence[Run]) -> dict[str, Any]:
         "silent": _silent(rows),
         "glance": views.glance(section, found),
         "quality": views.quality_rows(frame),
+        "loaded": notes.load_notes(section),
         "timing": views.timing_rows(section),
-        "problems": views.problems(section),
+        "problems": notes.problems(section),
         "plots": _plots(section),
         "browser": views.case_browser(section),
     }
@@ -163,5 +165,7 @@ def _run(run: Run) -> dict[str, Any]:
         "id": run_id(run),
         "account": account(run),
         "environment": environment(run),
-        "config": json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False) if config else "",
+        "config": json.dumps(short_config(config), indent=1, sort_keys=True, ensure_ascii=False)
+        if config
+        else "",
     }

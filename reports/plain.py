@@ -12,8 +12,9 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from uadbench.reports.account import account
+from uadbench.reports.account import MEASURES, account
 from uadbench.reports.marks import TIES, Marks, marks
+from uadbench.reports.notes import load_notes, problems, timed_batches
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.store import Run
 from uadbench.reports.table import Section, run_id, sections, variant
@@ -117,6 +118,7 @@ def markdown(runs: Sequence[Run], frame: pd.DataFrame) -> str:
     lines += [f"{TIES} ▼: below the best floor.", ""]
     lines += ["Scores in percent with 95 % bootstrap intervals over subjects; a dash: not computed.", ""]
     lines += ["## How it was measured", ""]
+    lines += [f"* **{name}**: {text}" for name, text in MEASURES] + [""]
     for run in sorted(runs, key=run_id):
         lines += [f"### Run {escape(run_id(run))}", ""]
         lines += [f"* {escape(name)}: {escape(value)}" for name, value in account(run)]
@@ -150,7 +152,29 @@ def _section(section: Section, several: bool) -> list[str]:
     notes = frame[(frame["parity"] != "") & (frame["parity"] != "pass") & (frame["parity"] != "reference")]
     for _, row in notes.iterrows():
         lines.append(f"* No speed-up for {escape(row['cell'])}: {escape(row['speedup_note'])}.")
-    return lines + ([""] if len(notes) else [])
+    lines += [f"* {escape(text)}." for text in load_notes(section)]
+    if timed := timed_batches(section):
+        lines.append(f"* Batches timed, of which p50 is the median: {escape(timed)}.")
+    if lines[-1]:
+        lines.append("")
+    return lines + _problems(section)
+
+
+def _problems(section: Section) -> list[str]:
+    """Failed, skipped and excluded cases with their reasons, and what is unfinished."""
+    found = problems(section)
+    lines = [
+        f"* {escape(status)}: {escape(case_id)}: {escape(reason or 'no reason recorded')} ({escape(where)})"
+        for status, case_id, reason, where in found["cases"]
+    ]
+    if found["more"]:
+        lines.append(f"* {found['more']} more are in the run's cases.jsonl files")
+    lines += [
+        f"* excluded: {count} {'case' if count == 1 else 'cases'}: {escape(reason)} ({escape(where)})"
+        for reason, count, where in found["excluded"]
+    ]
+    lines += [f"* unfinished: {escape(text)}" for text in found["unfinished"]]
+    return ["### Failed and excluded cases", "", *(lines or ["None."]), ""]
 
 
 def _markdown_row(index: Any, row: Any, found: Marks, several: bool) -> list[str]:

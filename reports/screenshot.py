@@ -162,6 +162,20 @@ def _answer(request: urllib.request.Request) -> Any:
         raise BrowserError(f"chromedriver does not answer ({error})") from error
 
 
+# Picks a case in the page's own list, as a reader would; true when one was found.
+_CHOOSE = """function (wanted) {
+  for (const select of document.querySelectorAll("select")) {
+    const option = Array.from(select.options).find((one) => one.text.startsWith(wanted + ":"));
+    if (option) {
+      select.value = option.value;
+      select.dispatchEvent(new Event("change"));
+      return true;
+    }
+  }
+  return false;
+}"""
+
+
 def screenshot(
     page: Path,
     output: Path,
@@ -171,10 +185,17 @@ def screenshot(
     dark: bool = False,
     anchor: str = "",
     scale: float = 1.0,
+    case: str = "",
 ) -> None:
-    """Write a PNG of the page, scrolled to the element that the CSS selector ``anchor`` finds."""
+    """Write a PNG of the page, scrolled to the element that the CSS selector ``anchor`` finds.
+
+    case : id of the case that the page's case browser is to show
+    Raises BrowserError when nothing matches the selector or the page does not hold the case.
+    """
     with open_browser() as browser:
         browser.open(page, width=width, height=height, dark=dark, scale=scale)
+        if case and not browser.run(f"({_CHOOSE})({json.dumps(case)})"):
+            raise BrowserError(f"{page}: shows no case {case!r}; its case list names those that it holds")
         if anchor and not browser.run(f"document.querySelector({json.dumps(anchor)}) !== null"):
             raise BrowserError(f"{page}: nothing matches the selector {anchor!r}")
         if anchor:
@@ -192,6 +213,7 @@ def main() -> int:
     parser.add_argument("--height", type=int, default=900)
     parser.add_argument("--scale", type=float, default=1.0, help="device pixels a CSS pixel")
     parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--case", default="", help="id of the case to show in the case browser")
     parser.add_argument("--anchor", default="", help="CSS selector of what is to stand at the top")
     given = parser.parse_args()
     if not given.page.is_file():
@@ -206,6 +228,7 @@ def main() -> int:
             dark=given.dark,
             anchor=given.anchor,
             scale=given.scale,
+            case=given.case,
         )
     except BrowserError as error:
         print(error, file=sys.stderr)

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shutil
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "CASES",
     "MANIFEST",
+    "PARTIAL",
     "Cell",
     "Run",
     "RunError",
@@ -32,6 +34,7 @@ __all__ = [
     "read_cases",
     "read_input",
     "read_json",
+    "remove",
     "repair_cases",
     "write_arrays",
     "write_bytes",
@@ -41,6 +44,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 CASES = "cases.jsonl"
+PARTIAL = re.compile(r"\..+\.\d+\.tmp")  # what a file or folder of the run is called while it comes or goes
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 Image = NDArray[np.float32]
@@ -92,8 +96,23 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder, in one go: a kill leaves all of it, or none of it under its name."""
+    if path.is_dir() and not path.is_symlink():
+        leaving = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        os.replace(path, leaving)
+        shutil.rmtree(leaving)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def clear_partial(run: Path) -> None:
-    """Remove what a killed process left half written; only for the process that owns the run."""
+    """Remove what a killed process left half written or removed; only for the process that owns the run."""
+    for partial in [entry for entry in run.glob(".*.tmp") if PARTIAL.fullmatch(entry.name)]:
+        if partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink(missing_ok=True)
     for folder in (run / "inputs", run / "cells"):
         for partial in folder.rglob(".*.tmp"):
             partial.unlink(missing_ok=True)

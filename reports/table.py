@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from uadbench.reports.places import short_text
 from uadbench.reports.store import Cell, Run, RunError
 
 __all__ = [
@@ -199,7 +200,7 @@ def _columns() -> Iterator[str]:
         "peak_memory_mib",
         "load_max",
     ]
-    yield from ["batch_size", "speedup", "speedup_note", "parity", "parity_note"]
+    yield from ["timed_batches", "batch_size", "speedup", "speedup_note", "parity", "parity_note"]
     yield from ["perceptual", "origin", "fingerprint", "cell", "run"]
 
 
@@ -223,16 +224,21 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
     record |= {
         name: latency.get(name) for name in ("first_call_ms", "warmup_ms", "peak_memory_mib", "load_max")
     }
+    record["timed_batches"] = latency.get("n")  # a batch is one measurement
     calls = [case["nfe"] for case in cell.cases if case.get("status") == "ok" and case.get("nfe") is not None]
     record["nfe"] = sum(calls) / len(calls) if calls else None
     record["batch_size"] = _batch_size(cell)
     record["speedup"], record["speedup_note"] = speedup(run, cell)
     verdict = (run.parity or {}).get(cell.slug) or {}
-    record |= {"parity": str(verdict.get("verdict", "")), "parity_note": str(verdict.get("reason") or "")}
+    record |= {"parity": str(verdict.get("verdict", "")), "parity_note": _reason(verdict)}
     perceptual = manifest.get("perceptual") or {}
     record |= {"t_start": info.get("t_start"), "perceptual": str(perceptual.get("name", ""))}
     record |= {"origin": origin(dataset), "fingerprint": str(dataset.get("fingerprint", ""))[:12]}
     return record | {"cell": cell.slug, "run": run_id(run)}
+
+
+def _reason(verdict: dict[str, Any]) -> str:
+    return short_text(str(verdict.get("reason") or ""))
 
 
 def _batch_size(cell: Cell) -> int | None:
@@ -260,7 +266,7 @@ def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
     if verdict.get("verdict") != "pass":
         if not verdict:
             return None, "parity was not checked"
-        return None, f"parity {verdict.get('verdict')}: {verdict.get('reason') or 'no reason given'}"
+        return None, f"parity {verdict.get('verdict')}: {_reason(verdict) or 'no reason given'}"
     if _batch_size(cell) != _batch_size(matches[0]):
         return None, "timed at another batch size than torch fp32"
     own = ((cell.latency or {}).get("latency_ms") or {}).get("p50")

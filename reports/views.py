@@ -9,6 +9,7 @@ import pandas as pd
 
 from uadbench.reports.figures import shown_cells
 from uadbench.reports.marks import Marks
+from uadbench.reports.notes import LOAD_LIMIT, busy_threads
 from uadbench.reports.pictures import (
     Chosen,
     anomaly_image,
@@ -18,14 +19,14 @@ from uadbench.reports.pictures import (
     grey_image,
     outline_image,
 )
+from uadbench.reports.places import short_text
 from uadbench.reports.plain import DASH, figure, milliseconds, percent
 from uadbench.reports.store import Cell, Run, RunError, read_arrays
 from uadbench.reports.table import Section, cell_label, run_id, variant
 
-__all__ = ["case_browser", "glance", "problems", "quality_rows", "result_rows", "timing_rows"]
+__all__ = ["case_browser", "glance", "quality_rows", "result_rows", "timing_rows"]
 
-MAX_PROBLEMS = 60
-_QUALITY = ["dice_max_exact", "dice_case", "ssim_healthy", "psnr_healthy", "lpips_healthy"]
+_QUALITY = ["dice_max_exact", "dice_average", "dice_case", "ssim_healthy", "psnr_healthy", "lpips_healthy"]
 
 
 def result_rows(frame: pd.DataFrame, found: Marks) -> list[dict[str, Any]]:
@@ -112,21 +113,21 @@ def timing_rows(section: Section) -> list[dict[str, Any]]:
     """Latency percentiles, first call, warm-up, memory and load of every cell, with a warning on a loaded machine."""
     rows = []
     for index, row in section.frame.iterrows():
-        run, cell = section.cell(int(str(index)))
-        threads = (run.manifest.get("environment") or {}).get("threads")
+        busy = busy_threads(section, int(str(index)))
         load = row["load_max"]
-        busy = isinstance(threads, int | float) and threads > 0 and not pd.isna(load) and load > 1.2 * threads
-        names = [f"latency_ms_{key}" for key in ("p50", "p90", "p95", "p99")] + ["first_call_ms", "warmup_ms"]
+        # the first call is of a whole batch, the percentiles are of an image; warm-up is once a cell
+        first = row["first_call_ms"] / row["batch_size"]
+        values = [row[f"latency_ms_{key}"] for key in ("p50", "p90", "p95", "p99")]
         rows.append(
             {
                 "label": cell_label(row),
                 "kind": row["kind"],
-                "n": figure((cell.latency or {}).get("n")),
-                "ms": [milliseconds(row[name]) for name in names],
+                "n": figure(row["timed_batches"]),
+                "ms": [milliseconds(value) for value in [*values, first, row["warmup_ms"]]],
                 "batch": figure(row["batch_size"]),
                 "memory": DASH if pd.isna(row["peak_memory_mib"]) else f"{row['peak_memory_mib']:.0f}",
                 "load": DASH if pd.isna(load) else f"{load:.1f}",
-                "busy": f"above 1.2 × {threads} threads" if busy else "",
+                "busy": "" if busy is None else f"above {LOAD_LIMIT} × {busy} threads",
             }
         )
     return rows
@@ -155,38 +156,6 @@ def glance(section: Section, found: Marks) -> list[tuple[str, str, str]]:
         row = faster.loc[faster["speedup"].idxmax()]
         items.append(("Largest speed-up with parity", f"{row['speedup']:.2f}×", cell_label(row)))
     return items
-
-
-def problems(section: Section) -> dict[str, Any]:
-    """Failed and skipped cases and exclusions, the same reason in several cells told once; cells without scores."""
-    grouped: dict[tuple[str, str, str], list[str]] = {}
-    excluded: dict[tuple[str, int], list[str]] = {}
-    unfinished = []
-    for run in section.runs:
-        begun = {cell.slug for cell in run.cells}
-        unfinished += [f"{slug}: not begun" for slug in run.manifest.get("cells") or () if slug not in begun]
-        for cell in run.cells:
-            for record in cell.cases:
-                if record.get("status") != "ok":
-                    key = (str(record.get("status")), str(record["case_id"]), str(record.get("reason") or ""))
-                    grouped.setdefault(key, []).append(cell.slug)
-            if cell.metrics is None:
-                unfinished.append(f"{cell.slug}: {len(cell.cases)} cases done, not scored")
-                continue
-            for reason, count in sorted((cell.metrics.get("excluded") or {}).items()):
-                excluded.setdefault((str(reason), int(count)), []).append(cell.slug)
-    total = sum(len(run.cells) for run in section.runs)
-
-    def where(slugs: list[str]) -> str:
-        return f"all {total} cells" if len(slugs) == total and total > 1 else ", ".join(slugs)
-
-    cases = [(*key, where(slugs)) for key, slugs in sorted(grouped.items())]
-    return {
-        "cases": cases[:MAX_PROBLEMS],
-        "more": max(0, len(cases) - MAX_PROBLEMS),
-        "excluded": [(*key, where(slugs)) for key, slugs in sorted(excluded.items())],
-        "unfinished": unfinished,
-    }
 
 
 def case_browser(section: Section) -> dict[str, Any]:
@@ -244,7 +213,7 @@ def _panel(label: str, cell: Cell, case: Chosen, top: float) -> dict[str, Any]:
     record = next((entry for entry in cell.cases if entry["case_id"] == case.case_id), None)
     if record is None or record.get("status") != "ok":
         status = record.get("status") if record else "not run"
-        reason = (record or {}).get("reason") or ""
+        reason = short_text(str((record or {}).get("reason") or ""))
         return panel | {"missing": f"{status}: {reason}" if reason else str(status)}
     try:
         anomaly, reconstruction = read_arrays(cell.path, case.case_id)

@@ -152,7 +152,13 @@ def test_a_call_that_does_not_fit_the_network_is_explained(tmp_path: Path, name:
     ("name", "precision", "device", "message"),
     [
         pytest.param("onnxruntime", "bf16", "cpu", "back end openvino or torch for bf16", id="ORT bf16"),
-        pytest.param("onnxruntime", "fp32", "tpu", "runs on cpu or cuda, not on 'tpu'", id="ORT device"),
+        pytest.param(
+            "onnxruntime", "fp32", "tpu", "unknown device 'tpu'; choose cpu or cuda", id="ORT device"
+        ),
+        pytest.param("torch", "fp32", "gpu", "unknown device 'gpu'; choose cpu or cuda", id="torch gpu"),
+        pytest.param("torch", "fp32", "mps", "unknown device 'mps'", id="torch mps"),
+        pytest.param("torch", "fp32", "cuda:x", "unknown device 'cuda:x'", id="torch device number"),
+        pytest.param("openvino", "fp32", "GPU", "unknown device 'GPU'", id="OpenVINO GPU"),
         pytest.param("openvino", "fp16", "cpu", "fp32 or bf16, not 'fp16'", id="OpenVINO fp16"),
         pytest.param("openvino", "fp32", "cuda", "runs on cpu, not on 'cuda'", id="OpenVINO device"),
         pytest.param("torch", "fp16", "cpu", "torch runs fp32 or bf16", id="torch fp16"),
@@ -167,6 +173,16 @@ def test_what_a_back_end_cannot_do_is_an_error_and_never_another_back_end(
     source = tiny.make_checkpoint(tmp_path) if name == "torch" else tiny.make_artifact(tmp_path)
     with pytest.raises(BackendError, match=message):
         open_backend(name, source, precision, device)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_cuda_device_beyond_those_there_is_refused(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    check_backend("torch", device=f"cuda:{count - 1}")
+    check_backend("torch", device="cuda")
+    with pytest.raises(BackendError, match=rf"no device 'cuda:{count}'; torch sees {count} CUDA device"):
+        check_backend("torch", device=f"cuda:{count}")
 
 
 def test_onnxruntime_is_imported_with_its_telemetry_off(tmp_path: Path) -> None:

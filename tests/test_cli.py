@@ -102,6 +102,30 @@ def test_wrong_usage_is_exit_code_2_and_one_clear_line(arguments: list[str], mes
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("device", ["gpu", "mps", "cuda:x"])
+def test_an_unknown_device_is_refused_even_where_only_floors_run(device: str) -> None:
+    result = CliRunner().invoke(cli, ["run", "--methods", "blur", "--device", device])
+    assert result.exit_code == 2
+    assert f"unknown device '{device}'; choose cpu or cuda" in result.output
+
+
+def test_a_file_that_cannot_be_written_is_one_line_without_overwrite_in_the_hint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "results/cell.json")
+
+    words = ["run", "--methods", "blur", "--overwrite", "--limit", "2"]
+    monkeypatch.setattr("uadbench.bench.session.make_plan", full)
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 1
+    assert result.output == (
+        "error: results/cell.json: No space left on device; what is done is kept. "
+        "To finish it: bench run --methods blur --limit 2\n"
+    )
+
+
 def test_a_dry_run_shows_cells_cases_and_calls_and_leaves_nothing(tmp_path: Path) -> None:
     done = bench(
         "run", "--methods", "thor,ddpm", "--limit", "4", "--set", "val_limit=2", "--dry-run", cwd=tmp_path

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from uadbench.bench.cells import plan_cells
+from uadbench.bench.cells import noise_levels, plan_cells
 from uadbench.bench.config import (
     ConfigError,
     RunConfig,
@@ -17,6 +18,9 @@ from uadbench.bench.config import (
     make_config,
     parse_set,
 )
+from uadbench.engine.interfaces import Result
+from uadbench.engine.methods import METHODS, MethodInfo
+from uadbench.engine.methods.ddpm import DDPM
 
 ROWS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.toml"))
 
@@ -151,6 +155,24 @@ def test_t_start_reaches_methods_and_a_methods_own_setting_wins() -> None:
         pytest.param({"methods": "thor", "noise": "gausian"}, [], "did you mean 'gaussian'", id="noise"),
         pytest.param({"methods": "thor", "backends": "troch"}, [], "did you mean 'torch'", id="back end"),
         pytest.param({"methods": "thor", "precision": "fp23"}, [], "did you mean 'fp32'", id="precision"),
+        pytest.param(
+            {"methods": "thor"}, [("thor.window", "abc")], "^thor.window is 'abc'; a whole number", id="word"
+        ),
+        pytest.param({"methods": "thor"}, [("thor.window", -3)], "^thor: window is -3", id="negative window"),
+        pytest.param({"methods": "thor"}, [("thor.window", 2.5)], "window is 2.5; a whole", id="fraction"),
+        pytest.param({"methods": "thor"}, [("thor.window", True)], "window is True; a whole", id="boolean"),
+        pytest.param({"methods": "thor"}, [("thor.sigma", float("nan"))], "sigma is nan; a number", id="NaN"),
+        pytest.param({"methods": "thor"}, [("thor.steps", "x")], "a whole number or none", id="steps"),
+        pytest.param({"methods": "thor"}, [("thor.harmonize_at", 300)], "a list, each of it", id="no list"),
+        pytest.param(
+            {"methods": "thor"},
+            [("thor.harmonize_at", [300, "x"])],
+            r"is \[300, 'x'\]; a list",
+            id="in a list",
+        ),
+        pytest.param(
+            {"methods": "ddpm"}, [("ddpm.squared", "x")], "^ddpm.squared is 'x'; true or false", id="squared"
+        ),
         pytest.param({"methods": "thor"}, [("thor.windw", 3)], "no setting 'windw'", id="hyper-parameter"),
         pytest.param({"methods": "thor"}, [("thro.window", 3)], "did you mean 'thor'", id="its method"),
         pytest.param({"methods": "thor"}, [("ddpm.t_start", 3)], "not among the methods", id="unused method"),
@@ -167,6 +189,54 @@ def test_what_no_registry_knows_or_a_method_refuses_is_said_before_anything_runs
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         plan_cells(make_config({}, flags, sets))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        pytest.param("thor.sigma", 3, id="whole number for a number"),
+        pytest.param("thor.harmonize_at", [200, 100], id="list for a tuple"),
+        pytest.param("thor.steps", None, id="none where it may be"),
+        pytest.param("autoddpm.threshold", 0.5, id="number where the default is none"),
+        pytest.param("ddpm.squared", True, id="boolean"),
+    ],
+)
+def test_a_hyper_parameter_of_the_fields_type_is_taken(key: str, value: object) -> None:
+    method, _, name = key.partition(".")
+    (cell,) = [c for c in plan_cells(make_config({}, {"methods": method}, [(key, value)])) if not c.floor]
+    assert getattr(cell.method, name) == (tuple(value) if isinstance(value, list) else value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A method of another package: one of its annotations cannot be resolved, and it raises when called."""
+
+    level: Nowhere = 3  # type: ignore[name-defined]  # noqa: F821
+
+    def __call__(self, x: object, tools: object) -> Result:
+        raise KeyError("no such layer")
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        pytest.param([], "^broken: its chain cannot be walked: KeyError: 'no such layer'", id="call"),
+        pytest.param([("broken.level", "x")], "^broken.level is 'x'; a whole number is needed", id="type"),
+    ],
+)
+def test_a_method_of_another_package_that_raises_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, sets: list, message: str
+) -> None:
+    info = MethodInfo("Broken", "-", lambda noise: Broken())
+    monkeypatch.setitem(METHODS, "broken", info)
+    with pytest.raises(ConfigError, match=message) as error:
+        plan_cells(make_config({}, {"methods": "broken"}, sets))
+    assert "\n" not in str(error.value)
+
+
+def test_the_levels_whose_noise_a_chain_draws_are_found_by_walking_it() -> None:
+    assert noise_levels(DDPM(t_start=100, steps=4)) == (50, 75, 100)  # the step from 25 to 0 draws none
+    assert noise_levels(DDPM(t_start=100, steps=4), eta=0.0) == (100,)
 
 
 def test_the_defaults_are_those_of_the_command_line() -> None:

@@ -14,19 +14,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from uadbench.bench.batches import Bench, NoNetwork, warm_up
+from uadbench.bench.batches import Bench, NoNetwork, run_batch, warm_up
 from uadbench.bench.cells import SCHEDULE, CellSpec
 from uadbench.bench.harness import Job, remaining, run_cells
-from uadbench.bench.rundir import locked, prepare_run
 from uadbench.bench.samples import Loader, choose_cases, healthy_prior, in_batches, spread
 from uadbench.bench.scoring import score_cell
 from uadbench.bench.stopping import Interrupted, stop_on_signal
 from uadbench.bench.timing import Stopwatch
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
 from uadbench.engine.interfaces import HealthyPrior, Result, Tools
+from uadbench.engine.kernels.simplex import _omissions
 from uadbench.engine.methods.ddpm import DDPM
 from uadbench.engine.methods.floors import Blur, ResidualMedian
-from uadbench.reports.store import RunError, load_run, read_arrays, read_cases, read_json, write_json
+from uadbench.reports.store import load_run, read_arrays, read_cases, read_json, write_json
 
 SIZE = 24
 
@@ -342,6 +342,79 @@ def test_warming_up_calls_the_network_at_every_size_to_come() -> None:
     assert found["first_call_ms"] < found["warmup_ms"]
 
 
+def test_warming_up_draws_simplex_noise_on_every_plane_of_the_chain() -> None:
+    dataset = make_dataset()
+    samples = [dataset.load(case) for case in dataset.split("test")[:4]]
+    cell = dataclasses.replace(method_cell(DDPM(t_start=93, steps=7)), noise="simplex")
+    bench = Bench(0, 1.0, Absolute(), None, lambda: None)
+    warm_up(cell, Gaussian(), samples, [4], bench)
+    before = _omissions.cache_info().misses
+    assert [outcome.reason for outcome in run_batch(cell, Gaussian(), samples, bench)] == [None] * 4
+    assert _omissions.cache_info().misses == before
+
+
+def test_of_cells_that_share_a_network_only_the_first_has_its_first_call(tmp_path: Path) -> None:
+    cells = (method_cell(), dataclasses.replace(method_cell(), name="thor"))
+    network = Gaussian()
+    run_cells(make_job(tmp_path, cells, denoisers={cell.slug: network for cell in cells}))
+    first, second = (read_json(tmp_path / "cells" / cell.slug / "warmup.json") for cell in cells)
+    assert first["first_call_ms"] > 0
+    assert "warmed_by" not in first
+    assert (second["first_call_ms"], second["warmed_by"]) == (None, cells[0].slug)
+
+
+class Breaking(Gaussian):
+    """Raises at its first calls."""
+
+    def __init__(self, calls: float) -> None:
+        super().__init__()
+        self.left = calls
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        self.left -= 1
+        if self.left >= 0:
+            raise RuntimeError("out of memory\nat line 3")
+        return super().denoise(x_t, t)
+
+
+def test_a_warm_up_that_raises_is_recorded_and_the_cases_tell_what_fails(tmp_path: Path) -> None:
+    cell = method_cell()
+    run_cells(make_job(tmp_path, denoisers={BLUR.slug: NoNetwork(), SLUG: Breaking(np.inf)}))
+    records = read_cases(tmp_path / "cells" / cell.slug)
+    assert {(r["status"], r["reason"]) for r in records} == {("failed", "RuntimeError: out of memory")}
+    assert len(records) == 10
+    assert read_json(tmp_path / "cells" / SLUG / "warmup.json")["failed"] == "RuntimeError: out of memory"
+    assert {r["status"] for r in read_cases(tmp_path / "cells" / BLUR.slug)} == {"ok"}
+    # a network that recovers is taken up again
+    run_cells(make_job(tmp_path, denoisers={BLUR.slug: NoNetwork(), SLUG: Breaking(1)}))
+    assert {r["status"] for r in read_cases(tmp_path / "cells" / SLUG)} == {"ok"}
+
+
+def test_stopping_in_a_warm_up_stops(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run_cells(make_job(tmp_path, (method_cell(),), stop=stop))
+    assert read_cases(tmp_path / "cells" / SLUG) == []
+
+
+def test_a_verdict_of_parity_goes_before_any_result_changes_and_only_then(tmp_path: Path) -> None:
+    run_cells(make_job(tmp_path))
+    write_json(tmp_path / "parity.json", {})
+    run_cells(make_job(tmp_path))
+    assert (tmp_path / "parity.json").is_file()
+    (tmp_path / "cells" / SLUG / "arrays" / "case2.npz").unlink()
+    with pytest.raises(Interrupted):
+        run_cells(make_job(tmp_path, denoisers={BLUR.slug: NoNetwork(), SLUG: Stopping()}))
+    assert not (tmp_path / "parity.json").exists()
+
+
+class Stopping(Gaussian):
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        raise Interrupted
+
+
 def test_the_prior_is_the_median_of_healthy_training_slices_and_is_computed_once(tmp_path: Path) -> None:
     dataset = make_dataset()
     prior, record = healthy_prior(tmp_path, dataset)
@@ -381,51 +454,6 @@ def test_cases_are_the_healthy_validation_ones_then_the_test_ones_in_fixed_batch
     assert len(choose_cases(dataset, 0)) == 7
     assert [len(batch) for batch in in_batches(chosen, 4)] == [4, 4, 1]
     assert [case.case_id for case in spread(dataset.split("test"), 3)] == ["case0", "case2", "case4"]
-
-
-def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
-    busy = f"process {os.getpid()} is writing this run"
-    with locked(tmp_path / "run"), pytest.raises(RunError, match=busy), locked(tmp_path / "run"):
-        pass
-    with locked(tmp_path / "run"):
-        pass
-
-
-def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match="is not empty and holds no run"), locked(tmp_path):
-        pass
-    with pytest.raises(RunError, match="is a file"), locked(tmp_path / "thesis.tex"):
-        pass
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def manifest(identity: str, seed: int = 0, fingerprint: str = "f") -> dict[str, Any]:
-    config = {"seed": seed, "methods": ["thor"]}
-    return {"run_id": identity, "config": config, "dataset": {"fingerprint": fingerprint}, "cells": ["blur"]}
-
-
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        pytest.param(manifest("b", seed=1), "other seed", id="config"),
-        pytest.param(manifest("b", fingerprint="g"), "the data set has changed", id="data"),
-        pytest.param(manifest("b"), "weights have changed", id="weights"),
-    ],
-)
-def test_another_run_is_refused_with_the_difference_named(tmp_path: Path, other: dict, message: str) -> None:
-    assert prepare_run(tmp_path, manifest("a"), overwrite=False) == manifest("a")
-    with pytest.raises(RunError, match=message):
-        prepare_run(tmp_path, other, overwrite=False)
-    assert prepare_run(tmp_path, {**manifest("a"), "created": "later"}, overwrite=False) == manifest("a")
-
-
-def test_overwriting_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
-    prepare_run(tmp_path, manifest("a"), overwrite=False)
-    run_cells(make_job(tmp_path))
-    (tmp_path / "notes.txt").write_text("mine")
-    assert prepare_run(tmp_path, manifest("b"), overwrite=True)["run_id"] == "b"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "notes.txt"]
 
 
 def test_the_first_signal_waits_for_a_safe_point_and_the_second_does_not() -> None:

@@ -12,8 +12,12 @@ import pytest
 from rich.console import Console
 from run_factory import CELLS, make_run
 
+from uadbench.bench.samples import Loader
+from uadbench.datasets.folder import open_folder
+from uadbench.reports.account import account
 from uadbench.reports.leaderboard import rows, terminal_table, write_reports
 from uadbench.reports.marks import marks
+from uadbench.reports.places import short_command, short_place, short_text
 from uadbench.reports.plain import markdown
 from uadbench.reports.store import RunError, load_run, read_json, write_json
 from uadbench.reports.table import FIXED, origin, rows_of
@@ -271,3 +275,158 @@ def test_the_terminal_table_fits_80_columns_without_cutting_figures(tmp_path: Pa
     assert "37.7–44.7" in text
     assert "AUROC" in text
     assert "NFE" in text
+
+
+def test_no_folder_of_the_machine_is_published(tmp_path: Path) -> None:
+    """Absolute paths in command, configuration, failure reasons, parity and back ends show as names alone."""
+    reason = "/tmp/data/slices/sub-001.png: not a readable PNG; save it again as a grey PNG"
+    path = make_run(tmp_path / "run", cells=CELLS[:3], n_lesion=3, n_healthy=1, reason=reason)
+    command = (
+        "bench run --dataset folder --output /tmp/out/run7 --data-root=/home/anna/brains "
+        "--set checkpoints.gaussian=/tmp/w/mine.safetensors --set perceptual_weights=/home/anna/lpips.pth"
+    )
+    config = {
+        "data_root": "/home/anna/brains",
+        "perceptual_weights": "/home/anna/lpips.pth",
+        "checkpoints": {"gaussian": "/tmp/w/mine.safetensors"},
+        "batch_size": 8,
+    }
+    backend = {"torch fp32 gaussian": {"provider": "torch eager", "cache": "/home/anna/.cache/x"}}
+    edit(path / "manifest.json", command=command, config=config, backends=backend)
+    parity = read_json(path / "parity.json")
+    write_json(
+        path / "parity.json",
+        {key: entry | {"reason": "no /tmp/out/run7/x.npz"} for key, entry in parity.items()},
+    )
+    write_reports([path], tmp_path / "out")
+    for name in ("leaderboard.csv", "leaderboard.md", "leaderboard.html"):
+        text = (tmp_path / "out" / name).read_text()
+        for folder in ("/tmp", "/home", "anna"):
+            assert folder not in text, (name, folder)
+        if name != "leaderboard.csv":
+            for kept in ("--output run7", "--data-root=brains", "sub-001.png: not a readable PNG"):
+                assert kept in text, (name, kept)
+    assert "checkpoints.gaussian=mine.safetensors" in (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "&#34;gaussian&#34;: &#34;mine.safetensors&#34;" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("/data/x.npz", "x.npz"),
+        ("~/runs/a", "a"),
+        ("~", "~"),
+        ("/home/anna", "~"),
+        ("C:\\Users\\anna\\w.pt", "w.pt"),
+        ("../home/anna/w.pt", "w.pt"),
+        ("/", "/"),
+        ("runs/a", "runs/a"),
+        ("thor:simplex", "thor:simplex"),
+    ],
+)
+def test_a_place_is_shown_by_its_last_part(value: str, shown: str) -> None:
+    """Absolute paths and those through a person's folder lose their folders; anything else stays."""
+    assert short_place(value) == shown
+
+
+def test_words_that_are_no_paths_stay() -> None:
+    """Fractions, addresses and options keep their slashes; an unclosed quote does not stop the report."""
+    for text in ("ms/image, n/a", "see https://example.org/a/b", "5 / 6"):
+        assert short_text(text) == text
+    assert short_text("[Errno 2] No such file: '/a/b/c.nii.gz'.") == "[Errno 2] No such file: 'c.nii.gz'."
+    assert short_command("bench run --note 'x --output /tmp/a/b") == "bench run --note 'x --output b"
+    assert short_command("bench run '/my files/run 1'") == "bench run 'run 1'"
+
+
+def test_a_file_that_cannot_be_read_is_named_relative_to_its_data_folder(tmp_path: Path) -> None:
+    """The reason that goes into the run directory, and from there into reports, holds no folder above the data's."""
+    root = tmp_path / "my data"
+    (root / "slices").mkdir(parents=True)
+    (root / "slices" / "a.png").write_bytes(b"not a picture")
+    (root / "index.csv").write_text("case_id,image,mask,split,subject\na,slices/a.png,,test,a\n")
+    dataset = open_folder(root)
+    reason = Loader(tmp_path / "run", dataset).read(dataset.cases[0])
+    assert isinstance(reason, str)
+    assert reason.startswith("slices/a.png: not a readable PNG")
+    assert str(tmp_path) not in reason
+
+
+def test_the_account_tells_what_really_ran(tmp_path: Path) -> None:
+    """A line a back end, the checkpoint's card, and the shares of a session; older manifests have no such line."""
+    path = make_run(tmp_path / "run", cells=CELLS[:1], n_lesion=2, n_healthy=1)
+    assert not any(name.startswith("What really ran") for name, _ in account(load_run(path)))
+    described = {
+        "provider": "OpenVINO CPU",
+        "openvino": "2026.4.1",
+        "threads": 2,
+        "precision_hint": "bf16",
+        "layers_by_precision": {"bf16": 40, "f32": 3},
+        "artifact_sha256": "ab" * 32,
+    }
+    seconds = {
+        "load": 1.0,
+        "score": 2.0,
+        "write": 0.5,
+        "other": 0.5,
+        "open": 1.0,
+        "parity": 2.0,
+        "total": 40.0,
+    }
+    manifest = read_json(path / "manifest.json")
+    card = {"name": "unet-gaussian", "steps": 6000, "parameters": 3779588, "loss": 0.03, "seconds": 9}
+    edit(
+        path / "manifest.json",
+        backends={"openvino bf16 gaussian": described},
+        sessions=[{"seconds": seconds, "harness_fraction": 0.1}],
+        checkpoints={"gaussian": manifest["checkpoints"]["gaussian"] | {"card": card}},
+    )
+    lines = dict(account(load_run(path)))
+    assert lines["What really ran: openvino bf16 gaussian"] == (
+        "provider OpenVINO CPU; openvino 2026.4.1; threads 2; precision hint bf16; "
+        "layers by precision bf16 40, f32 3; artifact sha256 abababababababab"
+    )
+    assert lines["Sessions"] == (
+        "40 s: 10.0% reading, scoring and writing; 7.5% opening back ends and parity"
+    )
+    assert lines["Checkpoint gaussian"].startswith("unet-gaussian, 6000 steps, 3779588 parameters (sha256 ")
+
+
+def test_the_markdown_tells_load_timed_batches_measures_and_failures(tmp_path: Path) -> None:
+    """What the page says of the figures, the Markdown says too; a quiet machine is not accused."""
+    path = make_run(tmp_path / "run", cells=CELLS[:3], n_lesion=3, n_healthy=1)
+    quiet = markdown([load_run(path)], rows([path]))
+    assert "Load reached" not in quiet
+    edit(path / "cells" / "thor-gaussian-25-openvino-bf16" / "latency.json", load_max=2.5, n=7)
+    text = markdown([load_run(path)], rows([path]))
+    for part in (
+        "* Load reached 2.5 with 2 threads: something else was running, do not trust the latencies of "
+        "thor-gaussian-25-openvino-bf16.",
+        "7 batches of 8 images (thor-gaussian-25-openvino-bf16); 4 batches of 8 images (",
+        "* **Average Dice**: ",
+        "above 570 px",
+        "* failed: sub-001: image is constant",
+        "* excluded: 2 cases: lesion of 3 px or fewer (all 3 cells)",
+    ):
+        assert part in text, part
+
+
+def test_a_run_without_the_reference_is_not_judged_and_not_red(tmp_path: Path) -> None:
+    """Without torch fp32 the verdict is shown neutrally and the speed-up is a dash with its reason."""
+    path = make_run(tmp_path / "run", cells=CELLS[1:2], n_lesion=3, n_healthy=1)
+    verdict = {"verdict": "not judged", "reason": "this run has no torch fp32 cell of the method"}
+    write_json(path / "parity.json", {"thor-gaussian-25-onnxruntime-fp32": verdict})
+    row = rows([path]).iloc[0]
+    assert pd.isna(row["speedup"])
+    page = write_reports([path], tmp_path)[2].read_text()
+    assert re.search(r'<span class="tag neutral" title="[^"]*">not judged</span>', page)
+    assert 'title="this run has no torch fp32 cell of the method">–' in page
+
+
+def test_the_first_call_is_shown_an_image(tmp_path: Path) -> None:
+    """The timing table divides the first call of a batch by the batch size and counts batches as batches."""
+    path = make_run(tmp_path / "run", cells=CELLS[:1], n_lesion=3, n_healthy=1)
+    edit(path / "cells" / "thor-gaussian-25-torch-fp32" / "latency.json", first_call_ms=8 * 123.0)
+    page = write_reports([path], tmp_path)[2].read_text()
+    assert '<td class="num">123</td>' in page
+    for title in ("timed batches", "first network call ms/image", "process peak MiB"):
+        assert f'<th scope="col" class="num">{title}</th>' in page

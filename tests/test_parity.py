@@ -214,12 +214,34 @@ def test_a_wrong_back_end_fails_in_network_and_trajectory(tmp_path: Path) -> Non
     write_json(tmp_path / "parity.json", result)  # plain JSON, no infinity
 
 
-def test_without_a_reference_nothing_passes(tmp_path: Path) -> None:
+def test_without_a_reference_nothing_is_judged(tmp_path: Path) -> None:
     run = _run(tmp_path, [("openvino", "bf16")])
     result = parity.judge_run(load_run(run), lambda cell: Fake(_half), AbsolutePerceptual())
     entry = result["thor-gaussian-5-openvino-bf16"]
-    assert entry["verdict"] == "fail"
+    assert entry["verdict"] == "not judged"
     assert "no torch fp32 cell" in entry["reason"]
+
+
+@pytest.mark.parametrize(
+    ("failing", "verdict", "reason"),
+    [
+        pytest.param("onnxruntime", "fail", "it finished no test case", id="the cell"),
+        pytest.param("torch", "not judged", "the torch fp32 cell", id="its reference"),
+    ],
+)
+def test_a_cell_without_a_result_does_not_keep_the_others_from_their_verdicts(
+    tmp_path: Path, failing: str, verdict: str, reason: str
+) -> None:
+    run = _run(tmp_path, [("torch", "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32")])
+    path = run / "cells" / f"thor-gaussian-5-{failing}-fp32" / "cases.jsonl"
+    records = [{**json.loads(line), "status": "failed"} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    result = parity.judge_run(load_run(run), lambda cell: Fake(_half), AbsolutePerceptual())
+    entry = result["thor-gaussian-5-onnxruntime-fp32"]
+    assert entry["verdict"] == verdict
+    assert reason in entry["reason"]
+    other = result["thor-gaussian-5-openvino-fp32"]["verdict"]
+    assert other == ("pass" if failing == "onnxruntime" else "not judged")
 
 
 def test_the_reference_chain_is_computed_once_for_all_back_ends(tmp_path: Path) -> None:
@@ -258,6 +280,31 @@ def test_bench_parity_writes_verdicts_and_its_exit_code_tells(
     other = CliRunner().invoke(command, arguments)
     assert other.exit_code == 2
     assert "is not the network of this run" in other.output
+
+
+def test_bench_parity_does_not_fail_for_what_it_cannot_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, perceptual = _run(tmp_path / "run", [("onnxruntime", "fp32")]), _perceptual(monkeypatch)
+    write_json(run / "manifest.json", read_json(run / "manifest.json") | {"perceptual": perceptual})
+    result = CliRunner().invoke(command, [str(run), "--threads", "1"])
+    assert result.exit_code == 0, result.output
+    assert read_json(run / "parity.json")["thor-gaussian-5-onnxruntime-fp32"]["verdict"] == "not judged"
+
+
+def test_bench_parity_says_in_one_line_that_a_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, perceptual = _run(tmp_path / "run", [("onnxruntime", "fp32")]), _perceptual(monkeypatch)
+    write_json(run / "manifest.json", read_json(run / "manifest.json") | {"perceptual": perceptual})
+    (run / "parity.json").unlink(missing_ok=True)
+    (run / "parity.json").mkdir()  # cannot be replaced by a file
+    monkeypatch.setattr("uadbench.reports.store._optional", lambda path: None)
+    monkeypatch.setattr("uadbench.bench.parity.judge_run", lambda *_: {})
+    result = CliRunner().invoke(command, [str(run), "--threads", "1"])
+    assert result.exit_code == 1
+    assert result.output.startswith("error: ")
+    assert len(result.output.splitlines()) == 1
 
 
 @pytest.mark.parametrize("what", ["no run", "torch only"])

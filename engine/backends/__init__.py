@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
-import torch
+from torch import cuda  # `torch` in this package is the back end of that name
 
 from uadbench.engine.backends.torch import PRECISIONS, BackendError, TorchDenoiser
 from uadbench.engine.interfaces import Denoiser
@@ -19,9 +20,12 @@ BACKENDS = ("torch", "onnxruntime", "openvino")
 def check_backend(name: str, precision: str = "fp32", device: str = "cpu") -> None:
     """Raise BackendError unless this back end is known, installed, and has this precision on this device.
 
+    device : "cpu", "cuda" or "cuda:N"
     Quick, and needs no weights: nothing is compiled.
     """
     _check_name(name)
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise BackendError(f"unknown device {device!r}; choose cpu or cuda")
     if name == "onnxruntime":
         from uadbench.engine.backends import onnxruntime
 
@@ -32,8 +36,14 @@ def check_backend(name: str, precision: str = "fp32", device: str = "cpu") -> No
         openvino.check(precision, device)
     elif precision not in PRECISIONS:
         raise BackendError(f"torch runs {' or '.join(PRECISIONS)}, not {precision!r}")
-    elif device.startswith("cuda") and not torch.cuda.is_available():
+    elif device.startswith("cuda") and not cuda.is_available():
         raise BackendError("torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
+    _, colon, index = device.partition(":")
+    if colon and int(index) >= cuda.device_count():
+        count = cuda.device_count()
+        raise BackendError(
+            f"there is no device {device!r}; torch sees {count} CUDA device{'s' * (count != 1)}"
+        )
 
 
 def open_backend(

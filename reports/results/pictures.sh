@@ -5,9 +5,9 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 page=$1/leaderboard.html
-shot() { python3 -m uadbench.reports.screenshot "$page" "$@"; }
+shot() { "${PYTHON:-python3}" -m uadbench.reports.screenshot "$page" "$@"; }
 case=$(grep -o 'phantom-[0-9]*-test-large: large lesion, [0-9]* px, rank 2 ' "$page" | head -n 1 | cut -d: -f1)
-shot "$here/case.png" --width 1100 --height 330 --scale 1.5 --case "$case" --anchor 'article.case:not([hidden])'
+shot "$here/case.png" --width 970 --height 395 --scale 1.5 --case "$case" --anchor 'article.case:not([hidden])'
 shot "$here/page.png" --width 1280 --height 1750
 shot "$here/page-phone.png" --width 390 --height 844 --scale 2
 shot "$here/page-dark.png" --width 1280 --height 900 --dark

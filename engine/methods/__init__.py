@@ -44,7 +44,9 @@ METHODS: dict[str, MethodInfo] = {
 }
 
 FLOORS: dict[str, MethodInfo] = {
-    "residual-median": MethodInfo("smoothed difference to median", "floor", lambda noise: ResidualMedian(), ("none",)),
+    "residual-median": MethodInfo(
+        "smoothed difference to median", "floor", lambda noise: ResidualMedian(), ("none",)
+    ),
     "intensity": MethodInfo("smoothed intensity", "floor", lambda noise: Intensity(), ("none",)),
     "asymmetry": MethodInfo("left-right difference", "floor", lambda noise: Asymmetry(), ("none",)),
     "blur": MethodInfo("difference to blurred", "floor", lambda noise: Blur(), ("none",)),

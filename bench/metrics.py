@@ -7,9 +7,9 @@ Which cases enter what, so that figures can be held against the papers':
 * Healthy test cases enter the image-level AUROC, the reconstruction scores and ``fpr_healthy_test``.
 * Healthy validation cases fix one threshold and enter nothing else.
 
-A pixel is found where ``map > threshold``, strictly: threshold 0 means "anything at all". Thresholds are compared in float32, the type of the maps. All
-pixels of the image count, background included. Pooled scores are one score over the pixels of all cases,
-not a mean over cases.
+A pixel is found where ``map > threshold``, strictly: threshold 0 means "anything at all". Thresholds are
+compared in float32, the type of the maps. All pixels of the image count, background included. Pooled scores are
+one score over the pixels of all cases, not a mean over cases.
 """
 
 from __future__ import annotations

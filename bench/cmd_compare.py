@@ -116,6 +116,8 @@ def _cells(row: Row) -> list[str]:
     if change.lo is not None and change.hi is not None:
         interval = f"{number(change.lo, '+')} .. {number(change.hi, '+')}"
     better = change.value * measure.better > 0
+    # Both must hold, or many rows together would make chance look like a finding.
+    settled = change.significant and (row.p_holm is None or row.p_holm < 0.05)
     return [
         escape("/".join(row.cell)),
         title,
@@ -128,5 +130,5 @@ def _cells(row: Row) -> list[str]:
         "-" if row.relative is None else f"{row.relative:+.1%}",
         "-" if change.p is None else f"{change.p:.2g}",
         "-" if row.p_holm is None else f"{row.p_holm:.2g}",
-        ("better" if better else "worse") if change.significant else "=",
+        ("better" if better else "worse") if settled else "=",
     ]

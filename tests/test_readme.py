@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from uadbench.bench.cli import main
+from uadbench.bench.cli import cli
 from uadbench.reports.readme import fill, table
 
 ROOT = Path(__file__).parents[1]
@@ -18,8 +18,8 @@ README = (ROOT / "README.md").read_text()
 
 
 def commands() -> dict[str, click.Command]:
-    context = click.Context(main)
-    found = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
     return {name: command for name, command in found.items() if command is not None}
 
 
@@ -85,7 +85,7 @@ def test_the_method_of_ten_lines_runs() -> None:
 
     code = README.split("```python\n")[1].split("```")[0]
     space: dict[str, object] = {"__name__": "readme"}
-    exec(code, space)
+    exec(compile(code, "README.md", "exec", dont_inherit=True), space)
     method = space["INFO"].preset("gaussian")  # type: ignore[attr-defined]
     schedule = linear_schedule()
     source = noise_source("gaussian", 0, ["a"], (16, 16))

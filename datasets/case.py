@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,6 +53,8 @@ class Dataset:
     load : Case -> Sample; raises CaseError
     lesion_sign : +1 where lesions are brighter than tissue, -1 where darker
     caveats : sentences that must stand beside every figure from this data set
+    native : Case -> float [S, S] in [0, 1], the slice scaled and padded but not yet resized: what training warps
+    training : the slices that training draws from, in the form of ``native``; None for the healthy train cases
     preprocessing : parameters of the pre-processing, recorded and hashed into the run
     fingerprint : sha256 over ids, splits and file contents (or generator parameters)
     """
@@ -63,6 +65,8 @@ class Dataset:
     lesion_sign: int
     cases: tuple[Case, ...]
     load: Callable[[Case], Sample]
+    native: Callable[[Case], NDArray[np.floating]]
+    training: Callable[[], Iterator[NDArray[np.floating]]] | None = None
     caveats: tuple[str, ...] = ()
     licence: str = ""
     citation: str = ""
@@ -72,3 +76,9 @@ class Dataset:
     def split(self, name: str) -> tuple[Case, ...]:
         """The cases of one split, in their fixed order."""
         return tuple(case for case in self.cases if case.split == name)
+
+    def training_slices(self) -> Iterator[NDArray[np.floating]]:
+        """The healthy slices to train on, each float [S, S] in [0, 1] on its native grid; raises CaseError."""
+        if self.training is not None:
+            return self.training()
+        return (self.native(case) for case in self.split("train") if not case.lesion)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.case import SPLITS, Case, CaseError, Dataset, Sample
-from uadbench.datasets.preprocess import PREPROCESSING, preprocess
+from uadbench.datasets.preprocess import PREPROCESSING, preprocess, to_square
 from uadbench.datasets.readers import IMAGE_SUFFIXES, MAX_BYTES, read_slice
 from uadbench.datasets.selection import fingerprint, fixed_order, limit_test
 from uadbench.datasets.sources import ROOT_VARIABLE
@@ -76,6 +76,7 @@ def open_folder(root: Path | None = None, seed: int = 0, limit: int | None = Non
         lesion_sign=sign,
         cases=cases,
         load=partial(load, folder, by_id),
+        native=partial(native, folder, by_id),
         caveats=caveats,
         licence="not stated (supplied by the user)",
         citation="not stated (supplied by the user)",
@@ -253,6 +254,12 @@ def load(folder: Path, rows: dict[str, Row], case: Case) -> Sample:
             f"{row.mask}: the mask is empty; leave the column 'mask' empty where the slice is healthy"
         )
     return Sample(case, pixels, lesion)
+
+
+def native(folder: Path, rows: dict[str, Row], case: Case) -> NDArray[np.float64]:
+    """See ``Dataset.native``."""
+    row = rows[case.case_id]
+    return to_square(read_inside(folder, row.image, row.slice), name=row.image)
 
 
 def read_inside(folder: Path, relative: str, index: int | None) -> NDArray[np.generic]:

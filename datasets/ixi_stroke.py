@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
-from uadbench.datasets.preprocess import PREPROCESSING, preprocess
+from uadbench.datasets.preprocess import PREPROCESSING, preprocess, to_square
 from uadbench.datasets.readers import read_slice
 from uadbench.datasets.selection import fingerprint, fixed_order, limit_test, read_split
 from uadbench.datasets.sources import SOURCES, find_root
@@ -168,6 +168,7 @@ def open_ixi_stroke(root: Path | None = None, seed: int = 0, limit: int | None =
         lesion_sign=-1,
         cases=cases,
         load=partial(load, slices, shapes, masks),
+        native=partial(native, slices),
         caveats=CAVEATS,
         licence="; ".join(f"{s.name}: {s.licence}" for s in sources),
         citation="; ".join(s.citation for s in sources),
@@ -192,6 +193,12 @@ def load(slices: Path, shapes: Path, masks: dict[str, str], case: Case) -> Sampl
             f"{case.case_id}: the shape lies outside the brain; restore the original slice and mask files"
         )
     return Sample(case, *simulate_lesion(image, inside, lesion_generator(case.case_id)))
+
+
+def native(slices: Path, case: Case) -> NDArray[np.float64]:
+    """The healthy slice of a case's subject; see ``Dataset.native``."""
+    path = slices / "png" / f"{case.subject}.png"
+    return to_square(read_slice(path), name=str(path))
 
 
 def lesion_generator(case_id: str) -> np.random.Generator:

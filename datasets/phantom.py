@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from functools import cache, partial
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = ["GENERATOR", "POPULATION", "SIZE", "generate", "open_phantom"]
 
 GENERATOR = "phantom-1"  # change when the same seed gives other bytes
 POPULATION = 2026  # seed of the data set; the seed of a run does not change it
+TRAINING_POPULATION, TRAINING_SLICES = 7, 600
 ATLAS = "ICBM 152 nonlinear symmetric 2009a, as in nilearn"
 COUNTS = {
     "train healthy": 64,
@@ -266,6 +268,11 @@ def _load(population: int, case: Case) -> Sample:
     return Sample(case, *generate(population, case.case_id, kind if case.lesion else None))
 
 
+def _training() -> Iterator[NDArray[np.float32]]:
+    """Healthy slices of a population of their own: none of them is a case of the data set."""
+    return (generate(TRAINING_POPULATION, f"train-{i:04d}", None)[0] for i in range(TRAINING_SLICES))
+
+
 def open_phantom(
     root: Path | None = None, seed: int = 0, limit: int | None = None, population: int = POPULATION
 ) -> Dataset:
@@ -297,6 +304,8 @@ def open_phantom(
         lesion_sign=-1,
         cases=cases,
         load=partial(_load, population),
+        native=lambda case: _load(population, case).image,
+        training=_training,
         caveats=CAVEATS,
         licence="atlas: ICBM 152 licence (free use with the copyright notice), shipped with nilearn",
         citation="Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033",

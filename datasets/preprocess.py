@@ -22,6 +22,8 @@ __all__ = [
     "preprocessing_hash",
     "resize_area",
     "resize_linear",
+    "to_size",
+    "to_square",
 ]
 
 
@@ -79,8 +81,18 @@ def preprocess(
     Raises CaseError, one line, when the image is not two-dimensional, empty, not real, holds NaN or infinity or is
     constant below its 98th percentile, or when the mask is of another shape or not finite.
     """
+    square = to_square(image, params, name)
+    lesion = check_mask(mask, np.shape(image), name)
+    area = resize_area(pad_to_square(lesion.astype(np.float64)), params.size)
+    # 1e-9: fractions are sums of rounded weights, and "at least half" must not hang on the last bit.
+    return to_size(square, params), area >= params.mask_rule - 1e-9
+
+
+def to_square(
+    image: NDArray[np.generic], params: Preprocessing = PREPROCESSING, name: str = "image"
+) -> NDArray[np.float64]:
+    """One slice scaled and padded, still on its native grid: float64 [S, S] in [0, 1]; errors as ``preprocess``."""
     pixels = check_image(image, name)
-    lesion = check_mask(mask, pixels.shape, name)
     low = float(pixels.min())
     high = float(np.percentile(pixels, params.percentile))
     if not high > low:
@@ -91,12 +103,15 @@ def preprocess(
     # Divide before subtracting: the difference of two huge finite values may overflow, their halves cannot.
     scale = max(abs(low), abs(high))
     unit = (np.clip(pixels, low, high) / scale - low / scale) / (high / scale - low / scale)
-    square = pad_to_square(unit)
-    shrink = square.shape[0] >= params.size
-    resized = resize_area(square, params.size) if shrink else resize_linear(square, params.size)
-    area = resize_area(pad_to_square(lesion.astype(np.float64)), params.size)
-    # 1e-9: fractions are sums of rounded weights, and "at least half" must not hang on the last bit.
-    return np.clip(resized, 0, 1).astype(np.float32), area >= params.mask_rule - 1e-9
+    return pad_to_square(unit)
+
+
+def to_size(square: NDArray[np.floating], params: Preprocessing = PREPROCESSING) -> NDArray[np.float32]:
+    """[S, S] in [0, 1] -> float32 [size, size] in [0, 1]: the last step for test and training images alike."""
+    wide = square.astype(np.float64)
+    shrink = wide.shape[0] >= params.size
+    resized = resize_area(wide, params.size) if shrink else resize_linear(wide, params.size)
+    return np.clip(resized, 0, 1).astype(np.float32)
 
 
 def check_image(image: NDArray[np.generic], name: str) -> NDArray[np.float64]:

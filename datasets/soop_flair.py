@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
-from uadbench.datasets.preprocess import PREPROCESSING, preprocess
+from uadbench.datasets.preprocess import PREPROCESSING, preprocess, to_square
 from uadbench.datasets.readers import read_slice
 from uadbench.datasets.selection import fingerprint, fixed_order, limit_test, read_split
 from uadbench.datasets.sources import SOURCES, find_root
@@ -73,6 +76,7 @@ def open_soop_flair(root: Path | None = None, seed: int = 0, limit: int | None =
         lesion_sign=1,
         cases=cases,
         load=partial(load, folder),
+        native=partial(native, folder),
         caveats=CAVEATS,
         licence=source.licence,
         citation=source.citation,
@@ -89,6 +93,12 @@ def load(folder: Path, case: Case) -> Sample:
         raise CaseError(f"{case.case_id}: a lesion case whose mask is empty; restore the original mask file")
     image, lesion = preprocess(read_slice(path), mask, name=str(path))
     return Sample(case, image, lesion)
+
+
+def native(folder: Path, case: Case) -> NDArray[np.float64]:
+    """See ``Dataset.native``."""
+    path = folder / "images" / f"{case.case_id}.png"
+    return to_square(read_slice(path), name=str(path))
 
 
 def files(folder: Path, cases: Iterable[Case]) -> Iterator[Path]:

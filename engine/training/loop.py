@@ -1,0 +1,225 @@
+"""Training of the denoiser: exact resumption, because every random draw is a function of (seed, step) alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uadbench.engine.interfaces import to_signed
+from uadbench.engine.models.checkpoint import CheckpointError
+from uadbench.engine.models.unet import UNet, UNetConfig
+from uadbench.engine.rng import case_generator
+from uadbench.engine.schedule import Schedule, linear_schedule
+from uadbench.engine.training.augment import Augmentation, augment
+from uadbench.engine.training.objectives import WEIGHTINGS, draw_levels, noise_fields, noised, snr
+
+__all__ = ["Pool", "Progress", "TrainingConfig", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that determines the result, but for the arithmetic (precision, threads).
+
+    learning_rate : highest; a linear warm-up leads to it and one cosine down to a twentieth of it
+    ema : decay of the averaged weights, which are the ones that are kept
+    t_focus, focus_share : this share of the drawn levels lies in 1 .. t_focus, just above the level that the
+        methods start from; the rest is uniform over all levels
+    weighting : see ``objectives.WEIGHTINGS``
+    initial : sha256 of the checkpoint that training starts from, "" for random weights
+    """
+
+    noise: str = "gaussian"
+    steps: int = 15000
+    batch_size: int = 8
+    learning_rate: float = 3e-4
+    warmup: int = 200
+    ema: float = 0.9995
+    t_focus: int = 360
+    focus_share: float = 0.98
+    weighting: str = "min-snr-5"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    initial: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Healthy training slices of one source.
+
+    images : each float [S, S] in [0, 1] on its native grid
+    weight : how often this source is drawn from, relative to the others
+    resize : native grid -> [size, size], as test images are resized
+    """
+
+    name: str
+    images: Sequence[np.ndarray]
+    weight: float
+    resize: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a training run after ``step`` steps, handed to the caller."""
+
+    step: int
+    loss: float
+    seconds: float
+
+
+def _draw_batch(
+    pools: tuple[Pool, ...], config: TrainingConfig, schedule: Schedule, step: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images [B, 1, H, W] in [-1, 1], levels int64 [B], noise [B, 1, H, W] and weights [B] of one step."""
+    rng = case_generator(config.seed, f"train-step-{step}")
+    weights = np.array([pool.weight for pool in pools])
+    images = []
+    for source in rng.choice(len(pools), size=config.batch_size, p=weights / weights.sum()):
+        pool = pools[source]
+        square = pool.images[rng.integers(len(pool.images))]
+        images.append(augment(square, pool.resize, config.augmentation, rng))
+    x = torch.from_numpy(np.stack(images)).unsqueeze(1)
+    t = draw_levels(rng, config.batch_size, config.t_focus, config.focus_share, schedule.length)
+    ids = [f"train-{step}-{i}" for i in range(config.batch_size)]
+    noise = noise_fields(config.noise, config.seed, ids, t, x)
+    factor = WEIGHTINGS[config.weighting](snr(schedule, t)).astype(np.float32)
+    return to_signed(x), torch.from_numpy(t), noise, torch.from_numpy(factor)
+
+
+def _learning_rate(config: TrainingConfig, step: int) -> float:
+    """Linear warm-up, then a cosine down to a twentieth."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def _save_state(
+    path: Path, model: UNet, ema: UNet, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(
+        {"model": model.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(), **state},
+        partial,
+    )
+    partial.replace(path)
+
+
+def _load_state(path: Path, identity: str) -> dict[str, Any]:
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises many kinds on a damaged file
+        raise CheckpointError(
+            f"{path} is damaged ({error.__class__.__name__}); delete it to start anew"
+        ) from error
+    if state["identity"] != identity:
+        raise CheckpointError(
+            f"{path} belongs to a training with other settings or data; use another --output"
+        )
+    return state
+
+
+@dataclass
+class _State:
+    """What a training carries from step to step."""
+
+    model: UNet
+    ema: UNet
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+
+
+def _begin(config: TrainingConfig, network: UNetConfig, initial: Mapping[str, Tensor] | None) -> _State:
+    torch.manual_seed(config.seed)  # initial weights only; every later draw comes from _draw_batch
+    model = UNet(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if initial is not None:
+        model.load_state_dict(initial)
+    ema = copy.deepcopy(model).requires_grad_(False)
+    return _State(model, ema, torch.optim.Adam(model.parameters(), lr=config.learning_rate))
+
+
+def _advance(
+    state: _State, config: TrainingConfig, schedule: Schedule, pools: tuple[Pool, ...], precision: str
+) -> None:
+    """One step of the optimizer."""
+    began = time.perf_counter()
+    for group in state.optimizer.param_groups:
+        group["lr"] = _learning_rate(config, state.step)
+    x, t, noise, weight = _draw_batch(pools, config, schedule, state.step)
+    x_t = noised(schedule, x, t, noise).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        eps = state.model(x_t, t - 1)
+    loss = (weight[:, None, None, None] * (eps.float() - noise).square()).mean()
+    value = loss.item()
+    if not math.isfinite(value):
+        raise FloatingPointError(f"the loss is {value} at step {state.step}; lower the learning rate")
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
+    state.optimizer.step()
+    # Early on the average follows the weights closely, or it would remember the beginning for long.
+    decay = min(config.ema, (1 + state.step) / (10 + state.step))
+    with torch.no_grad():
+        torch._foreach_lerp_(list(state.ema.parameters()), list(state.model.parameters()), 1 - decay)
+    state.loss = value if state.step == 0 else 0.98 * state.loss + 0.02 * value
+    state.step += 1
+    state.seconds += time.perf_counter() - began
+
+
+def train(
+    pools: tuple[Pool, ...],
+    config: TrainingConfig,
+    state_path: Path,
+    data_fingerprint: str,
+    save_every: int = 100,
+    network: UNetConfig | None = None,
+    initial: Mapping[str, Tensor] | None = None,
+    precision: str = "fp32",
+) -> Iterator[tuple[Progress, Callable[[], UNet]]]:
+    """Train step by step; yields (progress, a function returning the averaged network) after every step.
+
+    state_path : written every ``save_every`` steps and at the end; if it exists, training goes on from it, to the
+        same result as if it had never stopped (same thread count and precision)
+    initial : weights to start from, those whose hash ``config.initial`` is; None for random ones
+    precision : fp32, or bf16 for the forward pass and the gradients; which is faster depends on the machine, so it
+        is no part of the training's identity and may change between two sessions of one training
+    Raises CheckpointError when the state belongs to other settings or is damaged, FloatingPointError on a loss that
+    is not finite.
+    """
+    shape = network or UNetConfig()
+    identity = json.dumps([asdict(config), asdict(shape), data_fingerprint], sort_keys=True)
+    state, schedule = _begin(config, shape, initial), linear_schedule()
+    if state_path.is_file():
+        saved = _load_state(state_path, identity)
+        state.model.load_state_dict(saved["model"])
+        state.ema.load_state_dict(saved["ema"])
+        state.optimizer.load_state_dict(saved["optimizer"])
+        state.step, state.loss, state.seconds = saved["step"], saved["loss"], saved["seconds"]
+
+    def progress() -> tuple[Progress, Callable[[], UNet]]:
+        return Progress(state.step, state.loss, state.seconds), lambda: copy.deepcopy(state.ema).eval()
+
+    if state.step == config.steps:
+        yield progress()
+    while state.step < config.steps:
+        _advance(state, config, schedule, pools, precision)
+        if state.step % save_every == 0 or state.step == config.steps:
+            record = {
+                "step": state.step,
+                "loss": state.loss,
+                "seconds": state.seconds,
+                "identity": identity,
+            }
+            _save_state(state_path, state.model, state.ema, state.optimizer, record)
+        yield progress()

@@ -1,0 +1,71 @@
+"""How good a denoiser is, on healthy slices that it was not trained on and with noise that never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from uadbench.engine.interfaces import to_signed, to_unit
+from uadbench.engine.models.unet import UNet
+from uadbench.engine.rng import noise_source
+from uadbench.engine.schedule import linear_schedule
+from uadbench.engine.steps import add_noise, predict_x0
+from uadbench.engine.training.objectives import noise_fields, noised
+
+__all__ = ["BANDS", "LEVELS", "clean_errors", "reconstructions", "validation_loss"]
+
+BANDS = ((1, 50), (51, 150), (151, 250), (251, 400), (401, 1000))
+LEVELS = (50, 150, 250, 350)  # at which the error of the one-call estimate of the clean image is recorded
+
+
+@torch.inference_mode()
+def validation_loss(
+    model: UNet, images: np.ndarray, noise: str, seed: int = 0, precision: str = "fp32"
+) -> Mapping[str, float]:
+    """Mean squared error of eps by band of levels, with fixed noise; images float32 [N, H, W] in [0, 1]."""
+    x, schedule = to_signed(torch.from_numpy(images).unsqueeze(1)), linear_schedule()
+    losses = {}
+    for low, high in BANDS:
+        # Images come source by source: shuffled levels keep the bands from comparing sources instead.
+        t = np.random.default_rng(seed).permutation(
+            np.linspace(low, high, len(images)).round().astype(np.int64)
+        )
+        ids = [f"validation-{low}-{i}" for i in range(len(images))]
+        eps = noise_fields(noise, seed, ids, t, x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            levels = torch.from_numpy(t)
+            predicted = model(noised(schedule, x, levels, eps), levels - 1)
+        losses[f"{low}-{high}"] = F.mse_loss(predicted.float(), eps).item()
+    return losses
+
+
+@torch.inference_mode()
+def reconstructions(
+    model: UNet, images: np.ndarray, noise: str, levels: tuple[int, ...] = LEVELS
+) -> np.ndarray:
+    """One-call estimates of the clean image at several levels, float32 [len(levels), N, H, W] in [0, 1]."""
+    x, schedule = to_signed(torch.from_numpy(images).unsqueeze(1)), linear_schedule()
+    rows = []
+    for t in levels:
+        ids = [f"grid-{i}" for i in range(len(images))]
+        x_t = add_noise(schedule, x, t, noise_source(noise, 0, ids, (x.shape[2], x.shape[3]))(t))
+        eps = model(x_t, torch.full((len(images),), t - 1))
+        rows.append(to_unit(predict_x0(schedule, x_t, eps, t)).squeeze(1).numpy())
+    return np.stack(rows)
+
+
+def clean_errors(model: UNet, images: Mapping[str, np.ndarray], noise: str) -> dict[str, dict[str, float]]:
+    """Mean squared error of the one-call estimate of the clean image, in [0, 1], by source and level.
+
+    images : source -> float32 [N, H, W] in [0, 1]
+    """
+    return {
+        source: {
+            str(t): float(np.square(row - slices).mean())
+            for t, row in zip(LEVELS, reconstructions(model, slices, noise), strict=True)
+        }
+        for source, slices in images.items()
+    }

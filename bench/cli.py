@@ -26,7 +26,7 @@ VERBS = {
 
 
 def _module(verb: str) -> str:
-    return f"uadbench.bench.cmd_{verb}"
+    return f"uadbench.bench.commands.{verb}"
 
 
 class LazyGroup(click.Group):

@@ -19,8 +19,8 @@ from torch import nn
 
 from uadbench.engine.backends.artifacts import write_artifact
 from uadbench.engine.backends.torch import BackendError
-from uadbench.engine.models.unet import UNet
-from uadbench.engine.perceptual import PerceptualDistance
+from uadbench.engine.networks.unet import UNet
+from uadbench.engine.perceptual.distance import PerceptualDistance
 
 __all__ = ["OPSET", "OPSETS", "SIZE", "ExportError", "export_perceptual", "export_unet"]
 

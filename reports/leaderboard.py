@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from uadbench.reports.page import page
-from uadbench.reports.plain import markdown, terminal_table
+from uadbench.reports.page.page import page
+from uadbench.reports.rows import rows_of
 from uadbench.reports.store import RunError, load_run, write_bytes
-from uadbench.reports.table import rows_of
+from uadbench.reports.text import markdown, terminal_table
 
 __all__ = ["rows", "terminal_table", "write_reports"]
 

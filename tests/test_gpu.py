@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from uadbench.engine.backends import open_backend
 from uadbench.engine.kernels.morphology import close, dilate
-from uadbench.engine.models.checkpoint import shipped
+from uadbench.engine.networks.checkpoint import shipped
 from uadbench.engine.rng import noise_source
 
 pytestmark = [
@@ -47,7 +47,7 @@ def test_morphology_takes_maps_from_the_gpu_and_gives_them_back_there() -> None:
 def test_bench_run_finds_the_same_lesions_on_the_gpu(tmp_path: Path) -> None:
     import pandas as pd
 
-    from uadbench.bench.cmd_run import command
+    from uadbench.bench.commands.run import command
 
     scores = {}
     for device in ("cpu", "cuda"):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 import pytest
+from result_tables import fill, table
 
 from uadbench.bench.cli import cli
-from uadbench.reports.readme import fill, table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -31,7 +31,7 @@ def test_every_command_in_the_readme_exists_and_every_command_is_in_the_readme()
 
 
 def test_every_option_of_bench_run_that_the_readme_names_exists() -> None:
-    run = import_module("uadbench.bench.cmd_run").command
+    run = import_module("uadbench.bench.commands.run").command
     known = {option for parameter in run.params for option in (*parameter.opts, *parameter.secondary_opts)}
     elsewhere = {"--fail-on", "--data", "--help"}  # of bench compare and bench train
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
@@ -77,7 +77,7 @@ def test_a_table_shows_the_values_of_its_file(tmp_path: Path) -> None:
 def test_the_method_of_ten_lines_runs() -> None:
     """The README's own code, on the closed-form denoiser."""
     torch = pytest.importorskip("torch")
-    from tests_support import AbsolutePerceptual, GaussianDenoiser
+    from support.closed_form import AbsolutePerceptual, GaussianDenoiser
 
     from uadbench.engine.rng import noise_source
     from uadbench.engine.schedule import linear_schedule

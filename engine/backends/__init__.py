@@ -10,7 +10,7 @@ from torch import cuda  # `torch` in this package is the back end of that name
 
 from uadbench.engine.backends.torch import PRECISIONS, BackendError, TorchDenoiser
 from uadbench.engine.interfaces import Denoiser
-from uadbench.engine.models.checkpoint import load_checkpoint
+from uadbench.engine.networks.checkpoint import load_checkpoint
 
 __all__ = ["BACKENDS", "BackendError", "check_backend", "open_backend"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uadbench.engine.models.unet import UNet
+from uadbench.engine.networks.unet import UNet
 
 __all__ = ["PRECISIONS", "BackendError", "TorchDenoiser"]
 

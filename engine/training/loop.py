@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from uadbench.engine.interfaces import to_signed
-from uadbench.engine.models.checkpoint import CheckpointError
-from uadbench.engine.models.unet import UNet, UNetConfig
+from uadbench.engine.networks.checkpoint import CheckpointError
+from uadbench.engine.networks.unet import UNet, UNetConfig
 from uadbench.engine.rng import case_generator
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.engine.training.augment import Augmentation, augment

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from uadbench.engine.interfaces import to_signed, to_unit
-from uadbench.engine.models.unet import UNet
+from uadbench.engine.networks.unet import UNet
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import linear_schedule
 from uadbench.engine.steps import add_noise, predict_x0

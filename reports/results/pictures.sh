@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 page=$1/leaderboard.html
-shot() { "${PYTHON:-python3}" -m uadbench.reports.screenshot "$page" "$@"; }
+shot() { "${PYTHON:-python3}" docs/screenshot.py "$page" "$@"; }
 case=$(grep -o 'phantom-[0-9]*-test-large: large lesion, [0-9]* px, rank 2 ' "$page" | head -n 1 | cut -d: -f1)
 shot "$here/case.png" --width 970 --height 395 --scale 1.5 --case "$case" --anchor 'article.case:not([hidden])'
 shot "$here/page.png" --width 1280 --height 1750

@@ -1,0 +1,261 @@
+"""``bench data``: list, check, fetch and preview data sets."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.console import Console
+
+    from uadbench.datasets.case import Case, Dataset, Sample
+
+__all__ = ["command"]
+
+FETCHABLE = "lpips-squeeze"
+SIZES = (
+    ("tiny (3 px or fewer, not scored)", 3),
+    ("small", 71),
+    ("medium", 570),
+    ("large", 128 * 128),
+)  # up to, px
+
+data_root = click.option(
+    "--data-root", type=click.Path(path_type=Path), help="Folder of the data set, or the one above it."
+)
+
+
+@click.group(name="data")
+def command() -> None:
+    """List, check, fetch and preview data sets.
+
+    Real data are looked for in --data-root, or else in the folder named by the environment variable UADBENCH_DATA, or
+    else in the user's data folder. For the data set 'folder', --data-root is the folder that holds index.csv.
+    """
+
+
+def known(name: str, names: list[str]) -> str:
+    """The name, or a usage error with the nearest one and the choices."""
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise click.UsageError(f"unknown data set {name!r}; {hint}choose from {', '.join(names)}")
+    return name
+
+
+def open_dataset(name: str, root: Path | None, limit: int | None = None) -> Dataset:
+    """The data set, or one clear line and exit code 1."""
+    from uadbench.datasets import DATASETS
+    from uadbench.datasets.case import CaseError
+
+    try:
+        return DATASETS[known(name, list(DATASETS))](root, 0, limit)
+    except CaseError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def count_text(cases: tuple[Case, ...]) -> str:
+    """How many cases a list holds, by kind."""
+    lesion = sum(case.lesion for case in cases)
+    return f"{len(cases) - lesion} healthy" + (f" + {lesion} lesion" if lesion else "") if cases else "none"
+
+
+@command.command("list")
+@data_root
+def list_command(data_root: Path | None) -> None:
+    """Say which data sets there are, and which are available here or why not."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from uadbench.datasets import DATASETS
+
+    table = Table("name", "modality", "train", "val", "test", "here", title="Data sets")
+    notes = []
+    for name in DATASETS:
+        try:
+            dataset = open_dataset(name, data_root)
+        except click.ClickException as error:
+            table.add_row(name, "", "", "", "", "no")
+            notes.append(f"{name}: {error.message}")
+            continue
+        counts = [count_text(dataset.split(split)) for split in ("train", "val", "test")]
+        table.add_row(name, dataset.modality, *counts, "yes")
+    # Without a terminal rich assumes 80 columns; a pipe has no width, so nothing need be folded for it.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    for note in notes:
+        click.echo(note)
+
+
+@command.command("check")
+@click.argument("name")
+@data_root
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+def check_command(name: str, data_root: Path | None, no_progress: bool) -> None:
+    """Read every case of NAME, count by split and lesion size, list what fails (exit code 1 if any does)."""
+    from rich.progress import track
+
+    from uadbench.datasets.case import SPLITS, CaseError
+
+    dataset = open_dataset(name, data_root)
+    counts: Counter[tuple[str, str]] = Counter()
+    failures = []
+    quiet = no_progress or not sys.stderr.isatty()
+    for case in track(dataset.cases, "reading", console=error_console(), disable=quiet):
+        try:
+            counts[case.split, group_of(dataset.load(case))] += 1
+        except CaseError as error:
+            counts[case.split, "failed"] += 1
+            failures.append(f"failed {case.case_id} ({case.split}): {error}")
+    click.echo(f"{dataset.name}: {dataset.title}; {dataset.modality}; fingerprint {dataset.fingerprint[:12]}")
+    for split in SPLITS:
+        parts = [
+            f"{counts[split, key]} {key}" for key in ("healthy", *dict(SIZES), "failed") if counts[split, key]
+        ]
+        click.echo(f"{split}: {', '.join(parts) or 'none'}")
+    for line in failures:
+        click.echo(line)
+    if failures:
+        raise click.ClickException(f"{len(failures)} of {len(dataset.cases)} cases cannot be used")
+    click.echo(f"all {len(dataset.cases)} cases can be read")
+
+
+def error_console() -> Console:
+    """rich's console on stderr, because stdout is for results."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def group_of(sample: Sample) -> str:
+    """healthy, or the papers' size group by lesion pixels at 128 x 128."""
+    if not sample.case.lesion:
+        return "healthy"
+    pixels = int(sample.mask.sum())
+    return next(label for label, up_to in SIZES if pixels <= up_to)
+
+
+@command.command("fetch")
+@click.argument("name")
+@data_root
+@click.option("--force", is_flag=True, help=f"Download {FETCHABLE} again even where it is.")
+def fetch_command(name: str, data_root: Path | None, force: bool) -> None:
+    """Download perceptual weights (lpips-squeeze), or say how a data set is obtained.
+
+    Data sets are never downloaded: their owners ask users to get them, and to accept the terms, themselves. Exit code 1
+    when a data set is not here.
+    """
+    from uadbench.datasets import DATASETS
+
+    if name == FETCHABLE:
+        fetch_weights(force)
+        return
+    from uadbench.datasets.case import CaseError
+    from uadbench.datasets.sources import SOURCES, content_hash, find_root
+
+    parts = {"ixi-stroke": ["ixi-midaxial", "stroke-masks"], **{key: [key] for key in SOURCES}}
+    if name not in parts:
+        known(name, [*DATASETS, *(key for key in SOURCES if key not in DATASETS), FETCHABLE])
+        what = "generated by uadbench" if name == "phantom" else "your own: see index.csv in the README"
+        click.echo(f"{name}: nothing to fetch, it is {what}")
+        return
+    missing = []
+    for part in parts[name]:
+        source = SOURCES[part]
+        click.echo(f"{part}\n  what: {source.origin}\n  licence: {source.licence}\n  cite: {source.citation}")
+        click.echo(f"  to get it: {source.how}\n  layout: {part}/ with {source.layout}")
+        try:
+            folder = find_root(part, data_root)
+        except CaseError:
+            click.echo("  here: no")
+            missing.append(part)
+            continue
+        same = content_hash(folder) == source.sha256
+        click.echo(
+            f"  here: {folder}\n  contents: {'those' if same else 'not those'} that uadbench's results are from"
+        )
+    if missing:
+        raise click.ClickException(
+            f"{' and '.join(missing)} cannot be downloaded by uadbench; get it as said above, then "
+            "name the folder that holds it by --data-root or UADBENCH_DATA"
+        )
+
+
+def fetch_weights(force: bool) -> None:
+    """Download the ImageNet weights of LPIPS-squeeze and say where they are."""
+    from uadbench.engine.perceptual.weights import PerceptualError, fetch_lpips_squeeze
+
+    try:
+        click.echo(str(fetch_lpips_squeeze(force)))
+    except PerceptualError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@command.command("preview")
+@click.argument("name")
+@data_root
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="PNG to write."
+)
+@click.option("--count", type=click.IntRange(1, 400), default=24, show_default=True, help="How many cases.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="Of which split.",
+)
+def preview_command(name: str, data_root: Path | None, output: Path, count: int, split: str) -> None:
+    """Write a contact sheet of NAME with the outlines of the masks."""
+    if output.suffix.lower() != ".png":
+        raise click.UsageError(f"--output {output} must end in .png")
+    dataset = open_dataset(name, data_root, count if split == "test" else None)
+    cases = dataset.split(split)[:count]
+    if not cases:
+        raise click.ClickException(f"{name} has no case in {split}; choose another --split")
+    failed = contact_sheet(dataset, cases, output)
+    click.echo(f"{output}: {len(cases)} cases of {name} ({split}), {failed} of them cannot be read")
+    if failed:
+        raise click.ClickException(f"{failed} cases cannot be read; `bench data check {name}` says why")
+
+
+def contact_sheet(dataset: Dataset, cases: tuple[Case, ...], output: Path) -> int:
+    """Draw the cases, write the PNG, return how many could not be read."""
+    from matplotlib.figure import Figure
+
+    from uadbench.datasets.case import CaseError
+
+    columns = min(8, len(cases))
+    rows = -(-len(cases) // columns)
+    figure = Figure(figsize=(2 * columns, 2.2 * rows + 0.4), dpi=100, layout="constrained")
+    figure.suptitle(f"{dataset.title} ({dataset.modality})", fontsize=10)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    failed = 0
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, case in zip(axes, cases, strict=False):
+        try:
+            draw(axis, dataset.load(case))
+        except CaseError:
+            failed += 1
+            axis.set_title(f"{case.case_id}\ncannot be read", fontsize=6, color="firebrick")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(output, format="png")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {output}: {error.strerror or error}") from error
+    return failed
+
+
+def draw(axis: Axes, sample: Sample) -> None:
+    """One slice, its mask as a thin red outline, its name and lesion size."""
+    axis.imshow(sample.image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    if sample.mask.any():
+        axis.contour(sample.mask, levels=[0.5], colors="red", linewidths=0.7)
+    size = f"{int(sample.mask.sum())} px" if sample.case.lesion else "healthy"
+    axis.set_title(f"{sample.case.case_id}\n{size}", fontsize=6)

@@ -1,0 +1,199 @@
+"""One batch of cases through one cell: run, timed by stage, checked. No files here."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uadbench.bench.plan.grid import SCHEDULE, CellSpec, noise_levels
+from uadbench.bench.run.timing import Stopwatch, TimedDenoiser, load_average, peak_memory_mib, timed_tools
+from uadbench.datasets.case import Sample
+from uadbench.engine.interfaces import Denoiser, HealthyPrior, Perceptual, Result, to_signed, to_unit
+from uadbench.engine.rng import noise_source
+from uadbench.engine.tools import make_tools
+
+__all__ = ["Bench", "NoNetwork", "Outcome", "ScoringPerceptual", "one_line", "run_batch", "warm_up"]
+
+
+class ScoringPerceptual(Perceptual, Protocol):
+    """A perceptual distance that also gives one number an image."""
+
+    def distance(self, x: Tensor, x_rec: Tensor) -> Tensor:
+        """x, x_rec [B, 1, H, W] in [-1, 1] -> [B] >= 0."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every cell of a run shares.
+
+    stop : raises Interrupted once the user has asked to stop
+    """
+
+    seed: int
+    eta: float
+    perceptual: ScoringPerceptual
+    prior: HealthyPrior | None
+    stop: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One case's result, or why there is none.
+
+    anomaly, reconstruction : float32 [H, W], None when failed
+    timing : the record's fields on time, NFE and load
+    reason : None when all is well
+    detail : a traceback, where there is one
+    """
+
+    sample: Sample
+    timing: dict[str, Any]
+    anomaly: NDArray[np.float32] | None = None
+    reconstruction: NDArray[np.float32] | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+class NoNetwork:
+    """The denoiser of the floors: there is none, so calling it is a mistake."""
+
+    name, device, precision = "torch", "cpu", "fp32"
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        raise RuntimeError("a floor has no network to call")
+
+    def synchronize(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def describe(self) -> dict[str, Any]:
+        return {"provider": "none", "torch": torch.__version__}
+
+
+def run_batch(cell: CellSpec, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench) -> list[Outcome]:
+    """Run one batch; should it raise, run its cases one at a time, so that only those at fault fail.
+
+    A case's noise depends on the seed and its id alone, so its result is the same in any batch up to float rounding
+    (which does depend on the batch size). Raises Interrupted.
+    """
+    watch = Stopwatch()
+    load = load_average()
+    try:
+        result = _call(cell, denoiser, samples, bench, watch)
+    except Exception as error:
+        if len(samples) > 1:
+            return [outcome for sample in samples for outcome in run_batch(cell, denoiser, [sample], bench)]
+        timing = _timing(watch, 1, load)
+        return [Outcome(samples[0], timing, reason=one_line(error), detail=traceback.format_exc())]
+    timing = _timing(watch, len(samples), load)
+    return [_checked(sample, result, index, timing) for index, sample in enumerate(samples)]
+
+
+def one_line(error: Exception) -> str:
+    """An error's type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else '-'}"
+
+
+def warm_up(
+    cell: CellSpec, denoiser: Denoiser, samples: Sequence[Sample], sizes: Sequence[int], bench: Bench
+) -> dict[str, float | None]:
+    """Use everything that a cell will use, at every batch size to come, so that no case pays for first calls.
+
+    A floor runs once as it is; a method's parts are each called once on a real batch, the network twice. Simplex
+    noise keeps what all fields of a level share, so one field of each level of the method's chain is drawn.
+    Returns {"warmup_ms": all of it, "first_call_ms": the first network call alone, None for a floor}; that call is
+    the denoiser's first only in the first cell that uses it.
+    """
+    watch = Stopwatch()
+    if cell.floor:
+        _call(cell, denoiser, samples, bench, watch)
+        return {"warmup_ms": watch.total * 1e3, "first_call_ms": None}
+    with watch.stage("other"), torch.inference_mode():
+        for size in sizes:
+            batch = samples[:size]
+            tools, x = _bind(cell, denoiser, batch, bench, watch)
+            level = SCHEDULE.length // 4
+            x_t = tools.add_noise(x, level, tools.noise(level))
+            for _ in range(2):
+                eps = tools.denoise(x_t, level)
+            x_prev, x0 = tools.step(x_t, eps, level, level - 1)
+            tools.diffuse(x_prev, level - 1, level)
+            residual = (tools.against(x)(x0) + (x - x0).abs()).contiguous()
+            tools.dilate(tools.close(residual, 13), 13)
+        if cell.noise == "simplex":
+            tools, _ = _bind(cell, denoiser, samples[:1], bench, watch)
+            for level in noise_levels(cell.method, bench.eta):
+                tools.noise(level)
+    return {"warmup_ms": watch.total * 1e3, "first_call_ms": watch.samples["network"][0] * 1e3}
+
+
+def _bind(
+    cell: CellSpec, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench, watch: Stopwatch
+) -> tuple[Any, Tensor]:
+    """The timed tools of one batch and its images [B, 1, H, W] in [-1, 1]."""
+    images = np.stack([sample.image for sample in samples])
+    x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(denoiser.device)
+    noise: Callable[[int], Tensor] = _no_noise
+    if not cell.floor:
+        ids = [sample.case.case_id for sample in samples]
+        shape = (images.shape[1], images.shape[2])
+        noise = watch.wrap("noise", noise_source(cell.noise, bench.seed, ids, shape, denoiser.device))
+    timed = TimedDenoiser(denoiser, watch, bench.stop)
+    tools = make_tools(timed, SCHEDULE, noise, bench.perceptual, bench.eta, bench.prior)
+    return timed_tools(tools, watch), x
+
+
+def _call(
+    cell: CellSpec, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench, watch: Stopwatch
+) -> Result:
+    bench.stop()
+    with watch.stage("other"), torch.inference_mode():
+        tools, x = _bind(cell, denoiser, samples, bench, watch)
+        result = cell.method(x, tools)
+        denoiser.synchronize()
+    for name, image in (("anomaly map", result.anomaly), ("reconstruction", result.reconstruction)):
+        if image.shape != x.shape:
+            raise ValueError(f"the {name} is {tuple(image.shape)}, the images are {tuple(x.shape)}")
+    return result
+
+
+def _no_noise(t: int) -> Tensor:
+    raise RuntimeError("a floor has no noise to draw")
+
+
+def _timing(watch: Stopwatch, size: int, load: float) -> dict[str, Any]:
+    """The record's fields on time: each case has its share of the batch's."""
+    calls = watch.samples.get("network", [])
+    return {
+        "nfe": len(calls),
+        "latency_ms": watch.total * 1e3 / size,
+        "network_call_ms": float(np.median(calls)) * 1e3 / size if calls else None,
+        "stages_ms": watch.stages_ms(size),
+        "batch_size": size,
+        "load": load,
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def _checked(sample: Sample, result: Result, index: int, timing: dict[str, Any]) -> Outcome:
+    """One case's arrays, unless they break the contract."""
+    anomaly = result.anomaly[index, 0].float().cpu().numpy()
+    reconstruction = to_unit(result.reconstruction[index, 0].float()).cpu().numpy()
+    for name, image in (("anomaly map", anomaly), ("reconstruction", reconstruction)):
+        bad = int(np.count_nonzero(~np.isfinite(image)))
+        if bad:
+            return Outcome(sample, timing, reason=f"the {name} holds {bad} values that are NaN or infinite")
+    if anomaly.min() < 0:
+        return Outcome(sample, timing, reason=f"the anomaly map holds {anomaly.min():.3g}; it must be >= 0")
+    return Outcome(sample, timing, anomaly, np.clip(reconstruction, 0, 1))

@@ -1,0 +1,146 @@
+"""What a run ran on: versions, processor, memory, code. No user names, no paths."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["available_cores", "environment", "git_state", "packages", "prepare_process", "uadbench_version"]
+
+PACKAGES = (
+    "uadbench",
+    "torch",
+    "numpy",
+    "scipy",
+    "numba",
+    "scikit-image",
+    "scikit-learn",
+    "pandas",
+    "nibabel",
+    "nilearn",
+    "pillow",
+    "safetensors",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "matplotlib",
+)
+
+
+def prepare_process() -> None:
+    """Set what must be set before torch and Numba are imported.
+
+    THP_MEM_ALLOC_ENABLE=1 lets torch back large CPU tensors by transparent huge pages. Numba's kernels share
+    the process with the network's threads, so they get one thread.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    if "numba" not in sys.modules:
+        os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
+
+def uadbench_version() -> str:
+    """The installed version."""
+    return metadata.version("uadbench")
+
+
+def packages() -> dict[str, str]:
+    """Name -> version of those of ``PACKAGES`` that are installed."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def available_cores() -> int:
+    """Physical cores that this process may use: affinity and container quota taken into account, at least 1."""
+    import psutil
+
+    logical = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    physical = psutil.cpu_count(logical=False) or logical
+    limits = [logical, physical]
+    quota = _cgroup_quota()
+    if quota is not None:
+        limits.append(int(quota))
+    return max(1, min(limits))
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """The machine and software; ``threads`` are those given to the network."""
+    import psutil
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "packages": packages(),
+        "cpu": _cpu_model(),
+        "cores": available_cores(),
+        "threads": threads,
+        "memory_mib": psutil.virtual_memory().total // 2**20,
+        "os": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "torch": {
+            "threads": torch.get_num_threads(),
+            "interop_threads": torch.get_num_interop_threads(),
+            "mkldnn": torch.backends.mkldnn.is_available(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "cuda": torch.version.cuda,
+            "cuda_device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        },
+        "variables": {
+            name: os.environ[name]
+            for name in ("THP_MEM_ALLOC_ENABLE", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+            if name in os.environ
+        },
+    }
+
+
+@cache
+def git_state() -> dict[str, Any]:
+    """Commit and whether files differ from it; both None when the code does not run from a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    nothing = {"commit": None, "dirty": None}
+    if not (root / ".git").exists():
+        return nothing
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
+            ).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return nothing
+    return {"commit": commit, "dirty": bool(status)}
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _cgroup_quota() -> float | None:
+    """Cores that the container may use (cgroup v2); None without a limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)

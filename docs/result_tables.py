@@ -1,0 +1,90 @@
+"""Keeps the README's result tables equal to the committed result files.
+
+``python docs/result_tables.py README.md`` rewrites every table between ``<!-- results: FOLDER -->`` and
+``<!-- /results -->`` from FOLDER/leaderboard.csv; ``--check`` only tells whether that would change anything.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from uadbench.reports.rows import variant
+from uadbench.reports.text import milliseconds, percent
+
+__all__ = ["fill", "main", "table"]
+
+_BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+
+
+def table(csv: Path) -> str:
+    """A GitHub table of one leaderboard.csv, scores in percent; methods first, best Dice first."""
+    frame = pd.read_csv(csv, dtype={"steps": str, "noise": str}, keep_default_na=False, na_values=[""])
+    frame = frame.assign(floor=frame["kind"].eq("floor")).sort_values(
+        ["floor", "dice_max"], ascending=[True, False]
+    )
+    several = frame[["backend", "precision"]].drop_duplicates().shape[0] > 1
+    ours = ["back end", "speed-up"] if several else []
+    heads = [
+        "method",
+        *ours,
+        "max Dice (95 % interval)",
+        "small",
+        "medium",
+        "large",
+        "AUPRC",
+        "NFE",
+        "ms/image",
+    ]
+    lines = [
+        "| " + " | ".join(heads) + " |",
+        "| --- " * (1 + bool(ours)) + "| ---: " * (len(heads) - 1 - bool(ours)) + "|",
+    ]
+    for _, row in frame.iterrows():
+        name = f"*floor:* {row['method']}" if row["floor"] else f"**{variant(row)}**"
+        cells = [name]
+        if several:
+            speedup = "–" if pd.isna(row["speedup"]) else f"{row['speedup']:.2f}"
+            cells += [f"{row['backend']} {row['precision']}", speedup]
+        interval = f"{percent(row['dice_max'])} ({percent(row['dice_max_lo'])}–{percent(row['dice_max_hi'])})"
+        sizes = [percent(row[f"dice_{size}"]) for size in ("small", "medium", "large")]
+        cells += [
+            interval,
+            *sizes,
+            percent(row["auprc"]),
+            f"{row['nfe']:.0f}",
+            milliseconds(row["latency_ms_p50"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def fill(text: str, root: Path) -> str:
+    """The text with every marked table made anew from the result folders below ``root``."""
+    return _BLOCK.sub(lambda found: found[1] + table(root / found[2] / "leaderboard.csv") + found[3], text)
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite or check the given file; returns the exit code."""
+    check, paths = "--check" in arguments, [Path(a) for a in arguments if a != "--check"]
+    if len(paths) != 1:
+        print("usage: python docs/result_tables.py [--check] README.md", file=sys.stderr)
+        return 2
+    text = paths[0].read_text()
+    filled = fill(text, paths[0].resolve().parent)
+    if not check:
+        paths[0].write_text(filled)
+    elif filled != text:
+        print(
+            f"{paths[0]} differs from its result files; run python docs/result_tables.py {paths[0]}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,245 @@
+"""Where the perceptual weights come from, and the proof that they are what their name says.
+
+``brain-squeeze`` ships with the package. ``lpips-squeeze`` is torchvision's ImageNet SqueezeNet 1.1 (BSD-3), which
+the user brings or asks to fetch, with LPIPS's linear heads (BSD-2), which ship with the package. Files are read
+with ``weights_only=True`` or as safetensors: nothing in them is executed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import http.client
+import io
+import json
+import os
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from platformdirs import user_data_path
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from uadbench.engine.perceptual.squeezenet import STAGE_CHANNELS, SqueezeNetStages
+
+__all__ = [
+    "PERCEPTUALS",
+    "PerceptualError",
+    "PerceptualWeights",
+    "content_hash",
+    "fetch_lpips_squeeze",
+    "load_weights",
+    "lpips_squeeze_places",
+]
+
+PERCEPTUALS: dict[str, str] = {
+    "brain-squeeze": "SqueezeNet trained here on brain slices, self-supervised (shipped)",
+    "lpips-squeeze": "LPIPS with ImageNet SqueezeNet 1.1 (`bench data fetch lpips-squeeze`)",
+}
+
+SHIPPED = Path(str(resources.files("uadbench.models")))
+LPIPS_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
+LPIPS_FILE = "squeezenet1_1-b8a52dc0.pth"
+LPIPS_FILE_SHA256 = "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"
+# The same features in whatever container: hash of names and values, see content_hash.
+LPIPS_FEATURES_SHA256 = "7fb81a4882ca72626a37a3f75268a338af3370803c9876f258f4641fcc6a7e33"
+LPIPS_HEADS_SHA256 = "f2abe748529f094d83941d1bef02c7895a10475d69996345f3005f0c5c92121f"
+REMEDY = f"run `bench data fetch lpips-squeeze`, or put {LPIPS_FILE} into the folder that it names"
+
+
+class PerceptualError(RuntimeError):
+    """Perceptual weights are unknown, absent, damaged or not what their name promises; the message is one line."""
+
+
+@dataclass(frozen=True)
+class PerceptualWeights:
+    """Features and heads of one named perceptual distance.
+
+    features : parameters of ``SqueezeNetStages``, float32
+    heads : seven vectors [C_k] >= 0, float32
+    sha256 : ``content_hash`` of features and heads
+    source : the file that the features were read from
+    card : the model card
+    """
+
+    features: Mapping[str, Tensor]
+    heads: tuple[Tensor, ...]
+    sha256: str
+    source: Path
+    card: Mapping[str, Any]
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, shapes and float32 values in the order of the names: the same in every file format."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        values = tensors[key].detach().to("cpu", torch.float32).contiguous().numpy()
+        digest.update(f"{key} {list(values.shape)}\n".encode())
+        digest.update(values.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def load_weights(name: str, path: Path | None = None) -> PerceptualWeights:
+    """Read and verify the weights of a perceptual distance by name; see ``perceptual.open_perceptual``."""
+    if name == "brain-squeeze":
+        return load_brain_squeeze(path or SHIPPED / "brain-squeeze.safetensors")
+    if name == "lpips-squeeze":
+        return load_lpips_squeeze(path)
+    near = difflib.get_close_matches(name, PERCEPTUALS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise PerceptualError(f"unknown perceptual distance {name!r}, choose from {', '.join(PERCEPTUALS)}{hint}")
+
+
+def load_brain_squeeze(path: Path) -> PerceptualWeights:
+    """Features and heads from one safetensors file, whose hash must be the one in the card beside it."""
+    data = read_bytes(path, "reinstall uadbench")
+    card = read_card(path.with_suffix(".json"))
+    found = hashlib.sha256(data).hexdigest()
+    if found != card.get("sha256"):
+        raise PerceptualError(
+            f"{path}: sha256 {found} is not its card's {card.get('sha256')}; reinstall uadbench"
+        )
+    tensors = {key: value.float() for key, value in load_safetensors(data).items()}
+    features = check_features({k: v for k, v in tensors.items() if k.startswith("features.")}, path)
+    heads = take_heads(tensors, path)
+    return PerceptualWeights(features, heads, content_hash(tensors), path, card)
+
+
+def load_lpips_squeeze(path: Path | None = None) -> PerceptualWeights:
+    """ImageNet features from ``path`` or the first of the usual places, and LPIPS's heads."""
+    if path is None:
+        places = lpips_squeeze_places()
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            raise PerceptualError(f"lpips-squeeze: no weights at {' or '.join(map(str, places))}; {REMEDY}")
+    features = check_features(read_features(path), path)
+    found = content_hash(features)
+    if found != LPIPS_FEATURES_SHA256:
+        raise PerceptualError(
+            f"{path}: not the ImageNet SqueezeNet 1.1 (features' sha256 {found[:12]}...); {REMEDY}"
+        )
+    heads_path = SHIPPED / "lpips-squeeze-heads.safetensors"
+    heads_data = read_bytes(heads_path, "reinstall uadbench")
+    heads = load_safetensors(heads_data)
+    if content_hash(heads) != LPIPS_HEADS_SHA256:
+        raise PerceptualError(f"{heads_path}: not LPIPS's heads; reinstall uadbench")
+    card = read_card(heads_path.with_suffix(".json"))
+    return PerceptualWeights(
+        features, take_heads(heads, heads_path), content_hash({**features, **heads}), path, card
+    )
+
+
+def lpips_squeeze_places() -> tuple[Path, ...]:
+    """Where ``lpips-squeeze`` looks for torchvision's file, in this order: our user data folder, torch's cache."""
+    return (
+        user_data_path("uadbench") / "weights" / LPIPS_FILE,
+        Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_FILE,
+    )
+
+
+def fetch_lpips_squeeze(force: bool = False, url: str = LPIPS_URL, sha256: str = LPIPS_FILE_SHA256) -> Path:
+    """Download torchvision's ImageNet SqueezeNet 1.1 into our user data folder and return its path.
+
+    Only ever called because the user asked for it. A file that is there and intact is kept unless ``force``. The
+    download is written beside its place and moved there only when its sha256 is right.
+
+    Raises PerceptualError, one line, when the download fails or its checksum is wrong.
+    """
+    target = lpips_squeeze_places()[0]
+    if not force and target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == sha256:
+        return target
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response:  # 5 MB: read in one go
+            data = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise PerceptualError(
+            f"could not download {url} ({reason}); on a machine with network, save it as {target}"
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise PerceptualError(
+            f"{url}: sha256 of the download is {found}, expected {sha256}; nothing was kept, try again"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, data)
+    except OSError as error:
+        raise PerceptualError(
+            f"cannot write {target} ({error.strerror}); make the folder writable"
+        ) from error
+    return target
+
+
+def read_features(path: Path) -> dict[str, Tensor]:
+    """The ``features.*`` tensors of a torch file (plain or torchvision's full state dict) or a safetensors file."""
+    data = read_bytes(path, REMEDY)
+    try:
+        if path.suffix == ".safetensors":
+            state = load_safetensors(data)
+        else:
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # any bytes may come in here, and each reader fails on them in its own way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PerceptualError(f"{path}: cannot be read as weights ({reason[:120]}); {REMEDY}") from error
+    if not isinstance(state, Mapping):
+        raise PerceptualError(f"{path}: holds a {type(state).__name__}, not a state dict; {REMEDY}")
+    return {k: v for k, v in state.items() if isinstance(k, str) and k.startswith("features.")}
+
+
+def check_features(features: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Exactly the parameters of ``SqueezeNetStages``, finite, as float32; or PerceptualError."""
+    wanted = {key: tuple(value.shape) for key, value in SqueezeNetStages().state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in features.items() if isinstance(value, Tensor)}
+    wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    if wrong:
+        key = wrong[0]
+        raise PerceptualError(
+            f"{path}: not SqueezeNet 1.1, {key} has shape {found.get(key)}, expected {wanted.get(key)} "
+            f"({len(wrong)} such differences)"
+        )
+    if not all(bool(value.isfinite().all()) for value in features.values()):
+        raise PerceptualError(f"{path}: the weights hold NaN or infinity")
+    return {key: value.float() for key, value in features.items()}
+
+
+def take_heads(tensors: Mapping[str, Tensor], path: Path) -> tuple[Tensor, ...]:
+    """The seven heads ``head0`` .. ``head6``, non-negative, as float32; or PerceptualError."""
+    heads = [tensors.get(f"head{k}") for k in range(len(STAGE_CHANNELS))]
+    for k, (head, channels) in enumerate(zip(heads, STAGE_CHANNELS, strict=True)):
+        if head is None or tuple(head.shape) != (channels,) or not bool((head >= 0).all()):
+            raise PerceptualError(f"{path}: head{k} must be {channels} numbers >= 0")
+    return tuple(head.float() for head in heads if head is not None)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """A model card: a JSON object; or PerceptualError."""
+    try:
+        card = json.loads(read_bytes(path, "reinstall uadbench"))
+    except ValueError as error:
+        raise PerceptualError(f"{path}: not a model card ({error}); reinstall uadbench") from error
+    if not isinstance(card, dict):
+        raise PerceptualError(f"{path}: not a model card (a JSON {type(card).__name__}); reinstall uadbench")
+    return card
+
+
+def read_bytes(path: Path, remedy: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PerceptualError(f"{path}: {error.strerror or error}; {remedy}") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write beside the place, then move there: a kill leaves the old file or the new one, never half of one."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

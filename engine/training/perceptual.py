@@ -1,0 +1,299 @@
+"""Train ``brain-squeeze``: SqueezeNet features for a perceptual distance on brain slices, without any label.
+
+    python -m uadbench.engine.training.perceptual --slices slices.npy --data "where the slices are from" \
+        --output brain-squeeze.safetensors [--steps 700] [--seed 0]
+
+``slices.npy`` holds healthy slices [N, H, W] in [0, 1]; for the shipped weights
+``numpy.stack([image for _, image in uadbench.datasets.training_slices(root)])``. A twentieth is kept aside for the
+losses in the card. Two stages, both in the geometry of the distance (unit-length features, squared differences):
+
+1. Features, by local instance discrimination (InfoNCE, van den Oord et al. 2018, doi:10.48550/arXiv.1807.03748,
+   applied at every stage): a place in one view of a slice must be nearer to the same place in another view than to
+   any other place of the batch. The views differ by what a reconstruction may change without meaning it: noise,
+   blur, bias field, contrast, displacements below a pixel.
+2. Heads, as LPIPS learns its own on fixed features: non-negative channel weights that tell pasted-in tissue (a soft
+   patch of another slice) from the same nuisances. No lesion and no darkening is simulated in either stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uadbench.engine.anomaly import gaussian_smooth
+from uadbench.engine.interfaces import to_signed
+from uadbench.engine.perceptual.distance import PerceptualDistance, PerceptualFeatures
+from uadbench.engine.perceptual.squeezenet import STAGE_CHANNELS
+from uadbench.engine.perceptual.weights import content_hash, write_bytes
+
+__all__ = [
+    "calibrate",
+    "cut_paste",
+    "local_contrast",
+    "main",
+    "nuisance_view",
+    "train_features",
+    "train_heads",
+]
+
+TEMPERATURE = 0.07
+PLACES = 24  # compared places a slice and stage
+FOREGROUND = 0.1  # grey value above which a place counts as tissue
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=rng) * (high - low) + low
+
+
+def smooth_field(batch: int, channels: int, size: int, cells: int, rng: torch.Generator) -> Tensor:
+    """Random fields [B, C, size, size] in about [-1, 1] that vary over size / cells pixels."""
+    coarse = uniform((batch, channels, cells, cells), -1, 1, rng)
+    return functional.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)
+
+
+def warp(image: Tensor, matrix: Tensor, displacement: Tensor) -> Tensor:
+    """Sample image [B, 1, S, S] under affine maps [B, 2, 3] plus displacements [B, 2, S, S] in pixels."""
+    grid = functional.affine_grid(matrix, list(image.shape), align_corners=False)
+    grid = grid + displacement.permute(0, 2, 3, 1) * (2 / image.shape[-1])
+    return functional.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def augment_geometry(image: Tensor, rng: torch.Generator) -> Tensor:
+    """Affine (10 degrees, 10 % shift, scale 0.9 .. 1.1), flip left-right, as the papers; [B, 1, S, S]."""
+    batch = image.shape[0]
+    angle = uniform((batch,), -math.pi / 18, math.pi / 18, rng)
+    scale = uniform((batch,), 0.9, 1.1, rng)
+    flip = torch.randint(0, 2, (batch,), generator=rng) * 2.0 - 1
+    cos, sin, shift = angle.cos() * scale, angle.sin() * scale, uniform((batch, 2), -0.2, 0.2, rng)
+    rows = [torch.stack([cos * flip, -sin, shift[:, 0]], 1), torch.stack([sin * flip, cos, shift[:, 1]], 1)]
+    return warp(image, torch.stack(rows, 1), torch.zeros(batch, 2, *image.shape[2:]))
+
+
+def nuisance_view(image: Tensor, rng: torch.Generator, strength: float = 1.0) -> Tensor:
+    """What a reconstruction may change without meaning it; [B, 1, S, S] in [0, 1] to the same.
+
+    Displacement up to a pixel, blur (sigma to 1.8 px), gamma 0.85 .. 1.18, gain and bias field 10 %, noise to 0.06.
+    """
+    batch, size = image.shape[0], image.shape[-1]
+    identity = torch.eye(2, 3).expand(batch, 2, 3)
+    image = warp(image, identity, strength * smooth_field(batch, 2, size, 8, rng))
+    blurred = gaussian_smooth(image, 1.8 * strength)
+    image = torch.lerp(image, blurred, uniform((batch, 1, 1, 1), 0, 1, rng))
+    image = image.clamp(1e-4, 1) ** torch.exp(strength * uniform((batch, 1, 1, 1), -0.16, 0.16, rng))
+    gain = uniform((batch, 1, 1, 1), -0.1, 0.1, rng) + 0.1 * smooth_field(batch, 1, size, 4, rng)
+    image = image * (1 + strength * gain)
+    sigma = uniform((batch, 1, 1, 1), 0, 0.06, rng) * strength
+    return (image + sigma * torch.randn(image.shape, generator=rng)).clamp(0, 1)
+
+
+def cut_paste(image: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paste a soft patch of another slice, moved up to a quarter of the side, into each; returns (image, mask).
+
+    image : [B, 1, S, S] in [0, 1]; mask : [B, 1, S, S], the share of foreign tissue where both show tissue
+    """
+    batch, size = image.shape[0], image.shape[-1]
+    shift = torch.randint(-size // 4, size // 4, (2,), generator=rng).tolist()
+    foreign = torch.roll(image.roll(1, 0), shift, (2, 3))
+    tissue = (image > FOREGROUND) & (foreign > FOREGROUND)
+    # A blob: a random field minus a cone around a random place of tissue, cut at zero, edges softened.
+    places = torch.multinomial(tissue.flatten(1) + 1e-6, 1, generator=rng)
+    rows, columns = (places // size).view(-1, 1, 1, 1), (places % size).view(-1, 1, 1, 1)
+    axis = torch.arange(size)
+    distance = ((axis.view(1, 1, -1, 1) - rows) ** 2 + (axis.view(1, 1, 1, -1) - columns) ** 2).sqrt()
+    radius = uniform((batch, 1, 1, 1), 3, 18, rng)
+    blob = (distance / radius + 0.5 * smooth_field(batch, 1, size, 12, rng) < 1).float()
+    mask = gaussian_smooth(blob, 1.0) * tissue
+    return torch.lerp(image, foreign, mask), mask
+
+
+def local_contrast(f: Tensor, g: Tensor, tissue: Tensor, rng: torch.Generator) -> Tensor:
+    """InfoNCE between the places of two views, both ways; f, g : [B, C, h, w] unit length, tissue [B, 1, S, S]."""
+    share = functional.adaptive_avg_pool2d(tissue, (f.shape[2], f.shape[3])).flatten(1)
+    places = torch.multinomial(share + 1e-4, PLACES, generator=rng).unsqueeze(1).expand(-1, f.shape[1], -1)
+    a, b = (v.flatten(2).gather(2, places).permute(0, 2, 1).reshape(-1, v.shape[1]) for v in (f, g))
+    logits = a @ b.T / TEMPERATURE
+    target = torch.arange(len(logits))
+    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+
+
+def feature_loss(net: PerceptualFeatures, image: Tensor, rng: torch.Generator) -> Tensor:
+    """Stage losses [7] of one batch of slices [B, 1, S, S] in [0, 1]."""
+    image = augment_geometry(image, rng)
+    views = torch.cat([nuisance_view(image, rng, 0.5), nuisance_view(image, rng)])
+    with torch.autocast("cpu", torch.bfloat16):
+        features = net(to_signed(views))
+    tissue = (image > FOREGROUND).float()
+    pairs = (f.float().chunk(2) for f in features)
+    return torch.stack([local_contrast(a, b, tissue, rng) for a, b in pairs])
+
+
+def initial_features(seed: int) -> PerceptualFeatures:
+    """He initialisation (He et al. 2015) from a seed, without touching the global generator."""
+    net, rng = PerceptualFeatures(), torch.Generator().manual_seed(seed)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=rng)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return net
+
+
+def train_features(
+    slices: Tensor, steps: int, batch_size: int, seed: int, log: list[dict[str, Any]]
+) -> PerceptualFeatures:
+    """Stage 1; slices [N, 1, S, S] in [0, 1]. AdamW, 2e-3 with warm-up and cosine decay. Appends losses to log."""
+    net, rng = initial_features(seed), torch.Generator().manual_seed(seed + 1)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-4)
+    begin = time.monotonic()
+    for step in range(steps):
+        rate = 2e-3 * min(1.0, (step + 1) / 50) * (1 + math.cos(math.pi * step / steps)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        losses = feature_loss(net, slices[torch.randint(len(slices), (batch_size,), generator=rng)], rng)
+        optimizer.zero_grad()
+        losses.mean().backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        if step % 50 == 0 or step == steps - 1:
+            log.append({"step": step, "stages": [round(v, 4) for v in losses.tolist()]})
+            print(
+                f"step {step} {time.monotonic() - begin:.0f} s loss {losses.mean():.4f} {log[-1]['stages']}",
+                flush=True,
+            )
+    return net.eval().requires_grad_(False)
+
+
+def train_heads(
+    net: PerceptualDistance, slices: Tensor, steps: int, batch_size: int, seed: int
+) -> list[float]:
+    """Stage 2; sets the heads of ``net``, whose features stay; logistic loss per pixel, its course is returned."""
+    rng = torch.Generator().manual_seed(seed + 2)
+    roots = [
+        torch.full((1, c, 1, 1), 1.0, requires_grad=True) for c in STAGE_CHANNELS
+    ]  # heads are their squares
+    scale = torch.tensor([2.0, -3.0], requires_grad=True)  # logit = exp(scale[0]) * S + scale[1]
+    optimizer = torch.optim.Adam([*roots, scale], lr=0.02)
+    course = []
+    for _ in range(steps):
+        image = augment_geometry(slices[torch.randint(len(slices), (batch_size,), generator=rng)], rng)
+        pasted, mask = cut_paste(image, rng)
+        with torch.no_grad():
+            views = torch.cat([nuisance_view(pasted, rng, 0.5), nuisance_view(image, rng)])
+            squares = [torch.sub(*f.chunk(2)).square() for f in net.features(to_signed(views))]
+        maps = [functional.conv2d(d, r.square() / r.shape[1]) for d, r in zip(squares, roots, strict=True)]
+        size = image.shape[2:]
+        total = sum(functional.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps)
+        logit = (scale[0].exp() * total + scale[1]).permute(0, 2, 3, 1)
+        inside, wanted = image.permute(0, 2, 3, 1) > FOREGROUND, mask.permute(0, 2, 3, 1)
+        loss = functional.binary_cross_entropy_with_logits(
+            logit[inside], wanted[inside], pos_weight=torch.tensor(10.0)
+        ) + 1e-3 * sum(r.square().mean() for r in roots)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        course.append(float(loss.detach()))
+    for k, root in enumerate(roots):
+        net.get_buffer(f"head{k}").copy_(root.detach().square() / root.shape[1])
+    return course
+
+
+@torch.no_grad()
+def calibrate(net: PerceptualDistance, slices: Tensor, level: float, seed: int) -> float:
+    """Multiply the heads so that the 95th percentile of the map over tissue is ``level``; returns the factor.
+
+    The pairs are those of stage 2 (tissue pasted in, nuisances), from slices that training did not see.
+    """
+    rng = torch.Generator().manual_seed(seed + 3)
+    x, _ = cut_paste(slices, rng)
+    x, x_rec = (to_signed(v) for v in (nuisance_view(x, rng, 0.5), nuisance_view(slices, rng)))
+    found = torch.quantile(net(net.features(x), x_rec)[slices > FOREGROUND], 0.95).item()
+    for k in range(len(STAGE_CHANNELS)):
+        net.get_buffer(f"head{k}").mul_(level / found)
+    return level / found
+
+
+def read_slices(path: Path) -> NDArray[np.float32]:
+    """Slices [N, S, S] in [0, 1] from an .npy file; S >= 96, so that every stage has more than PLACES pixels."""
+    slices = np.load(path, allow_pickle=False).astype(np.float32)
+    square = slices.ndim == 3 and slices.shape[1] == slices.shape[2] >= 96
+    if not square or len(slices) < 40 or not (slices.min() >= 0 and slices.max() <= 1):
+        raise SystemExit(
+            f"{path}: expected 40 or more slices [N, S, S], S >= 96, in [0, 1], got {slices.shape}"
+        )
+    return slices
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, set the heads, calibrate, write the safetensors file (half precision) and the card beside it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--slices", type=Path, required=True, help=".npy [N, H, W] in [0, 1]")
+    parser.add_argument("--data", required=True, help="where the slices are from, for the card")
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--head-steps", type=int, default=150)
+    parser.add_argument("--batch-size", type=int, default=24)
+    parser.add_argument("--level", type=float, default=0.5, help="see calibrate")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    slices = read_slices(options.slices)
+    fingerprint = hashlib.sha256(slices.astype("<f4").tobytes()).hexdigest()
+    order = np.random.default_rng(options.seed).permutation(len(slices))
+    images = torch.from_numpy(slices[order]).unsqueeze(1)
+    kept, train = images[: max(20, len(images) // 20)], images[max(20, len(images) // 20) :]
+
+    begin, log, net = time.monotonic(), list[dict[str, Any]](), PerceptualDistance()
+    net.features = train_features(train, options.steps, options.batch_size, options.seed, log)
+    with torch.no_grad():
+        held_out = feature_loss(net.features, kept, torch.Generator().manual_seed(options.seed + 4))
+    course = train_heads(net, train, options.head_steps, options.batch_size, options.seed)
+    factor = calibrate(net, kept, options.level, options.seed)
+
+    tensors = {key.removeprefix("stages."): value for key, value in net.features.state_dict().items()}
+    tensors |= {f"head{k}": net.get_buffer(f"head{k}").flatten() for k in range(len(STAGE_CHANNELS))}
+    tensors = {key: value.half().contiguous() for key, value in tensors.items()}
+    data = save(tensors)
+    write_bytes(options.output, data)
+    card = {
+        "name": "brain-squeeze",
+        "task": "local instance discrimination under nuisances; heads from cut-and-paste",
+        "data": options.data,
+        "data_sha256": fingerprint,
+        "slices": len(train),
+        "slices_kept_aside": len(kept),
+        "steps": options.steps,
+        "head_steps": options.head_steps,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "torch": torch.__version__,
+        "seconds": round(time.monotonic() - begin),
+        "command": "python -m uadbench.engine.training.perceptual "
+        f"--slices slices.npy --data ... --output {options.output.name} --steps {options.steps} "
+        f"--head-steps {options.head_steps} --batch-size {options.batch_size} --level {options.level} "
+        f"--seed {options.seed}",
+        "losses": log,
+        "loss_kept_aside": [round(v, 4) for v in held_out.tolist()],
+        "head_loss": {"first": round(course[0], 4), "last": round(course[-1], 4)},
+        "calibration": {"percentile_95_over_tissue": options.level, "factor": factor},
+        "precision": "float16",
+        "licence": "Apache-2.0",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "content_sha256": content_hash(tensors),
+    }
+    text = json.dumps(card, indent=1, sort_keys=True) + "\n"
+    write_bytes(options.output.with_suffix(".json"), text.encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What a section's figures must be read with: failed and excluded cases, a loaded machine, how much was timed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from uadbench.reports.places import short_text
+from uadbench.reports.rows import Section
+
+__all__ = ["LOAD_LIMIT", "busy_threads", "load_notes", "problems", "timed_batches"]
+
+MAX_PROBLEMS = 60
+LOAD_LIMIT = 1.2
+"""Load average a thread above which something else than the benchmark was running."""
+
+
+def busy_threads(section: Section, index: int) -> int | None:
+    """The threads of a row's run where its load was above LOAD_LIMIT times them; None where it was not."""
+    run, _ = section.cell(index)
+    threads, load = (
+        (run.manifest.get("environment") or {}).get("threads"),
+        section.frame.loc[index, "load_max"],
+    )
+    if not isinstance(threads, int | float) or threads <= 0 or pd.isna(load):
+        return None
+    return int(threads) if float(load) > LOAD_LIMIT * threads else None
+
+
+def load_notes(section: Section) -> list[str]:
+    """A sentence for each number of threads with which cells were timed on a loaded machine."""
+    found: dict[int, list[int]] = {}
+    for index in section.frame.index:
+        if (threads := busy_threads(section, int(index))) is not None:
+            found.setdefault(threads, []).append(int(index))
+    return [
+        f"Load reached {section.frame.loc[rows, 'load_max'].max():.1f} with {threads} "
+        f"{'thread' if threads == 1 else 'threads'}: something else was running, do not trust the latencies of "
+        + _where(list(section.frame.loc[rows, "cell"]), len(section.frame))
+        for threads, rows in sorted(found.items())
+    ]
+
+
+def timed_batches(section: Section) -> str:
+    """How many batches of how many images the medians of latency are of; '' where nothing was timed."""
+    timed = section.frame[section.frame["timed_batches"].fillna(0) > 0]
+    found: dict[tuple[int, int], list[str]] = {}
+    for _, row in timed.iterrows():
+        size = 0 if pd.isna(row["batch_size"]) else int(row["batch_size"])
+        found.setdefault((int(row["timed_batches"]), size), []).append(str(row["cell"]))
+    parts = []
+    for (count, size), slugs in sorted(found.items(), reverse=True):
+        images = f" of {size} {'image' if size == 1 else 'images'}" if size else ""
+        parts.append(
+            f"{count} {'batch' if count == 1 else 'batches'}{images} ({_where(slugs, len(section.frame))})"
+        )
+    return "; ".join(parts)
+
+
+def _where(slugs: list[str], total: int) -> str:
+    return f"all {total} cells" if len(slugs) == total and total > 1 else ", ".join(slugs)
+
+
+def problems(section: Section) -> dict[str, Any]:
+    """Failed and skipped cases and exclusions, the same reason in several cells told once; cells without scores."""
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    excluded: dict[tuple[str, int], list[str]] = {}
+    unfinished = []
+    for run in section.runs:
+        begun = {cell.slug for cell in run.cells}
+        unfinished += [f"{slug}: not begun" for slug in run.manifest.get("cells") or () if slug not in begun]
+        for cell in run.cells:
+            for record in cell.cases:
+                if record.get("status") != "ok":
+                    reason = short_text(str(record.get("reason") or ""))
+                    key = (str(record.get("status")), str(record["case_id"]), reason)
+                    grouped.setdefault(key, []).append(cell.slug)
+            if cell.metrics is None:
+                unfinished.append(f"{cell.slug}: {len(cell.cases)} cases done, not scored")
+                continue
+            for reason, count in sorted((cell.metrics.get("excluded") or {}).items()):
+                excluded.setdefault((str(reason), int(count)), []).append(cell.slug)
+    total = sum(len(run.cells) for run in section.runs)
+    cases = [(*key, _where(slugs, total)) for key, slugs in sorted(grouped.items())]
+    return {
+        "cases": cases[:MAX_PROBLEMS],
+        "more": max(0, len(cases) - MAX_PROBLEMS),
+        "excluded": [(*key, _where(slugs, total)) for key, slugs in sorted(excluded.items())],
+        "unfinished": unfinished,
+    }

@@ -1,0 +1,167 @@
+"""``bench data``: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from uadbench.bench.commands.data import command
+
+
+def bench(*args: object) -> Result:
+    return CliRunner().invoke(command, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("UADBENCH_DATA", raising=False)
+    path = tmp_path / "mine"
+    path.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (128, 128), dtype=np.uint8)
+    Image.fromarray(pixels).save(path / "a.png")
+    for name, side in (("tiny", 1), ("small", 5), ("large", 40)):
+        mask = np.zeros((128, 128), dtype=np.uint8)
+        mask[20 : 20 + side, 30 : 30 + side] = 255
+        Image.fromarray(mask).save(path / f"{name}.png")
+    lines = [
+        "h,a.png,,test,s1",
+        "t,a.png,tiny.png,test,s2",
+        "s,a.png,small.png,test,s3",
+        "l,a.png,large.png,val,s4",
+    ]
+    (path / "index.csv").write_text("\n".join(["case_id,image,mask,split,subject", *lines]) + "\n")
+    return path
+
+
+def test_list_says_what_is_here_and_the_remedy_for_what_is_not(folder: Path) -> None:
+    result = bench("list", "--data-root", folder)
+    assert result.exit_code == 0, result.output
+    for name in ("phantom", "ixi-stroke", "soop-flair", "folder"):
+        assert name in result.stdout
+    assert "1 healthy + 2 lesion" in result.stdout
+    notes = [line for line in result.stdout.splitlines() if line.startswith("ixi-stroke: ")]
+    assert len(notes) == 1
+    assert "--data-root" in notes[0]
+
+
+def test_check_counts_by_split_and_size(folder: Path) -> None:
+    result = bench("check", "folder", "--data-root", folder)
+    assert result.exit_code == 0, result.output
+    assert "test: 1 healthy, 1 tiny (3 px or fewer, not scored), 1 small" in result.stdout
+    assert "val: 1 large" in result.stdout
+    assert "all 4 cases can be read" in result.stdout
+
+
+def test_check_lists_failures_and_exits_with_1(folder: Path) -> None:
+    (folder / "small.png").write_text("no image")
+    result = bench("check", "folder", "--data-root", folder)
+    assert result.exit_code == 1
+    assert "failed s (test): " in result.stdout
+    assert "not a readable PNG" in result.stdout
+    assert "1 of 4 cases" in result.stderr
+
+
+def test_check_of_a_broken_index_is_one_line(folder: Path) -> None:
+    (folder / "index.csv").write_text("case_id\n")
+    result = bench("check", "folder", "--data-root", folder)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert "index.csv line 1" in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["check", "fetch", "preview"])
+def test_an_unknown_name_gets_the_nearest_and_the_choices(verb: str, tmp_path: Path) -> None:
+    extra = ["--output", tmp_path / "x.png"] if verb == "preview" else []
+    result = bench(verb, "soop-flare", *extra)
+    assert result.exit_code == 2
+    assert "did you mean 'soop-flair'" in result.stderr
+    assert "phantom" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["ixi-stroke", "soop-flair", "stroke-masks"])
+def test_fetch_states_source_licence_and_what_to_do(name: str, tmp_path: Path) -> None:
+    result = bench("fetch", name, "--data-root", tmp_path)
+    assert result.exit_code == 1
+    for word in ("licence: ", "cite: ", "to get it: ", "layout: ", "here: no"):
+        assert word in result.stdout
+    assert "cannot be downloaded" in result.stderr
+
+
+def test_fetch_of_data_that_are_here_says_whether_they_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "soop-flair").mkdir()
+    (tmp_path / "soop-flair" / "index.csv").write_text("case\n")
+    result = bench("fetch", "soop-flair", "--data-root", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert f"here: {tmp_path / 'soop-flair'}" in result.stdout
+    assert "contents: not those" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["phantom", "folder"])
+def test_fetch_of_what_needs_no_fetching_says_so(name: str) -> None:
+    result = bench("fetch", name)
+    assert result.exit_code == 0
+    assert "nothing to fetch" in result.stdout
+
+
+def test_fetch_of_weights_prints_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import uadbench.engine.perceptual.weights as weights
+
+    asked = []
+
+    def fetch(force: bool) -> Path:
+        asked.append(force)
+        return tmp_path / "w.pth"
+
+    monkeypatch.setattr(weights, "fetch_lpips_squeeze", fetch)
+    result = bench("fetch", "lpips-squeeze", "--force")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(tmp_path / "w.pth")
+    assert asked == [True]
+
+
+def test_fetch_of_weights_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import uadbench.engine.perceptual.weights as weights
+
+    def fetch(force: bool) -> Path:
+        raise weights.PerceptualError("no network; save the file by hand")
+
+    monkeypatch.setattr(weights, "fetch_lpips_squeeze", fetch)
+    result = bench("fetch", "lpips-squeeze")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: no network; save the file by hand\n"
+
+
+def test_preview_writes_a_sheet_with_red_outlines_where_lesions_are(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "sheet.png"
+    result = bench("preview", "folder", "--data-root", folder, "--output", target, "--count", 3)
+    assert result.exit_code == 0, result.output
+    pixels = np.asarray(Image.open(target).convert("RGB")).astype(int)
+    red = (pixels[..., 0] > 200) & (pixels[..., 1] < 60) & (pixels[..., 2] < 60)
+    assert red.sum() > 10
+    lines = folder / "index.csv"
+    lines.write_text("\n".join(lines.read_text().splitlines()[:2]) + "\n")
+    assert bench("preview", "folder", "--data-root", folder, "--output", target).exit_code == 0
+    pixels = np.asarray(Image.open(target).convert("RGB")).astype(int)
+    assert not ((pixels[..., 0] > 200) & (pixels[..., 1] < 60)).any()
+
+
+def test_preview_goes_on_past_a_bad_case_and_exits_with_1(folder: Path, tmp_path: Path) -> None:
+    (folder / "small.png").write_text("no image")
+    result = bench("preview", "folder", "--data-root", folder, "--output", tmp_path / "s.png")
+    assert result.exit_code == 1
+    assert (tmp_path / "s.png").exists()
+    assert "bench data check folder" in result.stderr
+
+
+def test_preview_refuses_an_empty_split_and_another_format(folder: Path, tmp_path: Path) -> None:
+    result = bench(
+        "preview", "folder", "--data-root", folder, "--output", tmp_path / "s.png", "--split", "train"
+    )
+    assert result.exit_code == 1
+    assert "no case in train" in result.stderr
+    assert bench("preview", "folder", "--data-root", folder, "--output", tmp_path / "s.gif").exit_code == 2

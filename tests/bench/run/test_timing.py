@@ -1,0 +1,182 @@
+"""Every moment belongs to one stage, and percentiles need enough samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from uadbench.bench.run.timing import (
+    STAGES,
+    Stopwatch,
+    TimedDenoiser,
+    peak_memory_mib,
+    percentiles,
+    timed_tools,
+)
+from uadbench.bench.score.cells import latency_summary
+from uadbench.engine.schedule import linear_schedule
+from uadbench.engine.tools import make_tools
+
+
+class Clock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_nested_stage_is_taken_off_the_one_around_it() -> None:
+    clock = Clock()
+    watch = Stopwatch(clock, keep=frozenset({"update"}))
+    with watch.stage("other"):
+        clock.now += 1
+        with watch.stage("update"):
+            clock.now += 2
+            with watch.stage("noise"):
+                clock.now += 4
+            clock.now += 8
+        clock.now += 16
+    assert watch.elapsed == {"other": 17, "update": 10, "noise": 4}
+    assert watch.samples == {"update": [14]}
+    assert watch.total == clock.now
+    assert watch.stages_ms(2)["update"] == 5000
+    assert set(watch.stages_ms()) == set(STAGES)
+
+
+def test_a_stage_that_raises_is_closed() -> None:
+    clock = Clock()
+    watch = Stopwatch(clock)
+
+    def fail() -> None:
+        clock.now += 1
+        raise ZeroDivisionError
+
+    with watch.stage("other"):
+        with pytest.raises(ZeroDivisionError):
+            watch.wrap("network", fail)()
+        clock.now += 2
+    assert watch.elapsed == {"other": 2, "network": 1}
+
+
+class Slow:
+    """A denoiser, noise source and perceptual net that each take a known time."""
+
+    name, device, precision = "slow", "cpu", "fp32"
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.waited = 0
+
+    def spend(self, seconds: float, value: Any) -> Any:
+        self.clock.now += seconds
+        return value
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.spend(5, torch.zeros_like(x_t))
+
+    def synchronize(self) -> None:
+        self.waited += 1
+
+    def close(self) -> None: ...
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def against(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        return self.spend(3, lambda x_rec: self.spend(2, x - x_rec))
+
+
+def test_tools_charge_network_noise_and_perceptual_to_their_stages() -> None:
+    clock = Clock()
+    slow, watch = Slow(clock), Stopwatch(clock)
+    asked: list[int] = []
+    timed = TimedDenoiser(slow, watch, lambda: asked.append(1))
+    noise = watch.wrap("noise", lambda t: slow.spend(1, torch.zeros(1, 1, 4, 4)))
+    tools = timed_tools(make_tools(timed, linear_schedule(10), noise, slow), watch)
+    x = torch.zeros(1, 1, 4, 4)
+    with watch.stage("other"):
+        tools.step(x, tools.denoise(x, 5), 5, 4)  # draws noise inside
+        tools.diffuse(x, 4, 5)  # so does this
+        compare = tools.against(x)
+        compare(x)
+        compare(x)
+    assert watch.elapsed["network"] == 5
+    assert watch.elapsed["noise"] == 2
+    assert watch.elapsed["perceptual"] == 3 + 2 * 2
+    assert watch.elapsed["update"] == 0
+    assert watch.calls["update"] == 2
+    assert asked == [1]
+    assert slow.waited == 2  # before the clock starts and before it stops
+
+
+@pytest.mark.parametrize(
+    ("n", "given"),
+    [
+        (0, set()),
+        (1, {"p50"}),
+        (28, {"p50"}),
+        (29, {"p50", "p90"}),
+        (58, {"p50", "p90"}),
+        (59, {"p50", "p90", "p95"}),
+        (298, {"p50", "p90", "p95"}),
+        (299, {"p50", "p90", "p95", "p99"}),
+    ],
+)
+def test_a_percentile_is_given_only_where_the_count_allows_it(n: int, given: set[str]) -> None:
+    result = percentiles([float(i) for i in range(n)])
+    assert {key for key, value in result.items() if value is not None} - {"mean"} == given
+    assert (result["mean"] is None) == (n == 0)
+
+
+def record(batch: int, latency_ms: float, size: int, **more: Any) -> dict[str, Any]:
+    return {
+        "status": "ok",
+        "batch": batch,
+        "latency_ms": latency_ms,
+        "network_call_ms": latency_ms / 10,
+        "stages_ms": dict.fromkeys(STAGES, latency_ms / 6),
+        "batch_size": size,
+        "nfe": 10,
+        "load": 0.5,
+        "peak_memory_mib": 100.0 + batch,
+        **more,
+    }
+
+
+def test_a_batch_is_one_measurement_and_smaller_batches_are_left_out() -> None:
+    records = [record(b, 100.0 + b, 2) for b in range(3) for _ in range(2)]
+    records += [record(3, 900.0, 1), {"status": "failed", "latency_ms": None}]
+    summary = latency_summary(records, {"warmup_ms": 7.0, "first_call_ms": 3.0})
+    assert (summary["n"], summary["n_cases"], summary["batch_size"]) == (3, 7, 2)
+    assert summary["raw_ms"] == [100, 101, 102]
+    assert summary["latency_ms"]["p50"] == 101
+    assert summary["latency_ms"]["p90"] is None
+    assert summary["network_ms"]["p50"] == pytest.approx(10.1)
+    assert (summary["warmup_ms"], summary["first_call_ms"]) == (7, 3)
+    assert summary["peak_memory_mib"] == 103
+    assert summary["stages_ms"]["network"] == pytest.approx(101 / 6)
+
+
+def test_a_cell_without_any_case_has_no_figures_rather_than_zeros() -> None:
+    summary = latency_summary([], {})
+    assert summary["latency_ms"] == {"p50": None, "p90": None, "p95": None, "p99": None, "mean": None}
+    assert set(summary["stages_ms"].values()) == {None}
+    assert summary["nfe"] is None
+
+
+def test_peak_memory_never_falls() -> None:
+    first = peak_memory_mib()
+    assert first is not None
+    assert first > 10
+    held = torch.ones(64, 2**18)  # 64 MiB, touched
+    second = peak_memory_mib()
+    assert second is not None
+    assert second >= first
+    assert held.sum() > 0

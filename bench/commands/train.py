@@ -2,142 +2,167 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from uadbench.bench.commands.options import one_line_errors
+
 if TYPE_CHECKING:
-    import numpy as np
+    from uadbench.bench.run.training import Training
 
-    from uadbench.engine.training import Pool
-
-PHANTOM_SLICES = 600
-PHANTOM_POPULATION = 7
+ABOVE_START = 10  # levels above the methods' start level that are trained as densely as those below
 
 
 @click.command(name="train")
 @click.option("--noise", type=click.Choice(["gaussian", "simplex"]), default="gaussian", show_default=True)
 @click.option(
-    "--data", default="phantom", show_default=True, help="Comma-separated data sets, e.g. phantom,ixi-stroke."
+    "--data",
+    default="phantom",
+    show_default=True,
+    metavar="NAME[=WEIGHT],...",
+    help="Data sets, and how often each is drawn from relative to the others, e.g. phantom=1,ixi-stroke=2.",
 )
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder that holds the real data sets.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), required=True, help="Folder for state, checkpoint, grids."
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for state, checkpoint, log, grids.",
 )
-@click.option("--steps", type=click.IntRange(1), default=4000, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=2e-4, show_default=True)
-@click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; all by default.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--initial", metavar="FILE|shipped", help="Checkpoint to start from; random weights by default."
+)
+@click.option("--steps", type=click.IntRange(1), default=15000, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=3e-4, show_default=True)
+@click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.9995, show_default=True)
+@click.option(
+    "--weighting",
+    type=click.Choice(["plain", "min-snr-5", "p2"]),
+    default="min-snr-5",
+    show_default=True,
+    help="What an error weighs by its level.",
+)
+@click.option(
+    "--t-focus",
+    type=click.IntRange(1, 1000),
+    help="98 % of levels are drawn up to here; 360 or 260 by default.",
+)
+@click.option(
+    "--warped",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Share of the images that are rotated, shifted and zoomed; the others are only flipped.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="bf16 is faster on some processors and slower on others.",
+)
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; all by default.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--validate-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
-def command(
+@one_line_errors
+def command(validate_every: int, no_progress: bool, threads: int | None, **options: Any) -> None:
+    """Train the compact U-Net on the healthy training slices of the named data sets.
+
+    Writes OUTPUT/unet-NOISE.safetensors with a model card, a log of errors and sample grids at every validation. Run
+    the same command again after an interruption: training goes on from the last saved state, to the same result.
+    """
+    import filelock
+    import torch
+
+    from uadbench.bench.plan.config import ConfigError
+    from uadbench.bench.run.interrupt import Interrupted, stop_on_signal
+
+    if threads:
+        torch.set_num_threads(threads)
+    output: Path = options["output"]
+    output.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(output / f".lock-{options['noise']}", timeout=0)
+    try:
+        with lock, stop_on_signal() as stop:
+            _show(_training(**options), validate_every, no_progress, stop)
+    except filelock.Timeout as error:
+        raise ConfigError(
+            f"{output}: another process trains there; wait, or give another --output"
+        ) from error
+    except Interrupted:
+        click.echo("interrupted; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+def _training(
     noise: str,
     data: str,
     data_root: Path | None,
     output: Path,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
+    initial: str | None,
+    t_focus: int | None,
+    warped: float,
     precision: str,
-    threads: int | None,
-    seed: int,
-    validate_every: int,
-    no_progress: bool,
-) -> None:
-    """Train the compact U-Net on the healthy training slices of the named data sets.
+    **given: Any,
+) -> Training:
+    from uadbench.bench.run.training import Training, load_sources
+    from uadbench.engine.methods.ddpm import DDPM
+    from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
+    from uadbench.engine.training.augment import Augmentation
+    from uadbench.engine.training.loop import TrainingConfig
 
-    Writes OUTPUT/unet-NOISE.safetensors with a model card, a log of losses and sample grids. Run the same command
-    again after an interruption: training goes on from the last saved state, to the same result.
-    """
-    import torch
-
-    from uadbench.datasets.case import CaseError
-    from uadbench.engine import training
-    from uadbench.engine.networks.checkpoint import CheckpointError
-
-    if threads:
-        torch.set_num_threads(threads)
-    config = training.TrainingConfig(
+    weights = _weights(data)
+    start = None if initial is None else shipped(noise) if initial == "shipped" else Path(initial)
+    config = TrainingConfig(
         noise=noise,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        warmup=min(100, steps),
-        precision=precision,
-        seed=seed,
+        warmup=min(200, given["steps"]),
+        t_focus=t_focus or DDPM.preset(noise).t_start + ABOVE_START,
+        augmentation=Augmentation(warped=warped),
+        initial="" if start is None else load_checkpoint(start)[1]["sha256"],
+        **given,
     )
-    output.mkdir(parents=True, exist_ok=True)
-    try:
-        pools, validation, sources = _load(data.split(","), data_root)
-        _run(config, pools, validation, sources, output, validate_every, no_progress)
-    except (CaseError, CheckpointError, FloatingPointError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on from the last saved state", err=True)
-        sys.exit(130)
+    # The command as typed, less the folders of this machine, which mean nothing elsewhere.
+    words, hidden = [], False
+    for word in sys.argv[1:]:
+        if not hidden and word not in ("--data-root", "--output", "--no-progress"):
+            words.append(word)
+        hidden = word in ("--data-root", "--output")
+    command_line = shlex.join(["bench", *words])
+    return Training(config, load_sources(weights, data_root), output, start, precision, command_line)
 
 
-def _load(names: list[str], root: Path | None) -> tuple[tuple[Pool, ...], np.ndarray, list[dict[str, Any]]]:
-    """Training pools, healthy validation slices [N, H, W], and what they came from."""
-    import numpy as np
+def _weights(text: str) -> dict[str, float]:
+    """ "a=2,b" -> {"a": 2.0, "b": 1.0}."""
+    from uadbench.bench.plan.config import ConfigError
 
-    from uadbench.datasets import DATASETS
-    from uadbench.datasets.phantom import generate
-    from uadbench.engine.training import Pool
-
-    pools: list[Pool] = []
-    validation: list[np.ndarray] = []
-    sources: list[dict[str, Any]] = []
-    for name in names:
-        if name not in DATASETS:
-            raise ValueError(f"unknown data set {name!r}; choose from {', '.join(DATASETS)}")
-        if name == "phantom":
-            # A population of its own: none of these is a case of the phantom data set.
-            images = [generate(PHANTOM_POPULATION, f"train-{i:04d}", None)[0] for i in range(PHANTOM_SLICES)]
-            held_out = [generate(PHANTOM_POPULATION, f"held-out-{i:04d}", None)[0] for i in range(12)]
-            about = {"title": "generated slices", "population": PHANTOM_POPULATION}
-        else:
-            dataset = DATASETS[name](root, 0, None)
-            images = [dataset.load(case).image for case in dataset.split("train") if not case.lesion]
-            held_out = [dataset.load(case).image for case in dataset.split("val") if not case.lesion][:12]
-            about = {"title": dataset.title, "licence": dataset.licence, "citation": dataset.citation}
-        pools.append(Pool(name, np.stack(images), 0.2 if name == "phantom" else 0.4))
-        validation += held_out
-        digest = hashlib.sha256(pools[-1].images.tobytes()).hexdigest()
-        sources.append(
-            {"name": name, "slices": len(images), "weight": pools[-1].weight, "sha256": digest, **about}
-        )
-    return tuple(pools), np.stack(validation), sources
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, number = part.strip().partition("=")
+        try:
+            weight = float(number) if equals else 1.0
+        except ValueError:
+            weight = 0.0
+        if not 0 < weight < float("inf"):
+            raise ConfigError(f"--data {part.strip()!r}: the weight must be a number above 0")
+        if name in found:
+            raise ConfigError(f"--data names {name!r} twice")
+        found[name] = weight
+    return found
 
 
-def _run(
-    config: Any,
-    pools: tuple[Pool, ...],
-    validation: np.ndarray,
-    sources: list[dict[str, Any]],
-    output: Path,
-    validate_every: int,
-    no_progress: bool,
-) -> None:
-    from dataclasses import asdict
-    from importlib.metadata import version
-
-    import torch
+def _show(training: Training, validate_every: int, no_progress: bool, stop: Any) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from uadbench.engine.networks.checkpoint import save_checkpoint
-    from uadbench.engine.training import reconstructions, train, validation_loss
+    from uadbench.bench.run.training import checkpoint_path, run_training
 
     console = Console(stderr=True)
-    fingerprint = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
-    log, losses = output / f"log-{config.noise}.jsonl", {}
     bar = Progress(
         TextColumn("train {task.fields[noise]}"),
         BarColumn(),
@@ -146,63 +171,24 @@ def _run(
         console=console,
         disable=no_progress or not console.is_terminal,
     )
+    noise, steps = training.config.noise, training.config.steps
     with bar:
-        task = bar.add_task("train", total=config.steps, noise=config.noise, loss=float("nan"))
-        for progress, averaged in train(pools, config, output / f"state-{config.noise}.pt", fingerprint):
+        task = bar.add_task("train", total=steps, noise=noise, loss=float("nan"))
+        for progress, record in run_training(training, validate_every, stop):
             bar.update(task, completed=progress.step, loss=progress.loss)
-            if progress.step % validate_every == 0 or progress.step == config.steps:
-                model = averaged()
-                losses = dict(validation_loss(model, validation, config.noise, precision=config.precision))
-                record = {
-                    "step": progress.step,
-                    "loss": progress.loss,
-                    "seconds": progress.seconds,
-                    "validation": losses,
-                }
-                with log.open("a") as stream:
-                    stream.write(json.dumps(record) + "\n")
-                shown = validation[:: max(1, len(validation) // 8)][:8]
-                _grid(
-                    output / f"grid-{config.noise}-{progress.step:06d}.png",
-                    shown,
-                    reconstructions(model, shown, config.noise),
-                )
-                console.log(f"step {progress.step}: loss {progress.loss:.4f}, validation {losses}")
-        card = {
-            "name": f"unet-{config.noise}",
-            "noise": config.noise,
-            "prediction": "epsilon",
-            "steps": config.steps,
-            "parameters": sum(weight.numel() for weight in averaged().parameters()),
-            "schedule": {"kind": "linear", "length": 1000, "start": 1e-4, "end": 0.02},
-            "training": asdict(config),
-            "data": sources,
-            "data_fingerprint": fingerprint,
-            "loss": progress.loss,
-            "validation_loss": losses,
-            "seconds": round(progress.seconds),
-            "threads": torch.get_num_threads(),
-            "versions": {"uadbench": version("uadbench"), "torch": torch.__version__},
-            "command": _command_line(config, sources),
-        }
-        save_checkpoint(output / f"unet-{config.noise}.safetensors", averaged(), card)
-    click.echo(output / f"unet-{config.noise}.safetensors")
+            if record:
+                click.echo(_line(record, steps), err=True)
+    click.echo(checkpoint_path(training.output, noise))
 
 
-def _command_line(config: Any, sources: list[dict[str, Any]]) -> str:
-    """The command that repeats this training, without the folders of this machine."""
-    data = ",".join(source["name"] for source in sources)
-    return (
-        f"bench train --noise {config.noise} --data {data} --steps {config.steps} --batch-size {config.batch_size}"
-        f" --learning-rate {config.learning_rate:g} --precision {config.precision} --seed {config.seed}"
+def _line(record: dict[str, Any], steps: int) -> str:
+    """One validation in words; errors of the clean image's estimate x 10 000 at each level."""
+    errors = "; ".join(
+        f"{source} " + " ".join(f"{1e4 * value:.1f}" for value in levels.values())
+        for source, levels in record["clean_error"].items()
     )
-
-
-def _grid(path: Path, images: np.ndarray, rows: np.ndarray) -> None:
-    """Inputs on top, then the one-call estimates of the clean image at rising levels."""
-    import numpy as np
-    from PIL import Image
-
-    tiles = np.concatenate([images[None], rows]).clip(0, 1)
-    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in tiles], axis=0)
-    Image.fromarray((sheet * 255).round().astype(np.uint8)).save(path)
+    levels = ", ".join(next(iter(record["clean_error"].values())))
+    return (
+        f"step {record['step']} of {steps}, loss {record['loss']:.4f}, "
+        f"error of x0 (1e-4) at t = {levels}: {errors}"
+    )

@@ -103,17 +103,6 @@ def _learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _save_state(
-    path: Path, model: UNet, ema: UNet, optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(
-        {"model": model.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(), **state},
-        partial,
-    )
-    partial.replace(path)
-
-
 def _load_state(path: Path, identity: str) -> dict[str, Any]:
     try:
         state = torch.load(path, weights_only=True)
@@ -177,6 +166,25 @@ def _advance(
     state.seconds += time.perf_counter() - began
 
 
+def _save_state(path: Path, state: _State, identity: str) -> None:
+    partial = path.with_suffix(".partial")
+    values = {
+        "model": state.model.state_dict(),
+        "ema": state.ema.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "step": state.step,
+        "loss": state.loss,
+        "seconds": state.seconds,
+        "identity": identity,
+    }
+    try:
+        torch.save(values, partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def train(
     pools: tuple[Pool, ...],
     config: TrainingConfig,
@@ -186,6 +194,7 @@ def train(
     network: UNetConfig | None = None,
     initial: Mapping[str, Tensor] | None = None,
     precision: str = "fp32",
+    stop: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Progress, Callable[[], UNet]]]:
     """Train step by step; yields (progress, a function returning the averaged network) after every step.
 
@@ -194,6 +203,7 @@ def train(
     initial : weights to start from, those whose hash ``config.initial`` is; None for random ones
     precision : fp32, or bf16 for the forward pass and the gradients; which is faster depends on the machine, so it
         is no part of the training's identity and may change between two sessions of one training
+    stop : called before every step; what it raises ends the training, with the state of the last step kept
     Raises CheckpointError when the state belongs to other settings or is damaged, FloatingPointError on a loss that
     is not finite.
     """
@@ -212,14 +222,16 @@ def train(
 
     if state.step == config.steps:
         yield progress()
-    while state.step < config.steps:
-        _advance(state, config, schedule, pools, precision)
-        if state.step % save_every == 0 or state.step == config.steps:
-            record = {
-                "step": state.step,
-                "loss": state.loss,
-                "seconds": state.seconds,
-                "identity": identity,
-            }
-            _save_state(state_path, state.model, state.ema, state.optimizer, record)
-        yield progress()
+    kept = state.step
+    try:
+        while state.step < config.steps:
+            stop()
+            _advance(state, config, schedule, pools, precision)
+            if state.step % save_every == 0 or state.step == config.steps:
+                _save_state(state_path, state, identity)
+                kept = state.step
+            yield progress()
+    except KeyboardInterrupt:
+        if state.step > kept:
+            _save_state(state_path, state, identity)
+        raise

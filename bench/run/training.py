@@ -1,0 +1,210 @@
+"""One training: healthy slices of several data sets in, a checkpoint with its card, a log and sample grids out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from uadbench.bench.plan.config import ConfigError, digest, unknown
+from uadbench.datasets import DATASETS
+from uadbench.datasets.preprocess import to_size
+from uadbench.engine.networks.checkpoint import load_checkpoint, save_checkpoint
+from uadbench.engine.networks.unet import UNet
+from uadbench.engine.training.loop import Pool, Progress, TrainingConfig, train
+from uadbench.engine.training.validation import clean_errors, reconstructions, validation_loss
+from uadbench.reports.store import write_bytes
+
+__all__ = ["Sources", "Training", "checkpoint_path", "load_sources", "run_training"]
+
+HELD_OUT = 24  # validation slices of each source that errors are measured on
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a network is trained and validated on.
+
+    validation : source -> healthy validation slices, float32 [N, H, W] in [0, 1]
+    records : for the card
+    """
+
+    pools: tuple[Pool, ...]
+    validation: Mapping[str, NDArray[np.float32]]
+    records: tuple[dict[str, Any], ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of what is drawn from, and how often."""
+        return digest(list(self.records))
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training as asked for.
+
+    initial : the checkpoint that it starts from, or None
+    precision : of the arithmetic, see ``train``
+    command : for the card
+    """
+
+    config: TrainingConfig
+    sources: Sources
+    output: Path
+    initial: Path | None
+    precision: str
+    command: str
+
+
+def load_sources(weights: Mapping[str, float], root: Path | None) -> Sources:
+    """Read the healthy training and validation slices of the named data sets.
+
+    weights : data set -> how often it is drawn from, relative to the others
+    Raises ConfigError on a name that is none, or a data set without healthy slices of either kind; CaseError where a
+    slice cannot be read.
+    """
+    pools, validation, records = [], {}, []
+    for name, weight in weights.items():
+        if name not in DATASETS:
+            raise unknown("data set", name, DATASETS)
+        dataset = DATASETS[name](root, 0, None)
+        images = [np.asarray(image, dtype=np.float32) for image in dataset.training_slices()]
+        healthy = [case for case in dataset.split("val") if not case.lesion][:HELD_OUT]
+        for count, split in ((len(images), "train"), (len(healthy), "val")):
+            if not count:
+                raise ConfigError(
+                    f"{name} has no healthy {split} case to train with; give some lines of its index "
+                    f"the split {split} and no mask"
+                )
+        pools.append(Pool(name, images, weight, to_size))
+        validation[name] = np.stack([dataset.load(case).image for case in healthy])
+        content = hashlib.sha256(b"".join(image.tobytes() for image in images)).hexdigest()
+        records.append(
+            {
+                "name": name,
+                "title": dataset.title,
+                "licence": dataset.licence,
+                "citation": dataset.citation,
+                "slices": len(images),
+                "weight": weight,
+                "sha256": content,
+            }
+        )
+    return Sources(tuple(pools), validation, tuple(records))
+
+
+def checkpoint_path(output: Path, noise: str) -> Path:
+    """Where a training puts its network."""
+    return output / f"unet-{noise}.safetensors"
+
+
+def run_training(
+    training: Training, validate_every: int, stop: Callable[[], None]
+) -> Iterator[tuple[Progress, dict[str, Any] | None]]:
+    """Train, or go on training; yields (progress, the validation's record where one was made) after every step.
+
+    stop : called between two steps; may raise to stop, after which the same call goes on from here
+    Writes the state, log-NOISE.jsonl, a sample grid and the checkpoint at every validation, so that the best that is
+    there can be used at any time. Raises as ``train`` does.
+    """
+    config, output = training.config, training.output
+    log = output / f"log-{config.noise}.jsonl"
+    initial = None if training.initial is None else load_checkpoint(training.initial)[0].state_dict()
+    steps = train(
+        training.sources.pools,
+        config,
+        output / f"state-{config.noise}.pt",
+        training.sources.fingerprint,
+        initial=initial,
+        precision=training.precision,
+        stop=stop,
+    )
+    for progress, averaged in steps:
+        record = None
+        if progress.step % validate_every == 0 or progress.step == config.steps:
+            model = averaged()
+            history = [entry for entry in _history(log) if entry["step"] < progress.step]
+            record = _validate(model, progress, training)
+            _write_log(log, [*history, record])
+            _write_grid(output / f"grid-{config.noise}-{progress.step:06d}.png", model, training)
+            card = _card(training, model, progress, [*history, record])
+            save_checkpoint(checkpoint_path(output, config.noise), model, card)
+        yield progress, record
+
+
+def _validate(model: UNet, progress: Progress, training: Training) -> dict[str, Any]:
+    validation, noise = training.sources.validation, training.config.noise
+    return {
+        "step": progress.step,
+        "loss": progress.loss,
+        "seconds": round(progress.seconds),
+        "eps_error_by_band": dict(validation_loss(model, np.concatenate(list(validation.values())), noise)),
+        "clean_error": clean_errors(model, validation, noise),
+    }
+
+
+def _history(log: Path) -> list[dict[str, Any]]:
+    """The records there are; a torn last line is left out."""
+    try:
+        lines = log.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def _write_log(log: Path, records: Sequence[dict[str, Any]]) -> None:
+    write_bytes(log, "".join(json.dumps(record) + "\n" for record in records).encode())
+
+
+def _card(
+    training: Training, model: UNet, progress: Progress, history: list[dict[str, Any]]
+) -> dict[str, Any]:
+    config = training.config
+    return {
+        "name": f"unet-{config.noise}",
+        "noise": config.noise,
+        "prediction": "epsilon",
+        "steps": progress.step,
+        "of_steps": config.steps,
+        "images_seen": progress.step * config.batch_size,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "schedule": {"kind": "linear", "length": 1000, "start": 1e-4, "end": 0.02},
+        "training": asdict(config),
+        "data": list(training.sources.records),
+        "data_fingerprint": training.sources.fingerprint,
+        "validation_slices": {name: len(images) for name, images in training.sources.validation.items()},
+        "loss": progress.loss,
+        "log": history,
+        "seconds": round(progress.seconds),
+        "threads": torch.get_num_threads(),
+        "precision": training.precision,
+        "versions": {"uadbench": version("uadbench"), "torch": torch.__version__},
+        "command": training.command,
+    }
+
+
+def _write_grid(path: Path, model: UNet, training: Training) -> None:
+    """Inputs on top, then the one-call estimates of the clean image at rising levels."""
+    import io
+
+    from PIL import Image
+
+    images = np.concatenate([slices[:3] for slices in training.sources.validation.values()])[:9]
+    tiles = np.concatenate([images[None], reconstructions(model, images, training.config.noise)]).clip(0, 1)
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in tiles], axis=0)
+    buffer = io.BytesIO()
+    Image.fromarray((sheet * 255).round().astype(np.uint8)).save(buffer, "png")
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,205 @@
+"""What is reported: every measure once, with its title, direction, unit and meaning; stages and limits besides.
+
+Tables, the page, the CSV, comparisons and the README follow from here. A new score is one entry here and one scorer
+in ``bench.score.summary``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "FURTHER",
+    "LOAD_LIMIT",
+    "MEASURES",
+    "RANKED",
+    "SCORES",
+    "SIZE_NAMES",
+    "STAGES",
+    "TABLE",
+    "TERMS",
+    "Measure",
+]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A score of a cell.
+
+    name : its key in metrics.json, where it stands as {"value", "lo", "hi"}; its column in leaderboard.csv
+    title, short : heads of columns, for the page and for a terminal
+    about : one sentence that an expert would sign
+    better : +1 where higher is better, -1 where lower is
+    unit : "%" (a fraction, printed as percent), "dB" or ""
+    digits : printed after the point
+    place : "table" (every table), "further" (a second table of the page and the CSV)
+    ranked : whether methods are ranked by it
+    """
+
+    name: str
+    title: str
+    short: str
+    about: str
+    better: int = +1
+    unit: str = "%"
+    digits: int = 1
+    place: str = "table"
+    ranked: bool = True
+
+    @property
+    def factor(self) -> float:
+        """From the stored value to the printed one."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    def text(self, value: float) -> str:
+        """A value as it is printed, without its unit."""
+        return f"{value * self.factor:.{self.digits}f}"
+
+
+SIZE_NAMES = ("small", "medium", "large")
+"""The papers' groups of lesions by size; their bounds are in ``datasets.case``."""
+
+_SIZE = (
+    "The same within one group of lesion sizes at 128 × 128: small 4 to 71, medium 72 to 570, large above 570 px (no "
+    "upper limit); lesions of 3 pixels or fewer are left out."
+)
+_OWN_SCALE = (
+    "THOR and AutoDDPM scale each map by the image itself, as published, so levels are not comparable between images"
+)
+
+MEASURES: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure(
+            "dice_max",
+            "Max Dice",
+            "Dice",
+            "Ours: one Dice over all pixels of all lesion images pooled, whatever their size, at the best of the "
+            "thresholds 0, 0.01, .. 1. It knows the truth and so is an upper bound.",
+        ),
+        Measure(
+            "dice_average",
+            "Average Dice",
+            "avg.",
+            "The papers' 'Average': the mean of the size groups' max Dice, weighted by their numbers of cases.",
+        ),
+        *(
+            Measure(f"dice_{size}", size.capitalize(), size if len(size) < 6 else f"{size[:3]}.", _SIZE)
+            for size in SIZE_NAMES
+        ),
+        Measure("auprc", "AUPRC", "AUPRC", "Average precision over the pooled pixels."),
+        Measure(
+            "dice_healthy_fpr5",
+            "Dice at 5 % FPR",
+            "Dice5",
+            "Pooled Dice at the threshold that 5 % of all pixels of healthy validation slices exceed, background "
+            f"counted (that is 9 to 10 % of the head's pixels): no truth needed. {_OWN_SCALE} and one fixed threshold "
+            "does not suit them.",
+        ),
+        Measure(
+            "auroc_image",
+            "AUROC",
+            "AUROC",
+            "Of whole images, healthy against lesion, by the mean of the map's top 1 % of pixels: the chance that a "
+            "lesion image scores higher.",
+        ),
+        Measure(
+            "dice_max_exact",
+            "Max Dice, all thresholds",
+            "",
+            "As max Dice, at the best of all distinct values of the maps instead of 101 fixed thresholds.",
+            place="further",
+            ranked=False,
+        ),
+        Measure(
+            "dice_case",
+            "Dice a case",
+            "",
+            "Mean over lesion cases of each case's Dice at the 5 % threshold.",
+            place="further",
+            ranked=False,
+        ),
+        Measure(
+            "fpr_healthy_test",
+            "Healthy FPR",
+            "",
+            "Share of pixels of healthy test slices above the 5 % threshold; 5 % where it carries over.",
+            better=-1,
+            place="further",
+            ranked=False,
+        ),
+        Measure(
+            "ssim_healthy",
+            "SSIM",
+            "",
+            "Structural similarity of healthy test slices and their reconstructions.",
+            unit="",
+            digits=3,
+            place="further",
+            ranked=False,
+        ),
+        Measure(
+            "psnr_healthy",
+            "PSNR dB",
+            "",
+            "Peak signal-to-noise ratio of healthy test slices' reconstructions.",
+            unit="dB",
+            place="further",
+            ranked=False,
+        ),
+        Measure(
+            "lpips_healthy",
+            "LPIPS",
+            "",
+            "Perceptual distance of healthy test slices and their reconstructions, by the run's first perceptual net.",
+            better=-1,
+            unit="",
+            digits=3,
+            place="further",
+            ranked=False,
+        ),
+    )
+}
+"""Every score, in the order of the columns."""
+
+SCORES = tuple(MEASURES)
+TABLE = tuple(name for name, measure in MEASURES.items() if measure.place == "table")
+FURTHER = tuple(name for name, measure in MEASURES.items() if measure.place == "further")
+RANKED = tuple(name for name, measure in MEASURES.items() if measure.ranked)
+
+STAGES = ("network", "update", "noise", "perceptual", "morphology", "other")
+"""What a method's time is charged to; every moment belongs to exactly one."""
+
+LOAD_LIMIT = 1.2
+"""Load average over threads in use, above which latencies deserve no trust."""
+
+TERMS: tuple[tuple[str, str], ...] = (
+    ("Intervals", "95 %, bootstrap over subjects; the healthy threshold is held fixed in resampling."),
+    ("NFE", "Network calls a case, counted from outside the method."),
+    (
+        "ms/image",
+        "Milliseconds an image by the host's clock, a case's share of its batch; first call and warm-up kept apart. "
+        "A batch is one measurement: p90 only from 29 timed batches, p95 from 59, p99 from 299.",
+    ),
+    (
+        "Speed-up",
+        "Median latency of the same method on torch fp32 in the same run, divided by the cell's. Shown only where "
+        "parity passed.",
+    ),
+    (
+        "Parity",
+        "Network, trajectory and scores held against torch fp32 on the same cases and the same noise; not judged "
+        "where the run has no torch fp32 cell of the method.",
+    ),
+    (
+        "AutoDDPM",
+        "Its mask is each image's own top 5 %, dilated: no threshold was fitted (unless the configuration sets one).",
+    ),
+    (
+        "Floors",
+        "Trivial maps with no diffusion model. A method below the best of them is not worth its cost. "
+        "Intensity and asymmetry are told whether lesions are bright or dark; all but blur are smoothed (sigma "
+        "1.5 px); the methods get neither.",
+    ),
+)
+"""What else stands in tables, explained."""

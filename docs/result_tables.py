@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from uadbench.reports.rows import variant
-from uadbench.reports.text import milliseconds, percent
+from uadbench.reports.identity import arm_of, variant_of
+from uadbench.reports.text import milliseconds, score
+from uadbench.reports.vocabulary import MEASURES, SIZE_NAMES
 
 __all__ = ["fill", "main", "table"]
 
@@ -28,36 +29,22 @@ def table(csv: Path) -> str:
     )
     several = frame[["backend", "precision"]].drop_duplicates().shape[0] > 1
     ours = ["back end", "speed-up"] if several else []
-    heads = [
-        "method",
-        *ours,
-        "max Dice (95 % interval)",
-        "small",
-        "medium",
-        "large",
-        "AUPRC",
-        "NFE",
-        "ms/image",
-    ]
+    shown = ("dice_average", *(f"dice_{size}" for size in SIZE_NAMES), "auprc")
+    titles = [MEASURES[name].title for name in shown]
+    heads = ["method", *ours, f"{MEASURES['dice_max'].title} (95 % interval)", *titles, "NFE", "ms/image"]
     lines = [
         "| " + " | ".join(heads) + " |",
         "| --- " * (1 + bool(ours)) + "| ---: " * (len(heads) - 1 - bool(ours)) + "|",
     ]
     for _, row in frame.iterrows():
-        name = f"*floor:* {row['method']}" if row["floor"] else f"**{variant(row)}**"
-        cells = [name]
+        label = variant_of(row.dropna()).label
+        cells = [f"*floor:* {label}" if row["floor"] else f"**{label}**"]
         if several:
             speedup = "–" if pd.isna(row["speedup"]) else f"{row['speedup']:.2f}"
-            cells += [f"{row['backend']} {row['precision']}", speedup]
-        interval = f"{percent(row['dice_max'])} ({percent(row['dice_max_lo'])}–{percent(row['dice_max_hi'])})"
-        sizes = [percent(row[f"dice_{size}"]) for size in ("small", "medium", "large")]
-        cells += [
-            interval,
-            *sizes,
-            percent(row["auprc"]),
-            f"{row['nfe']:.0f}",
-            milliseconds(row["latency_ms_p50"]),
-        ]
+            cells += [arm_of(row).label, speedup]
+        value, low, high = (score(row[f"dice_max{end}"], "dice_max") for end in ("", "_lo", "_hi"))
+        cells += [f"{value} ({low}–{high})", *(score(row[name], name) for name in shown)]
+        cells += [f"{row['nfe']:.0f}", milliseconds(row["latency_ms_p50"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -8,12 +8,11 @@ import pandas as pd
 
 from uadbench.reports.places import short_text
 from uadbench.reports.rows import Section
+from uadbench.reports.vocabulary import LOAD_LIMIT
 
-__all__ = ["LOAD_LIMIT", "busy_threads", "load_notes", "problems", "timed_batches"]
+__all__ = ["busy_threads", "load_notes", "problems", "timed_batches"]
 
 MAX_PROBLEMS = 60
-LOAD_LIMIT = 1.2
-"""Load average a thread above which something else than the benchmark was running."""
 
 
 def busy_threads(section: Section, index: int) -> int | None:

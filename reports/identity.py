@@ -113,7 +113,9 @@ def variant_of(info: Mapping[str, Any]) -> Variant:
 def arm_of(info: Mapping[str, Any]) -> Arm:
     """The arm in a cell.json or a row of leaderboard.csv."""
     return Arm(
-        str(info.get("backend", "torch")), str(info.get("precision", "fp32")), str(info.get("device") or "cpu")
+        str(info.get("backend", "torch")),
+        str(info.get("precision", "fp32")),
+        str(info.get("device") or "cpu"),
     )
 
 

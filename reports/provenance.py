@@ -8,65 +8,21 @@ from typing import Any
 
 from uadbench.reports.places import short_command, short_text
 from uadbench.reports.store import Run
+from uadbench.reports.vocabulary import MEASURES as VOCABULARY
+from uadbench.reports.vocabulary import TERMS
 
 __all__ = ["MEASURES", "account", "environment"]
 
-MEASURES: tuple[tuple[str, str], ...] = (
-    (
-        "Max Dice",
-        "One Dice over all pixels of all test images of the group pooled together, at the best of the thresholds "
-        "0, 0.01, .. 1 (the papers' way; it knows the truth and so is an upper bound).",
-    ),
-    (
-        "Small, medium, large",
-        "The same within lesion sizes at 128 × 128: 4 to 71, 72 to 570, above 570 px (no upper limit); lesions of 3 "
-        "pixels or fewer are left out.",
-    ),
-    (
-        "Average Dice",
-        "The mean of the size groups' max Dice, weighted by their numbers of cases: what the papers' 'average' is "
-        "(dice_average in leaderboard.csv). It is not the max Dice of all pixels pooled.",
-    ),
-    ("AUPRC", "Average precision over the pooled pixels."),
-    (
-        "Dice at 5 % FPR",
-        "Pooled Dice at the threshold that 5 % of the pixels of healthy validation slices exceed: no truth needed. "
-        "THOR and AutoDDPM scale each map by the image itself, as published, so levels are not comparable between "
-        "images and one fixed threshold does not suit them.",
-    ),
-    (
-        "AUROC",
-        "Of whole images, healthy against lesion, by the image's score. THOR and AutoDDPM scale each map by the image "
-        "itself, as published, so levels are not comparable between images.",
-    ),
-    (
-        "AutoDDPM",
-        "Its mask is each image's own top 5 %, dilated: no threshold was fitted (unless the configuration sets one).",
-    ),
-    ("Intervals", "95 %, bootstrap over subjects; the healthy threshold is held fixed in resampling."),
-    ("NFE", "Network calls a case, counted from outside the method."),
-    (
-        "ms/image",
-        "Milliseconds an image by the host's clock, a case's share of its batch; first call and warm-up kept apart. "
-        "A batch is one measurement: p90 only from 29 timed batches, p95 from 59, p99 from 299.",
-    ),
-    (
-        "Speed-up",
-        "Median latency of the same method on torch fp32 in the same run, divided by the cell's. Shown only where "
-        "parity passed.",
-    ),
-    (
-        "Parity",
-        "Network, trajectory and scores held against torch fp32 on the same cases and the same noise; not judged "
-        "where the run has no torch fp32 cell of the method.",
-    ),
-    (
-        "Floors",
-        "Trivial maps with no diffusion model. A method below the best of them is not worth its cost. "
-        "Intensity and asymmetry are told whether lesions are bright or dark; all but blur are smoothed (sigma "
-        "1.5 px); the methods get neither.",
-    ),
-)
+
+def _meanings() -> tuple[tuple[str, str], ...]:
+    """(titles, meaning) of every measure, those of one meaning together."""
+    found: dict[str, list[str]] = {}
+    for measure in VOCABULARY.values():
+        found.setdefault(measure.about, []).append(measure.title)
+    return tuple((", ".join(titles), about) for about, titles in found.items())
+
+
+MEASURES = (*_meanings(), *TERMS)
 """What each figure means, for every report."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from uadbench.reports.rows import RANKED
+from uadbench.reports.vocabulary import RANKED
 
 __all__ = ["TIES", "Marks", "marks"]
 

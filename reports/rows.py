@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from uadbench.reports.identity import REFERENCE, arm_of, variant_of
 from uadbench.reports.places import short_text
 from uadbench.reports.store import Cell, Run, RunError
+from uadbench.reports.vocabulary import SCORES, SIZE_NAMES
 
 __all__ = [
     "FIXED",
-    "RANKED",
-    "SCORES",
     "Section",
     "cell_label",
-    "origin",
     "rows_of",
     "run_id",
     "sections",
     "speedup",
-    "variant",
+    "subset",
 ]
+
 
 FIXED = [
     "dataset",
@@ -38,6 +38,7 @@ FIXED = [
     "dice_max",
     "dice_max_lo",
     "dice_max_hi",
+    "dice_average",
     "dice_small",
     "dice_medium",
     "dice_large",
@@ -50,34 +51,6 @@ FIXED = [
     "network_ms_p50",
 ]
 """The columns that leaderboard.csv starts with; scripts may rely on them. Scores are fractions."""
-
-SCORES = [
-    "dice_max",
-    "dice_max_exact",
-    "dice_average",
-    "dice_small",
-    "dice_medium",
-    "dice_large",
-    "auprc",
-    "dice_healthy_fpr5",
-    "dice_case",
-    "auroc_image",
-    "ssim_healthy",
-    "psnr_healthy",
-    "lpips_healthy",
-]
-RANKED = ["dice_max", "dice_small", "dice_medium", "dice_large", "auprc", "dice_healthy_fpr5", "auroc_image"]
-"""The scores in which rows are compared; in all of them more is better."""
-
-_TITLES = {
-    "thor": "THOR",
-    "ddpm": "DDPM",
-    "anoddpm": "AnoDDPM",
-    "autoddpm": "AutoDDPM",
-    "pddpm": "pDDPM",
-    "cddpm": "cDDPM",
-}
-_ORIGINS = {"ixi-stroke": "semi-synthetic", "phantom": "synthetic"}
 
 
 @dataclass(frozen=True)
@@ -108,30 +81,9 @@ def run_id(run: Run) -> str:
     return str(run.manifest.get("run_id") or run.path.resolve().name)
 
 
-def origin(dataset: dict[str, Any]) -> str:
-    """'semi-synthetic', 'synthetic' or '' (real), by the data set's name, title and caveats."""
-    if known := _ORIGINS.get(str(dataset.get("name"))):
-        return known
-    text = " ".join([str(dataset.get("title", "")), *map(str, dataset.get("caveats") or ())]).lower()
-    if "semi-synthetic" in text:
-        return "semi-synthetic"
-    return "synthetic" if text.startswith(("phantom", "synthetic")) else ""
-
-
-def variant(row: Any) -> str:
-    """What is one method in figures: 'THOR · gaussian · 25 steps'; back end and precision left out."""
-    name = _TITLES.get(str(row["method"]), str(row["method"]))
-    if row["kind"] == "floor":
-        return name
-    parts = [name, str(row["noise"])]
-    if str(row["steps"]) not in ("-", "", "None", "0"):
-        parts.append("all steps" if row["steps"] == "paper" else f"{row['steps']} steps")
-    return " · ".join(parts)
-
-
 def cell_label(row: Any) -> str:
     """The variant with its back end and precision."""
-    return f"{variant(row)} · {row['backend']} {row['precision']}"
+    return f"{row['variant']} · {row['arm']}"
 
 
 def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
@@ -155,6 +107,7 @@ def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
     return frame.loc[order.sort_values(keys, na_position="last").index].reset_index(drop=True)
 
 
+_IDENTITY = ("title", "perceptual", "settings", "device", "variant", "arm")
 _TEXT = frozenset(
     [
         "dataset",
@@ -164,12 +117,15 @@ _TEXT = frozenset(
         "backend",
         "precision",
         "kind",
-        "perceptual",
+        *_IDENTITY,
+        "not_applicable",
         "speedup_note",
         "parity",
         "parity_note",
         "origin",
+        "subset",
         "fingerprint",
+        "version",
         "cell",
         "run",
     ]
@@ -178,20 +134,13 @@ _TEXT = frozenset(
 
 def _columns() -> Iterator[str]:
     yield from FIXED
-    yield "kind"
+    yield from ["kind", *_IDENTITY, "seed"]
     for score in SCORES:
         for name in (score, f"{score}_lo", f"{score}_hi"):
             if name not in FIXED:
                 yield name
-    yield from [
-        "dice_small_n",
-        "dice_medium_n",
-        "dice_large_n",
-        "n_lesion",
-        "n_healthy",
-        "n_excluded",
-        "t_start",
-    ]
+    yield from [f"dice_{size}_n" for size in SIZE_NAMES]
+    yield from ["n_lesion", "n_healthy", "n_excluded", "t_start", "not_applicable"]
     yield from [
         "latency_ms_p95",
         "latency_ms_p99",
@@ -201,23 +150,36 @@ def _columns() -> Iterator[str]:
         "load_max",
     ]
     yield from ["timed_batches", "batch_size", "speedup", "speedup_note", "parity", "parity_note"]
-    yield from ["perceptual", "origin", "fingerprint", "cell", "run"]
+    yield from ["threads", "version", "origin", "subset", "fingerprint", "cell", "run"]
 
 
 def _record(run: Run, cell: Cell) -> dict[str, Any]:
     manifest, info, metrics, latency = run.manifest, cell.info, cell.metrics or {}, cell.latency or {}
     dataset = manifest.get("dataset") or {}
+    variant, arm = variant_of(info), arm_of(info)
     record: dict[str, Any] = {
-        name: str(info.get(name, "")) for name in ("method", "noise", "steps", "backend", "precision", "kind")
+        "method": variant.method,
+        "title": variant.title,
+        "noise": variant.noise,
+        "steps": variant.steps,
+        "perceptual": variant.perceptual,
+        "settings": variant.settings,
+        "seed": variant.seed,
+        "variant": variant.label,
+        "backend": arm.backend,
+        "precision": arm.precision,
+        "device": arm.device,
+        "arm": arm.label,
+        "kind": "floor" if variant.floor else "method",
+        "not_applicable": short_text(str(info.get("not_applicable") or "")),
+        "dataset": str(dataset.get("name") or info.get("dataset", "")),
     }
-    record["dataset"] = str(dataset.get("name") or info.get("dataset", ""))
     for name in ("n_cases", "n_failed", "n_lesion", "n_healthy", "n_excluded"):
         record[name] = metrics.get(name)
     for score in SCORES:
         entry = metrics.get(score) or {}
         record |= {score: entry.get("value"), f"{score}_lo": entry.get("lo"), f"{score}_hi": entry.get("hi")}
-        if score in ("dice_small", "dice_medium", "dice_large"):
-            record[f"{score}_n"] = entry.get("n")
+    record |= {f"dice_{size}_n": (metrics.get(f"dice_{size}") or {}).get("n") for size in SIZE_NAMES}
     image, network = latency.get("latency_ms") or {}, latency.get("network_ms") or {}
     record |= {f"latency_ms_{key}": image.get(key) for key in ("p50", "p90", "p95", "p99")}
     record["network_ms_p50"] = network.get("p50")
@@ -231,10 +193,17 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
     record["speedup"], record["speedup_note"] = speedup(run, cell)
     verdict = (run.parity or {}).get(cell.slug) or {}
     record |= {"parity": str(verdict.get("verdict", "")), "parity_note": _reason(verdict)}
-    perceptual = manifest.get("perceptual") or {}
-    record |= {"t_start": info.get("t_start"), "perceptual": str(perceptual.get("name", ""))}
-    record |= {"origin": origin(dataset), "fingerprint": str(dataset.get("fingerprint", ""))[:12]}
+    record |= {"t_start": info.get("t_start"), "version": str(manifest.get("version") or "")}
+    record["threads"] = (manifest.get("environment") or {}).get("threads")
+    record |= {"origin": str(dataset.get("origin") or ""), "subset": subset(dataset)}
+    record["fingerprint"] = str(dataset.get("fingerprint", ""))[:12]
     return record | {"cell": cell.slug, "run": run_id(run)}
+
+
+def subset(dataset: Mapping[str, Any]) -> str:
+    """'24 of 617 test cases' where a run took only part of a data set's test split, else ''."""
+    taken, whole = dataset.get("n_test"), dataset.get("n_test_all")
+    return f"{taken} of {whole} test cases" if taken and whole and taken < whole else ""
 
 
 def _reason(verdict: dict[str, Any]) -> str:
@@ -248,17 +217,13 @@ def _batch_size(cell: Cell) -> int | None:
 
 def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
     """(ratio of median latencies against the same method on torch fp32 in the same run, '') or (None, why not)."""
-    info = cell.info
-    if info.get("kind") == "floor":
+    variant, arm = variant_of(cell.info), arm_of(cell.info)
+    if variant.floor:
         return None, "a floor has no network"
-    if info.get("backend") == "torch" and info.get("precision") == "fp32":
+    if arm == REFERENCE:
         return None, "the reference"
-    same = ("method", "noise", "steps", "t_start", "hyperparameters")
     matches = [
-        other
-        for other in run.cells
-        if (other.info.get("backend"), other.info.get("precision")) == ("torch", "fp32")
-        and all(other.info.get(name) == info.get(name) for name in same)
+        other for other in run.cells if arm_of(other.info) == REFERENCE and variant_of(other.info) == variant
     ]
     if not matches:
         return None, "this run has no torch fp32 cell of the method"

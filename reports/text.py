@@ -16,18 +16,28 @@ from uadbench.reports.caveats import load_notes, problems, timed_batches
 from uadbench.reports.provenance import MEASURES, account
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.ranking import TIES, Marks, marks
-from uadbench.reports.rows import Section, run_id, sections, variant
+from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.store import Run
+from uadbench.reports.vocabulary import MEASURES as VOCABULARY
+from uadbench.reports.vocabulary import TABLE
 
 __all__ = ["figure", "markdown", "milliseconds", "percent", "terminal_table"]
 
 DASH = "–"
-_SIZES = ["dice_small", "dice_medium", "dice_large"]
+# What 80 columns have room for, with one back end and with several.
+_NARROW = ("dice_average", "dice_small", "dice_medium", "dice_large", "auprc", "auroc_image")
+_NARROWER = ("dice_average", "auprc")
+_WITH_INTERVAL = ("dice_max", "dice_average", "auprc")
 
 
 def percent(value: Any, digits: int = 1) -> str:
     """A fraction as percent without the sign; a dash where there is none."""
     return DASH if pd.isna(value) else f"{value * 100:.{digits}f}"
+
+
+def score(value: Any, name: str) -> str:
+    """A score as the vocabulary prints it; a dash where there is none."""
+    return DASH if pd.isna(value) else VOCABULARY[name].text(value)
 
 
 def figure(value: Any, digits: int = 1) -> str:
@@ -63,37 +73,45 @@ def terminal_table(frame: pd.DataFrame) -> Table:
     table.add_column("method", overflow="fold", min_width=16)
     if several:
         table.add_column("back end", overflow="fold", min_width=11)
-    sizes = [] if several else ["small", "med.", "large"]
-    for name in ["Dice", "95 %", *sizes, "AUPRC", "AUROC", "NFE", "ms", *(["speed"] if several else [])]:
+    shown = _NARROWER if several else _NARROW
+    heads = [VOCABULARY["dice_max"].short, "95 %", *(VOCABULARY[name].short for name in shown)]
+    for name in [*heads, "NFE", "ms", *(["speed"] if several else [])]:
         table.add_column(name, justify="right", no_wrap=True)
     for dataset, fingerprint in frame[["dataset", "fingerprint"]].drop_duplicates().itertuples(index=False):
         part = frame[(frame["dataset"] == dataset) & (frame["fingerprint"] == fingerprint)]
         found = marks(part)
-        tag = f" ({part.iloc[0]['origin']})" if part.iloc[0]["origin"] else ""
+        tags = [text for text in (part.iloc[0]["origin"], _subset(part)) if text]
         table.add_section()
-        table.add_row(Text(f"{dataset}{tag}", style="bold"))
+        table.add_row(Text(dataset + (f" ({'; '.join(tags)})" if tags else ""), style="bold"))
         for floor in (False, True):
             for index, row in part[(part["kind"] == "floor") == floor].iterrows():
                 table.add_row(*_terminal_row(index, row, found, several), style="dim" if floor else None)
             table.add_section()
-    table.caption = "Dice: pooled max Dice. ms: median milliseconds an image. ▼: below the best floor."
+    table.caption = (
+        "Dice: max Dice of all pixels pooled. avg.: the papers' average over sizes. "
+        "ms: median milliseconds an image. ▼: below the best floor."
+    )
     return table
 
 
+def _subset(part: pd.DataFrame) -> str:
+    """What says that a section is of a part of the test split only, or ''."""
+    taken = sorted({str(text) for text in part["subset"] if text})
+    return f"subset: {', '.join(taken)}" if taken else ""
+
+
 def _terminal_row(index: Any, row: Any, found: Marks, several: bool) -> list[Text]:
-    name = str(row["method"])
-    if row["kind"] != "floor":
-        name = f"{name} {row['noise']} {row['steps']}" + (" ▼" if index in found.below else "")
+    name = row["variant"].replace(" · ", " ") + (" ▼" if index in found.below else "")
     interval = (
         DASH
         if pd.isna(row["dice_max_lo"])
-        else f"{percent(row['dice_max_lo'])}–{percent(row['dice_max_hi'])}"
+        else f"{score(row['dice_max_lo'], 'dice_max')}–{score(row['dice_max_hi'], 'dice_max')}"
     )
-    texts = [percent(row["dice_max"]), interval]
-    texts += [percent(row[score]) for score in ([] if several else _SIZES) + ["auprc", "auroc_image"]]
+    texts = [score(row["dice_max"], "dice_max"), interval]
+    texts += [score(row[name], name) for name in (_NARROWER if several else _NARROW)]
     texts += [figure(row["nfe"]), milliseconds(row["latency_ms_p50"])] + ([_speedup(row)] if several else [])
     head = [Text(name, style="bold" if (index, "dice_max") in found.best else "")]
-    head += [Text(f"{row['backend']} {row['precision']}")] if several else []
+    head += [Text(row["arm"])] if several else []
     return head + [Text(text) for text in texts]
 
 
@@ -138,7 +156,9 @@ def _section(section: Section, several: bool) -> list[str]:
     lines += [f"* {escape(caveat)}" for caveat in dataset.get("caveats") or ()]
     terms = [("Licence", dataset.get("licence")), ("Source", dataset.get("citation"))]
     lines += [f"* {name}: {escape(text)}" for name, text in terms if text] + [""]
-    head = ["method", "back end", "max Dice", "small", "medium", "large", "AUPRC", "Dice at 5 % FPR", "AUROC"]
+    if taken := _subset(frame):
+        lines += [f"**{taken[0].upper()}{taken[1:]}: figures of a part are no results.**", ""]
+    head = ["method", "back end", *(VOCABULARY[name].title for name in TABLE)]
     head += ["NFE", "ms/image p50 (p90)", "speed-up", "cases (failed)"] + (["run"] if several else [])
     lines += ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * (len(head) - 2)]
     found = marks(frame)
@@ -149,6 +169,8 @@ def _section(section: Section, several: bool) -> list[str]:
         for index, row in part.iterrows():
             lines.append("| " + " | ".join(_markdown_row(index, row, found, several)) + " |")
     lines.append("")
+    for _, row in frame[frame["not_applicable"] != ""].drop_duplicates("variant").iterrows():
+        lines.append(f"* Not applicable: {escape(row['variant'])}: {escape(row['not_applicable'])}.")
     notes = frame[(frame["parity"] != "") & (frame["parity"] != "pass") & (frame["parity"] != "reference")]
     for _, row in notes.iterrows():
         lines.append(f"* No speed-up for {escape(row['cell'])}: {escape(row['speedup_note'])}.")
@@ -178,23 +200,21 @@ def _problems(section: Section) -> list[str]:
 
 
 def _markdown_row(index: Any, row: Any, found: Marks, several: bool) -> list[str]:
-    def score(name: str, interval: bool = False) -> str:
-        text = percent(row[name])
+    def cell(name: str) -> str:
+        text = score(row[name], name)
         if (index, name) in found.best:
             text = f"**{text}**"
         elif (index, name) in found.ties:
             text = f"{text} ≈"
-        if interval and not pd.isna(row[f"{name}_lo"]):
-            text += f" ({percent(row[f'{name}_lo'])}–{percent(row[f'{name}_hi'])})"
+        if name in _WITH_INTERVAL and not pd.isna(row[f"{name}_lo"]):
+            text += f" ({score(row[f'{name}_lo'], name)}–{score(row[f'{name}_hi'], name)})"
         return text
 
     latency = milliseconds(row["latency_ms_p50"])
     if not pd.isna(row["latency_ms_p90"]):
         latency += f" ({milliseconds(row['latency_ms_p90'])})"
-    cells = [escape(variant(row)) + (" ▼" if index in found.below else "")]
-    cells += [f"{escape(row['backend'])} {escape(row['precision'])}", score("dice_max", interval=True)]
-    cells += [score(name) for name in ("dice_small", "dice_medium", "dice_large")]
-    cells += [score("auprc", interval=True), score("dice_healthy_fpr5"), score("auroc_image")]
+    cells = [escape(row["variant"]) + (" ▼" if index in found.below else ""), escape(row["arm"])]
+    cells += [cell(name) for name in TABLE]
     cells += [
         figure(row["nfe"]),
         latency,

@@ -64,7 +64,8 @@ _SIZE = (
     "upper limit); lesions of 3 pixels or fewer are left out."
 )
 _OWN_SCALE = (
-    "THOR and AutoDDPM scale each map by the image itself, as published, so levels are not comparable between images"
+    "THOR and AutoDDPM scale each map by the image itself, as published, so levels are not comparable between "
+    "images"
 )
 
 MEASURES: dict[str, Measure] = {

@@ -20,7 +20,7 @@ from uadbench.reports.page.cases import (
 from uadbench.reports.page.figures import shown_cells
 from uadbench.reports.places import short_text
 from uadbench.reports.ranking import Marks
-from uadbench.reports.rows import Section, cell_label, run_id, variant
+from uadbench.reports.rows import Section, cell_label, run_id
 from uadbench.reports.store import Cell, Run, RunError, read_arrays
 from uadbench.reports.text import DASH, figure, milliseconds, percent
 
@@ -37,7 +37,7 @@ def result_rows(frame: pd.DataFrame, found: Marks) -> list[dict[str, Any]]:
 
 
 def _result_row(index: Any, row: Any, found: Marks, scale: float) -> dict[str, Any]:
-    name, _, rest = variant(row).partition(" · ")
+    name, _, rest = row["variant"].partition(" · ")
     scores = {
         score: _score(index, row, score, found)
         for score in [
@@ -99,7 +99,7 @@ def quality_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Further scores of the shown cells: exact Dice, Dice a case, reconstruction of healthy slices."""
     rows = []
     for _, row in shown_cells(frame).iterrows():
-        entry: dict[str, Any] = {"label": variant(row), "kind": row["kind"]}
+        entry: dict[str, Any] = {"label": row["variant"], "kind": row["kind"]}
         for score in _QUALITY:
             percents = score.startswith("dice")
             factor, digits = (100.0, 1) if percents else (1.0, 1 if score == "psnr_healthy" else 3)
@@ -142,12 +142,12 @@ def glance(section: Section, found: Marks) -> list[tuple[str, str, str]]:
         if len(part):
             row = part.loc[part["dice_max"].idxmax()]
             interval = _interval(row, "dice_max")
-            name = variant(row) + (f", {interval}" if interval else "")
+            name = row["variant"] + (f", {interval}" if interval else "")
             items.append((caption, f"{percent(row['dice_max'])} %", name))
     if len(methods) and len(floors):
         variants: dict[str, bool] = {}
         for index, row in methods.iterrows():  # best cell first: a variant counts by its best cell
-            variants.setdefault(variant(row), index in found.below)
+            variants.setdefault(row["variant"], index in found.below)
         below = sorted(name for name, is_below in variants.items() if is_below)
         text = ", ".join(below) if below else "every method is above the best floor"
         items.append(("Methods below the best floor", f"{len(below)} of {len(variants)}", text))
@@ -166,7 +166,7 @@ def case_browser(section: Section) -> dict[str, Any]:
     for index, row in frame.iterrows():
         run, cell = section.cell(int(str(index)))
         if cell.metrics is not None:
-            label = variant(row) + (f" · {run_id(run)}" if several and row["kind"] != "floor" else "")
+            label = row["variant"] + (f" · {run_id(run)}" if several and row["kind"] != "floor" else "")
             shown.append((label, run, cell))
     chosen = choose([cell for _, _, cell in shown])
     tops = [colour_range(cell, chosen) for _, _, cell in shown]

@@ -23,7 +23,6 @@ from uadbench.reports.page.svg import (
     series_colour,
     stage_colour,
 )
-from uadbench.reports.rows import variant
 
 __all__ = [
     "MARKERS",
@@ -53,14 +52,14 @@ class Plot:
 
 def series(frame: pd.DataFrame) -> dict[str, int]:
     """A number for each method variant of a section, by name, so that a method keeps its colour in every plot."""
-    names = sorted({variant(row) for _, row in frame[frame["kind"] != "floor"].iterrows()})
+    names = sorted({row["variant"] for _, row in frame[frame["kind"] != "floor"].iterrows()})
     return {name: index for index, name in enumerate(names)}
 
 
 def shown_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """One cell a method variant and run: torch fp32 where it is scored, else the best; floors all."""
     order = frame.assign(
-        _name=[variant(row) for _, row in frame.iterrows()],
+        _name=[row["variant"] for _, row in frame.iterrows()],
         _missing=frame["dice_max"].isna(),
         _other=~((frame["backend"] == "torch") & (frame["precision"] == "fp32")),
     )
@@ -83,7 +82,7 @@ def accuracy_against_latency(frame: pd.DataFrame, name: str) -> Plot | None:
         figure, axes = new_axes(5.6, 3.6)
         for _, row in part.iterrows():
             value, low, high = (100 * row[key] for key in ("dice_max", "dice_max_lo", "dice_max_hi"))
-            colour = series_colour(numbers[variant(row)])
+            colour = series_colour(numbers[row["variant"]])
             if not np.isnan(low + high):
                 axes.plot([row["latency_ms_p50"]] * 2, [low, high], color=colour, linewidth=1.4, alpha=0.55)
             marker = MARKERS[engines.index(f"{row['backend']} {row['precision']}") % len(MARKERS)]
@@ -107,7 +106,7 @@ def accuracy_against_latency(frame: pd.DataFrame, name: str) -> Plot | None:
         axes.set_ylabel("max Dice, %")
         axes.grid(True, axis="both", which="major")
         svg = inline_svg(figure, name, "Accuracy against latency: max Dice over milliseconds an image")
-    present = [variant(row) for _, row in part.iterrows()]
+    present = [row["variant"] for _, row in part.iterrows()]
     legend = [("line", f"--s{numbers[text] % SERIES}", 0, text) for text in numbers if text in present]
     legend += [("marker", "--muted", index % len(MARKERS), text) for index, text in enumerate(engines)]
     floors = frame[(frame["kind"] == "floor") & frame["dice_max"].notna()]
@@ -117,7 +116,7 @@ def accuracy_against_latency(frame: pd.DataFrame, name: str) -> Plot | None:
 
 def _two_lines(row: Any) -> str:
     """A tick label of two lines, cut where it would leave no room for the bars."""
-    lines = (variant(row), f"{row['backend']} {row['precision']}")
+    lines = (row["variant"], f"{row['backend']} {row['precision']}")
     return "\n".join(line if len(line) <= 34 else f"{line[:33]}…" for line in lines)
 
 
@@ -198,7 +197,7 @@ def dice_by_size(frame: pd.DataFrame, name: str) -> Plot | None:
         figure, axes = new_axes(5.6, 3.6)
         for place, (_, row) in enumerate(shown.iterrows()):
             floor = row["kind"] == "floor"
-            colour = MUTED if floor else series_colour(numbers[variant(row)])
+            colour = MUTED if floor else series_colour(numbers[row["variant"]])
             for group, column in enumerate(columns):
                 x = group + (place - (len(shown) - 1) / 2) * step
                 value, low, high = (100 * row[key] for key in (column, f"{column}_lo", f"{column}_hi"))
@@ -243,7 +242,7 @@ def precision_recall(
         for index, row in shown.iterrows():
             recall, precision = (100 * np.asarray(values, dtype=float) for values in curves[int(str(index))])
             floor = row["kind"] == "floor"
-            number = 0 if floor else numbers[variant(row)]
+            number = 0 if floor else numbers[row["variant"]]
             style = (0, (5, 3)) if floor else _dash(number)
             axes.plot(
                 recall,
@@ -264,7 +263,7 @@ def _legend(shown: pd.DataFrame, numbers: dict[str, int], kind: str) -> tuple[tu
         if row["kind"] == "floor":
             entries.append(("dash" if kind == "line" else kind, "--muted", 0, f"best floor: {row['method']}"))
         else:
-            entry = (kind, f"--s{numbers[variant(row)] % SERIES}", 0, variant(row))
+            entry = (kind, f"--s{numbers[row['variant']] % SERIES}", 0, row["variant"])
             if entry not in entries:
                 entries.append(entry)
     return tuple(entries)

@@ -1,6 +1,6 @@
 """What to run: a TOML file, flags and ``--set`` become one frozen record, and that record names the run.
 
-Nothing heavy is imported here. Names of methods, data sets and so on are checked in ``cells``, where their
+Nothing heavy is imported here. Names of methods, data sets and so on are checked in ``grid``, where their
 registries are imported.
 """
 
@@ -10,17 +10,24 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from uadbench.bench.plan.fields import ConfigError, Text, convert_field, shown
 
 __all__ = [
     "ConfigError",
     "RunConfig",
     "canonical",
     "config_hash",
+    "convert_field",
     "digest",
     "load_config",
     "make_config",
@@ -31,50 +38,54 @@ __all__ = [
 # Where things lie does not change results: data and weights enter the run's identity by their content.
 _PLACES = ("data_root", "perceptual_weights", "checkpoints")
 
-
-class ConfigError(ValueError):
-    """A setting is wrong; the message names it, its value and what is allowed, in one line."""
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that determines a run.
+    """All that determines a run; the annotations are what ``make_config`` allows.
 
-    methods : "name" or "name:noise"
+    methods : "name" or "name:noise"; "all" stands for every one
     noise : for methods named without one; "default" is each method's own
     backends : "name" or "name:precision"
     precision : for back ends named without one
-    steps : network calls of a chain, "paper" for every timestep, None for the method's default
+    steps : network calls of a chain, "paper" for every timestep; several give several variants, none the default
     t_start : start level of every chain, None for the method's default
     limit : at most so many test cases; val_limit : at most so many healthy validation cases
     batch_size : cases in one network call
+    seed : of noise and bootstrap; several give several variants
+    perceptual : names of perceptual nets; several give several variants
     eta : stochasticity of a respaced chain's steps, 0 to 1 (1 is ancestral)
-    threads : of the network; None is the physical cores available to this process
+    threads : of the network; None is what this process may use
     n_boot : bootstrap draws for the intervals
-    checkpoints : noise -> file, where not the shipped one
+    checkpoints : network name -> file, where not the shipped one
     hyperparameters : method -> its fields that differ from their defaults
     """
 
-    methods: tuple[str, ...] = ()
-    dataset: str = "phantom"
-    data_root: str | None = None
-    noise: str = "default"
-    backends: tuple[str, ...] = ("torch",)
-    precision: tuple[str, ...] = ("fp32",)
-    steps: int | str | None = None
-    t_start: int | None = None
-    limit: int | None = None
-    val_limit: int = 16
-    batch_size: int = 4
-    seed: int = 0
-    perceptual: str = "brain-squeeze"
-    perceptual_weights: str | None = None
-    device: str = "cpu"
-    threads: int | None = None
-    eta: float = 1.0
-    n_boot: int = 1000
+    methods: tuple[Text, ...] = ()
+    dataset: Text = "phantom"
+    data_root: Text | None = None
+    noise: Text = "default"
+    backends: tuple[Text, ...] = ("torch",)
+    precision: tuple[Text, ...] = ("fp32",)
+    steps: tuple[Annotated[int, Meta(ge=1, le=1000)] | Literal["paper"], ...] = ()
+    t_start: Count | None = None
+    limit: Count | None = None
+    val_limit: Annotated[int, Meta(ge=0, le=1_000_000)] = 16
+    batch_size: Annotated[int, Meta(ge=1, le=4096)] = 4
+    seed: tuple[Annotated[int, Meta(ge=0, le=2**63 - 1)], ...] = (0,)
+    perceptual: tuple[Text, ...] = ("brain-squeeze",)
+    perceptual_weights: Text | None = None
+    device: Text = "cpu"
+    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    eta: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    n_boot: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     hyperparameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+_HINTS = typing.get_type_hints(RunConfig, include_extras=True)
+_SETTINGS = {key: hint for key, hint in _HINTS.items() if key not in ("checkpoints", "hyperparameters")}
 
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> ConfigError:
@@ -82,33 +93,36 @@ def unknown(what: str, name: object, choices: Iterable[str]) -> ConfigError:
     listed = list(choices)
     near = difflib.get_close_matches(str(name), listed, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return ConfigError(f"unknown {what} {name!r}; {hint}choose from {', '.join(listed)}")
+    return ConfigError(f"unknown {what} {shown(name)}; {hint}choose from {', '.join(listed)}")
 
 
 def load_config(path: Path) -> dict[str, Any]:
     """Read a TOML file of settings; a table holds the hyper-parameters of the method that it names."""
     try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
+        values = _toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: is not TOML ({error})") from error
-    return {key.replace("-", "_"): value for key, value in values.items()}
+    return dict(_spelled(key, value) for key, value in values.items())
 
 
 def parse_set(text: str) -> tuple[str, Any]:
     """``key=value`` or ``method.key=value``; the value is read as TOML, or as it stands where it is none."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {text!r} is not key=value, such as seed=1 or thor.t_start=300")
+        raise ConfigError(f"--set {shown(text)} is not key=value, such as n_boot=100 or thor.t_start=300")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
+        parsed = _toml(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
+    except ValueError as error:
+        raise ConfigError(f"--set {key.strip()}: {error}") from error
     head, dot, tail = key.strip().partition(".")
-    # method names keep their dashes, keys are identifiers
-    return (f"{head}.{tail.replace('-', '_')}" if dot else head.replace("-", "_")), parsed
+    if not dot:
+        return head.replace("-", "_"), parsed
+    ((field_name, _),) = _spelled(head, {tail: parsed})[1].items()
+    return f"{head}.{field_name}", parsed
 
 
 def make_config(
@@ -124,12 +138,22 @@ def make_config(
             tables.setdefault(head, {})[tail] = value
         elif isinstance(value, dict):
             tables.setdefault(key, {}).update(value)
-        elif key in _READERS:
-            merged[key] = _READERS[key](key, value)
+        elif key == "checkpoints":
+            raise ConfigError(
+                f"checkpoints is {shown(value)}; a table is needed, such as checkpoints.unet-gaussian=FILE"
+            )
+        elif key in _SETTINGS:
+            merged[key] = _setting(key, value)
         else:
-            raise unknown("setting", key, _READERS)
-    checkpoints = {noise: _text("checkpoints", path) for noise, path in tables.pop("checkpoints", {}).items()}
-    wrong = sorted(set(tables) & set(_READERS))
+            raise unknown("setting", key, _SETTINGS)
+    places = tables.pop("checkpoints", {})
+    checkpoints = {
+        convert_field("the name of a network", name, Text): convert_field(
+            f"checkpoints.{name}", _plain(path), Text
+        )
+        for name, path in places.items()
+    }
+    wrong = sorted(set(tables) & set(_SETTINGS))
     if wrong:
         raise ConfigError(f"{wrong[0]} is a setting and takes a value, not a table")
     return RunConfig(**merged, checkpoints=checkpoints, hyperparameters=tables)
@@ -151,72 +175,58 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{key} is {value!r}; a name or path in quotes is needed")
-    return value.strip()
+def _toml(text: str) -> dict[str, Any]:
+    """Read TOML; raises ValueError, and TOMLDecodeError is one, on what it cannot hold."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("its lists or tables are nested too deep") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # the interpreter's own limit on digits
+        raise ValueError("it holds a number of more than 4300 digits") from None
 
 
-def _path(key: str, value: Any) -> str:
-    return _text(key, os.fspath(value) if isinstance(value, os.PathLike) else value)
+def _spelled(key: str, value: Any) -> tuple[str, Any]:
+    """Settings and fields are identifiers, whose dashes become underscores; methods and networks keep theirs."""
+    if not isinstance(value, dict):
+        return key.replace("-", "_"), value
+    if key == "checkpoints":
+        return key, value
+    return key, {name.replace("-", "_"): inner for name, inner in value.items()}
 
 
-def _names(key: str, value: Any) -> tuple[str, ...]:
+def _setting(key: str, value: Any) -> Any:
+    """One setting, checked; a setting of several values takes one, a list, or a text with commas."""
+    hint, value = _SETTINGS[key], _plain(value)
+    if typing.get_origin(hint) is not tuple:
+        return convert_field(key, value, hint)
+    if key == "steps" and value in ("default", [], ()):
+        return ()
+    element = typing.get_args(hint)[0]
     parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or not parts or not all(isinstance(part, str) for part in parts):
-        raise ConfigError(f"{key} is {value!r}; a comma-separated list of names is needed")
-    names = tuple(part.strip() for part in parts)
-    if not all(names):
-        raise ConfigError(f"{key} is {value!r}; one of the names is empty")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    parts = list(parts) if isinstance(parts, list | tuple) else [parts]
+    if not parts or any(isinstance(part, str) and not part.strip() for part in parts):
+        raise ConfigError(f"{key} is {shown(value)}; one of the names is empty")
+    found = tuple(
+        convert_field(key, _number(part) if key in _NUMBERS else _plain(part), element) for part in parts
+    )
+    twice = [part for part in found if found.count(part) > 1]
     if twice:
         raise ConfigError(f"{key} names {twice[0]!r} twice")
-    return names
+    return found
 
 
-def _whole(least: int) -> Callable[[str, Any], int]:
-    def read(key: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(f"{key} is {value!r}; a whole number from {least} on is needed")
-        return value
-
-    return read
+_NUMBERS = ("steps", "seed")
 
 
-def _steps(key: str, value: Any) -> int | str | None:
-    if value in ("paper", "default"):
-        return "paper" if value == "paper" else None
-    if isinstance(value, str) and value.isdecimal():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{key} is {value!r}; a whole number from 1 on, 'paper' or 'default' is needed")
-    return value
+def _plain(value: Any) -> Any:
+    """A path as text, a text without blanks around it."""
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return value.strip(" ") if isinstance(value, str) else value
 
 
-def _fraction(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigError(f"{key} is {value!r}; a number from 0 to 1 is needed")
-    return float(value)
-
-
-_READERS: dict[str, Callable[[str, Any], Any]] = {
-    "methods": _names,
-    "dataset": _text,
-    "data_root": _path,
-    "noise": _text,
-    "backends": _names,
-    "precision": _names,
-    "steps": _steps,
-    "t_start": _whole(1),
-    "limit": _whole(1),
-    "val_limit": _whole(0),
-    "batch_size": _whole(1),
-    "seed": _whole(0),
-    "perceptual": _text,
-    "perceptual_weights": _path,
-    "device": _text,
-    "threads": _whole(1),
-    "eta": _fraction,
-    "n_boot": _whole(1),
-}
-assert set(_READERS) == {f.name for f in fields(RunConfig)} - {"checkpoints", "hyperparameters"}
+def _number(part: Any) -> Any:
+    """A part of a text with commas, as the whole number that it spells, if it spells one."""
+    part = _plain(part)
+    return int(part) if isinstance(part, str) and re.fullmatch(r"-?[0-9]{1,30}", part) else part

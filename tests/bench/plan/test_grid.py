@@ -1,0 +1,160 @@
+"""Names, noise, back ends and hyper-parameters become the cells of a run, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from support.places import ROOT
+
+from uadbench.bench.plan.config import ConfigError, load_config, make_config
+from uadbench.bench.plan.grid import noise_levels, plan_cells
+from uadbench.engine.interfaces import Result
+from uadbench.engine.methods import METHODS, MethodInfo
+from uadbench.engine.methods.ddpm import DDPM
+
+ROWS = sorted((ROOT / "configs").glob("*.toml"))
+
+
+def test_every_published_row_has_a_config() -> None:
+    assert {path.stem for path in ROWS} >= {
+        "thor-gaussian",
+        "thor-simplex",
+        "ddpm-gaussian",
+        "autoddpm-gaussian",
+        "anoddpm-simplex",
+    }
+
+
+@pytest.mark.parametrize("path", ROWS, ids=lambda path: path.stem)
+def test_a_published_rows_config_visits_every_level(path: Path) -> None:
+    (cell,) = [cell for cell in plan_cells(make_config(load_config(path), {})) if not cell.floor]
+    name, noise = path.stem.split("-")
+    assert (cell.name, cell.noise, cell.steps) == (name, noise, "paper")
+    start = {"gaussian": 350, "simplex": 250}[noise]
+    assert cell.nfe == (200 + 50 * 5 if name == "autoddpm" else start)
+
+
+def test_the_cells_are_the_four_floors_and_the_product_of_what_was_asked_for() -> None:
+    config = make_config({}, {"methods": "thor:simplex,ddpm", "precision": "fp32,bf16", "steps": "10"})
+    assert [cell.slug for cell in plan_cells(config)] == [
+        "residual-median-none-0-torch-fp32",
+        "intensity-none-0-torch-fp32",
+        "asymmetry-none-0-torch-fp32",
+        "blur-none-0-torch-fp32",
+        "thor-simplex-10-torch-fp32",
+        "thor-simplex-10-torch-bf16",
+        "ddpm-gaussian-10-torch-fp32",
+        "ddpm-gaussian-10-torch-bf16",
+    ]
+    assert {cell.nfe for cell in plan_cells(config) if not cell.floor} == {10}
+
+
+def test_noise_default_is_each_methods_own_and_noise_speaks_to_those_that_have_a_choice() -> None:
+    def noises(**flags: str) -> dict[str, str]:
+        config = make_config({}, {"methods": "thor,anoddpm", **flags})
+        return {cell.name: cell.noise for cell in plan_cells(config) if not cell.floor}
+
+    assert noises() == {"thor": "gaussian", "anoddpm": "simplex"}
+    assert noises(noise="simplex") == {"thor": "simplex", "anoddpm": "simplex"}
+    assert noises(noise="gaussian") == {"thor": "gaussian", "anoddpm": "simplex"}
+
+
+def test_t_start_reaches_methods_and_a_methods_own_setting_wins() -> None:
+    config = make_config({}, {"methods": "thor,ddpm", "t_start": 200}, [("thor.t_start", 310)])
+    starts = {cell.name: cell.record("d", {})["t_start"] for cell in plan_cells(config) if not cell.floor}
+    assert starts == {"thor": 310, "ddpm": 200}
+
+
+@pytest.mark.parametrize(
+    ("flags", "sets", "message"),
+    [
+        pytest.param({"methods": "thro"}, [], "unknown method 'thro'; did you mean 'thor'", id="method"),
+        pytest.param({"methods": "thor:simplx"}, [], "did you mean 'simplex'", id="own noise"),
+        pytest.param({"methods": "anoddpm:gaussian"}, [], "choose from simplex", id="noise it has not"),
+        pytest.param({"methods": "thor", "noise": "gausian"}, [], "did you mean 'gaussian'", id="noise"),
+        pytest.param({"methods": "thor", "backends": "troch"}, [], "did you mean 'torch'", id="back end"),
+        pytest.param({"methods": "thor", "precision": "fp23"}, [], "did you mean 'fp32'", id="precision"),
+        pytest.param(
+            {"methods": "thor"}, [("thor.window", "abc")], "^thor.window is 'abc'; a whole number", id="word"
+        ),
+        pytest.param({"methods": "thor"}, [("thor.window", -3)], "^thor: window is -3", id="negative window"),
+        pytest.param({"methods": "thor"}, [("thor.window", 2.5)], "window is 2.5; a whole", id="fraction"),
+        pytest.param({"methods": "thor"}, [("thor.window", True)], "window is True; a whole", id="boolean"),
+        pytest.param({"methods": "thor"}, [("thor.sigma", float("nan"))], "sigma is nan; a number", id="NaN"),
+        pytest.param({"methods": "thor"}, [("thor.steps", "x")], "a whole number or none", id="steps"),
+        pytest.param({"methods": "thor"}, [("thor.harmonize_at", 300)], "a list, each of it", id="no list"),
+        pytest.param(
+            {"methods": "thor"},
+            [("thor.harmonize_at", [300, "x"])],
+            r"is \[300, 'x'\]; a list",
+            id="in a list",
+        ),
+        pytest.param(
+            {"methods": "ddpm"}, [("ddpm.squared", "x")], "^ddpm.squared is 'x'; true or false", id="squared"
+        ),
+        pytest.param({"methods": "thor"}, [("thor.windw", 3)], "no setting 'windw'", id="hyper-parameter"),
+        pytest.param({"methods": "thor"}, [("thro.window", 3)], "did you mean 'thor'", id="its method"),
+        pytest.param({"methods": "thor"}, [("ddpm.t_start", 3)], "not among the methods", id="unused method"),
+        pytest.param({"methods": "thor", "t_start": 2000}, [], "allowed is 1 to 1000", id="t_start too high"),
+        pytest.param(
+            {"methods": "ddpm", "steps": "400"}, [], "allowed is 1 to t_start = 350", id="too many steps"
+        ),
+        pytest.param({"methods": "thor,thor:gaussian"}, [], "twice", id="same cell twice"),
+        pytest.param({}, [], "no methods given", id="none"),
+    ],
+)
+def test_what_no_registry_knows_or_a_method_refuses_is_said_before_anything_runs(
+    flags: dict, sets: list, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan_cells(make_config({}, flags, sets))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        pytest.param("thor.sigma", 3, id="whole number for a number"),
+        pytest.param("thor.harmonize_at", [200, 100], id="list for a tuple"),
+        pytest.param("thor.steps", None, id="none where it may be"),
+        pytest.param("autoddpm.threshold", 0.5, id="number where the default is none"),
+        pytest.param("ddpm.squared", True, id="boolean"),
+    ],
+)
+def test_a_hyper_parameter_of_the_fields_type_is_taken(key: str, value: object) -> None:
+    method, _, name = key.partition(".")
+    (cell,) = [c for c in plan_cells(make_config({}, {"methods": method}, [(key, value)])) if not c.floor]
+    assert getattr(cell.method, name) == (tuple(value) if isinstance(value, list) else value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A method of another package: one of its annotations cannot be resolved, and it raises when called."""
+
+    level: Nowhere = 3  # type: ignore[name-defined]  # noqa: F821
+
+    def __call__(self, x: object, tools: object) -> Result:
+        raise KeyError("no such layer")
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        pytest.param([], "^broken: its chain cannot be walked: KeyError: 'no such layer'", id="call"),
+        pytest.param([("broken.level", "x")], "^broken.level is 'x'; a whole number is needed", id="type"),
+    ],
+)
+def test_a_method_of_another_package_that_raises_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, sets: list, message: str
+) -> None:
+    info = MethodInfo("Broken", "-", lambda noise: Broken())
+    monkeypatch.setitem(METHODS, "broken", info)
+    with pytest.raises(ConfigError, match=message) as error:
+        plan_cells(make_config({}, {"methods": "broken"}, sets))
+    assert "\n" not in str(error.value)
+
+
+def test_the_levels_whose_noise_a_chain_draws_are_found_by_walking_it() -> None:
+    assert noise_levels(DDPM(t_start=100, steps=4)) == (50, 75, 100)  # the step from 25 to 0 draws none
+    assert noise_levels(DDPM(t_start=100, steps=4), eta=0.0) == (100,)

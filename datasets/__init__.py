@@ -28,8 +28,8 @@ def opener(module: str, function: str) -> Opener:
 
 DATASETS: dict[str, Opener] = {
     "phantom": opener("phantom", "open_phantom"),
-    "ixi-stroke": opener("ixi_stroke", "open_ixi_stroke"),
-    "soop-flair": opener("soop_flair", "open_soop_flair"),
+    "ixi-stroke": opener("public.ixi_stroke", "open_ixi_stroke"),
+    "soop-flair": opener("public.soop_flair", "open_soop_flair"),
     "folder": opener("folder", "open_folder"),
 }
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from uadbench.datasets.case import SPLITS, Case, CaseError, Dataset, Sample
 from uadbench.datasets.preprocess import PREPROCESSING, preprocess, to_square
-from uadbench.datasets.readers import IMAGE_SUFFIXES, MAX_BYTES, read_slice
+from uadbench.datasets.readers import IMAGE_SUFFIXES, MAX_BYTES, file_size, read_slice
 from uadbench.datasets.selection import fingerprint, fixed_order, limit_test
 from uadbench.datasets.sources import ROOT_VARIABLE
 
@@ -61,7 +61,13 @@ def open_folder(root: Path | None = None, seed: int = 0, limit: int | None = Non
         raise CaseError(
             f"folder: no folder given; name the one that holds index.csv by --data-root or {ROOT_VARIABLE}"
         )
-    folder = Path(root if root is not None else os.environ[ROOT_VARIABLE]).resolve()
+    given = Path(root if root is not None else os.environ[ROOT_VARIABLE])
+    try:
+        folder = given.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL
+        raise CaseError(
+            f"{str(given)!r}: is no folder ({error}); name the one that holds index.csv"
+        ) from error
     index = folder / "index.csv"
     rows = read_index(folder, index)
     by_id = {row.case.case_id: row for row in rows}
@@ -87,11 +93,10 @@ def open_folder(root: Path | None = None, seed: int = 0, limit: int | None = Non
 
 def read_index(folder: Path, index: Path) -> list[Row]:
     """All lines, checked; CaseError for the first that is broken."""
-    if not index.is_file():
-        raise CaseError(f"{index}: no such file; write one with the columns {','.join(COLUMNS)}")
+    size = file_size(index, f"write one with the columns {','.join(COLUMNS)}")
     if not index.resolve().is_relative_to(folder):
         raise CaseError(f"{index}: a link that leads out of the folder; put the file itself there")
-    if index.stat().st_size > MAX_INDEX_BYTES:
+    if size > MAX_INDEX_BYTES:
         raise CaseError(f"{index}: larger than {MAX_INDEX_BYTES} bytes; split the data set")
     try:
         with index.open(encoding="utf-8-sig", newline="") as stream:
@@ -109,6 +114,8 @@ def read_index(folder: Path, index: Path) -> list[Row]:
                     )
                 fields = dict(zip(header, (value.strip() for value in values), strict=True))
                 rows.append(read_row(fields, reader.line_num, where))
+    except OSError as error:
+        raise CaseError(f"{index}: cannot be read ({error.strerror or error}); make it readable") from error
     except UnicodeDecodeError as error:
         raise CaseError(f"{index}: not UTF-8 text ({error.reason}); save it as CSV in UTF-8") from error
     except csv.Error as error:
@@ -281,7 +288,7 @@ def digest(folder: Path, relative: str) -> str:
     """sha256 of a file inside the folder, or "unusable" where loading its case will fail."""
     try:
         path = locate(folder, relative)
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        if file_size(path, "") > MAX_BYTES:
             return "unusable"
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

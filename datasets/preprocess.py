@@ -16,15 +16,21 @@ from numpy.typing import NDArray
 from uadbench.datasets.case import CaseError
 
 __all__ = [
+    "MAX_SIDE",
     "PREPROCESSING",
     "Preprocessing",
     "preprocess",
     "preprocessing_hash",
+    "refuse_size",
     "resize_area",
     "resize_linear",
     "to_size",
     "to_square",
 ]
+
+MAX_SIDE = (
+    4096  # pixels: above most radiographs; a slice is padded to a square, which takes 8 bytes * side ** 2
+)
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,8 @@ def preprocess(
 
     Returns (image float32 [size, size] in [0, 1], mask bool [size, size]).
 
-    Raises CaseError, one line, when the image is not two-dimensional, empty, not real, holds NaN or infinity or is
-    constant below its 98th percentile, or when the mask is of another shape or not finite.
+    Raises CaseError, one line, when the image is not two-dimensional, empty, longer than MAX_SIDE, not real, holds NaN
+    or infinity or is constant below its 98th percentile, or when the mask is of another shape or not finite.
     """
     square = to_square(image, params, name)
     lesion = check_mask(mask, np.shape(image), name)
@@ -108,7 +114,7 @@ def to_square(
 
 def to_size(square: NDArray[np.floating], params: Preprocessing = PREPROCESSING) -> NDArray[np.float32]:
     """[S, S] in [0, 1] -> float32 [size, size] in [0, 1]: the last step for test and training images alike."""
-    wide = square.astype(np.float64)
+    wide = square.astype(np.float64, copy=False)
     shrink = wide.shape[0] >= params.size
     resized = resize_area(wide, params.size) if shrink else resize_linear(wide, params.size)
     return np.clip(resized, 0, 1).astype(np.float32)
@@ -124,6 +130,7 @@ def check_image(image: NDArray[np.generic], name: str) -> NDArray[np.float64]:
         )
     if array.size == 0:
         raise CaseError(f"{name}: the image is empty, shape {array.shape}; give one with pixels")
+    refuse_size(array.shape, name)
     if array.dtype.kind not in "buif":
         raise CaseError(
             f"{name}: pixels of type {array.dtype} are not real numbers; save as integers or floats"
@@ -133,6 +140,16 @@ def check_image(image: NDArray[np.generic], name: str) -> NDArray[np.float64]:
     if bad:
         raise CaseError(f"{name}: {bad} of {pixels.size} pixels are NaN or infinite; replace them, e.g. by 0")
     return pixels
+
+
+def refuse_size(shape: tuple[int, ...], name: str) -> None:
+    """Raise CaseError where a slice's longest side exceeds MAX_SIDE; nothing is allocated before."""
+    if max(shape) > MAX_SIDE:
+        sides = " x ".join(str(side) for side in shape)
+        raise CaseError(
+            f"{name}: {sides} pixels, the longest side may have {MAX_SIDE} (slices are padded to a square); shrink it "
+            "or cut out what is needed"
+        )
 
 
 def check_mask(mask: NDArray[np.generic] | None, shape: tuple[int, ...], name: str) -> NDArray[np.bool_]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import stat
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.case import CaseError
+from uadbench.datasets.preprocess import refuse_size
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "MAX_PIXELS", "MAX_VOXELS", "read_slice"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "MAX_VOXELS", "file_size", "read_slice"]
 
 IMAGE_SUFFIXES = (".png", ".npy", ".nii", ".nii.gz")
-MAX_PIXELS = 8192 * 8192  # of one slice: far above any radiograph, far below what fills a memory
 MAX_VOXELS = 512 * 1024 * 1024  # of one volume
 MAX_BYTES = 2 * 1024**3  # of one file, compressed or not
 
@@ -35,17 +37,33 @@ def read_slice(path: Path, index: int | None = None) -> NDArray[np.generic]:
     )
     if suffix is None:
         raise CaseError(f"{path}: unknown kind of file; use one of {', '.join(IMAGE_SUFFIXES)}")
-    if not path.is_file():
-        raise CaseError(f"{path}: no such file; correct the path or put the file there")
-    if path.stat().st_size > MAX_BYTES:
-        raise CaseError(
-            f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} are read; cut out the slices needed"
-        )
+    size = file_size(path, "correct the path or put the file there")
+    if size > MAX_BYTES:
+        raise CaseError(f"{path}: {size} bytes, at most {MAX_BYTES} are read; cut out the slices needed")
     if suffix == ".png":
         return one_slice(read_png(path), index, path)
     if suffix == ".npy":
         return one_slice(read_npy(path), index, path)
     return read_nifti(path, index)
+
+
+def file_size(path: Path, remedy: str) -> int:
+    """Bytes of a regular file; CaseError that says what else it is, so that no pipe or device is ever opened.
+
+    remedy : what to do where there is no such file
+    """
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CaseError(f"{path}: no such file; {remedy}") from error
+    except (OSError, ValueError) as error:  # a name too long, no permission, a loop of links, a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise CaseError(f"{path}: cannot be opened ({reason}); {remedy}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise CaseError(f"{path}: is a folder, not a file; {remedy}")
+    if not stat.S_ISREG(status.st_mode):
+        raise CaseError(f"{path}: is a pipe, socket or device, not a file; {remedy}")
+    return status.st_size
 
 
 def one_slice(array: NDArray[np.generic], index: int | None, path: Path) -> NDArray[np.generic]:
@@ -66,7 +84,7 @@ def read_png(path: Path) -> NDArray[np.generic]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own, lower limit follows
             image: Image.Image = Image.open(path, formats=("PNG",))
         with image:
-            check_size(image.width * image.height, MAX_PIXELS, "pixels", path)
+            refuse_size((image.height, image.width), str(path))
             if image.mode == "P":
                 image = image.convert("RGBA")
             pixels = np.asarray(image)
@@ -105,37 +123,28 @@ def read_npy(path: Path) -> NDArray[np.generic]:
         ) from error
     if not isinstance(array, np.ndarray):
         raise CaseError(f"{path}: an archive under the name .npy; save a single array by numpy.save")
-    check_size(array.size, MAX_PIXELS, "values", path)
+    if array.ndim != 2:
+        raise CaseError(f"{path}: an array of shape {array.shape}; save one slice, 2-D [rows, columns]")
+    refuse_size(array.shape, str(path))
     return np.array(array)
 
 
 def read_nifti(path: Path, index: int | None) -> NDArray[np.float32]:
     """A NIfTI slice, or one axial slice of a volume, without keeping the rest of the volume."""
-    import nibabel
-
-    try:
-        two = nibabel.Nifti2Image.path_maybe_image(path)[0]
-        image = (nibabel.Nifti2Image if two else nibabel.Nifti1Image).from_filename(path)
-        shape = tuple(int(n) for n in image.shape)
-        axes = nibabel.io_orientation(image.affine)
-    except Exception as error:
-        raise CaseError(
-            f"{path}: not a readable NIfTI ({first_line(error)}); save it again as .nii.gz"
-        ) from error
-    check_size(math.prod(shape), MAX_VOXELS, "voxels", path)
-    trailing = shape[3:]
-    if len(shape) < 2 or any(n != 1 for n in trailing) or np.isnan(axes).any():
+    image, axes = open_nifti(path)
+    shape = tuple(int(n) for n in image.shape)
+    check_voxels(shape, path)
+    if len(shape) < 2 or min(shape) < 1 or any(n != 1 for n in shape[3:]):
         raise CaseError(
             f"{path}: shape {shape}; expected one slice or one 3-D volume; cut out the part needed"
         )
-    if len(shape) == 2:
-        shape = (*shape, 1)
-    across, position = slice_axis(shape[:3], axes, index, path)
-    check_size(math.prod(shape[:3]) // shape[across], MAX_PIXELS, "pixels", path)
-    where: list[slice | int] = [slice(None)] * len(image.shape)
-    if across < len(image.shape):
+    volume = (*shape, 1)[:3]
+    across, position = slice_axis(volume, axes, index, path)
+    refuse_size(tuple(n for axis, n in enumerate(volume) if axis != across), str(path))
+    where: list[slice | int] = [slice(None)] * len(shape)
+    if across < len(shape):
         where[across] = position
-    for axis in range(3, len(image.shape)):
+    for axis in range(3, len(shape)):
         where[axis] = 0
     try:
         plane = np.asarray(image.dataobj[tuple(where)], dtype=np.float32)
@@ -151,6 +160,32 @@ def read_nifti(path: Path, index: int | None) -> NDArray[np.float32]:
     if first[0] > second[0]:
         plane = plane.T
     return np.ascontiguousarray(plane[:, ::-1].T)
+
+
+def open_nifti(path: Path) -> tuple[Any, NDArray[np.float64]]:
+    """(nibabel's image, its orientation: for each array axis the anatomical axis, 0 R, 1 A, 2 S, and its direction).
+
+    Raises CaseError when it is no NIfTI, its voxels are not real numbers or its affine names no axes.
+    """
+    import nibabel
+
+    try:
+        two = nibabel.Nifti2Image.path_maybe_image(path)[0]
+        image = (nibabel.Nifti2Image if two else nibabel.Nifti1Image).from_filename(path)
+        kind = image.get_data_dtype()
+        affine = np.asarray(image.affine, dtype=np.float64)
+    except Exception as error:
+        raise CaseError(
+            f"{path}: not a readable NIfTI ({first_line(error)}); save it again as .nii.gz"
+        ) from error
+    if kind.kind not in "buif":  # complex numbers would lose their imaginary part, colours have no order
+        raise CaseError(f"{path}: voxels of type {kind} are not real numbers; save the magnitude as float32")
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine[:3, :3]) < 3:
+        raise CaseError(
+            f"{path}: the affine is singular or not finite, so it is unknown which axis is axial; set the header's "
+            "sform or qform"
+        )
+    return image, np.asarray(nibabel.io_orientation(affine), dtype=np.float64)
 
 
 def slice_axis(
@@ -174,11 +209,11 @@ def slice_axis(
     return across, index if axes[across, 1] > 0 else depth - 1 - index
 
 
-def check_size(count: int, limit: int, unit: str, path: Path) -> None:
-    """Refuse what would fill the memory."""
-    if count > limit:
+def check_voxels(shape: tuple[int, ...], path: Path) -> None:
+    """Refuse a volume that would fill the memory."""
+    if math.prod(shape) > MAX_VOXELS:
         raise CaseError(
-            f"{path}: {count} {unit}, at most {limit} are read; shrink it or cut out what is needed"
+            f"{path}: {math.prod(shape)} voxels, at most {MAX_VOXELS} are read; shrink it or cut out what is needed"
         )
 
 

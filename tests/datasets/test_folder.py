@@ -15,7 +15,8 @@ from PIL import Image
 
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import CaseError, Dataset
-from uadbench.datasets.readers import MAX_PIXELS, MAX_VOXELS, read_slice
+from uadbench.datasets.preprocess import MAX_SIDE
+from uadbench.datasets.readers import MAX_VOXELS, read_slice
 
 HEADER = "case_id,image,mask,split,subject"
 PIXELS = np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)
@@ -226,7 +227,7 @@ def bad_files(folder: Path) -> dict[str, tuple[str, str]]:
     whole = (folder / "a.png").read_bytes()
     (folder / "torn.png").write_bytes(whole[: len(whole) // 2])
     (folder / "bomb.png").write_bytes(png_header(60000, 60000))
-    (folder / "large.png").write_bytes(png_header(MAX_PIXELS // 8000 + 1, 8000))
+    (folder / "large.png").write_bytes(png_header(MAX_SIDE + 1, 8))
     Image.fromarray(np.stack([PIXELS, PIXELS, PIXELS // 2], axis=-1)).save(folder / "colour.png")
     np.save(folder / "nan.npy", np.full((20, 20), np.nan))
     np.save(folder / "cube.npy", np.ones((4, 4, 4)))
@@ -246,11 +247,11 @@ def bad_files(folder: Path) -> dict[str, tuple[str, str]]:
     (folder / "dir.png").mkdir()
     return {
         "none.png": ("no such file", ""),
-        "dir.png": ("no such file", ""),
+        "dir.png": ("is a folder", ""),
         "text.png": ("not a readable PNG", ""),
         "torn.png": ("not a readable PNG", ""),
         "bomb.png": ("not a readable PNG", ""),
-        "large.png": (f"at most {MAX_PIXELS}", ""),
+        "large.png": (f"the longest side may have {MAX_SIDE}", ""),
         "colour.png": ("in colour", ""),
         "a.png": ("only a NIfTI volume has slices", "3"),
         "nan.npy": ("NaN", ""),
@@ -319,7 +320,7 @@ def test_a_pipe_in_the_folder_does_not_hang_the_run(tmp_path: Path) -> None:
     folder = write(tmp_path / "f", "a,p.png,,test,s")
     os.mkfifo(folder / "p.png")
     dataset = opened(folder)
-    refused(lambda: dataset.load(dataset.cases[0]), "no such file")
+    refused(lambda: dataset.load(dataset.cases[0]), "is a pipe")
 
 
 def test_the_fingerprint_changes_with_contents_and_only_then(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import sys
 from typing import Any
 
 import click
+
+from uadbench.bench.run.interrupt import ignore_signals
 
 __all__ = ["VERBS", "cli", "main"]
 
@@ -50,9 +51,9 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         verbs = self.list_commands(ctx)
         if args and args[0] not in verbs and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], verbs, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            ctx.fail(f"unknown command {args[0]!r}; {hint}choose from {', '.join(verbs)}")
+            from uadbench.bench.plan.config import unknown
+
+            ctx.fail(str(unknown("command", args[0], verbs)))
         return super().resolve_command(ctx, args)
 
 
@@ -82,6 +83,7 @@ def main(args: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
+        ignore_signals()
         click.echo("interrupted", err=True)
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)

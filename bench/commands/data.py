@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
+import io
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from uadbench.bench.commands.options import data_root, no_progress, one_line_errors, output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,10 +28,6 @@ SIZES = (
     ("large", 128 * 128),
 )  # up to, px
 
-data_root = click.option(
-    "--data-root", type=click.Path(path_type=Path), help="Folder of the data set, or the one above it."
-)
-
 
 @click.group(name="data")
 def command() -> None:
@@ -40,24 +38,14 @@ def command() -> None:
     """
 
 
-def known(name: str, names: list[str]) -> str:
-    """The name, or a usage error with the nearest one and the choices."""
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise click.UsageError(f"unknown data set {name!r}; {hint}choose from {', '.join(names)}")
-    return name
-
-
 def open_dataset(name: str, root: Path | None, limit: int | None = None) -> Dataset:
-    """The data set, or one clear line and exit code 1."""
+    """The data set; raises ConfigError on a name that is none, CaseError where it is not here."""
+    from uadbench.bench.plan.config import unknown
     from uadbench.datasets import DATASETS
-    from uadbench.datasets.case import CaseError
 
-    try:
-        return DATASETS[known(name, list(DATASETS))](root, 0, limit)
-    except CaseError as error:
-        raise click.ClickException(str(error)) from error
+    if name not in DATASETS:
+        raise unknown("data set", name, DATASETS)
+    return DATASETS[name](root, 0, limit)
 
 
 def count_text(cases: tuple[Case, ...]) -> str:
@@ -68,21 +56,23 @@ def count_text(cases: tuple[Case, ...]) -> str:
 
 @command.command("list")
 @data_root
+@one_line_errors
 def list_command(data_root: Path | None) -> None:
     """Say which data sets there are, and which are available here or why not."""
     from rich.console import Console
     from rich.table import Table
 
     from uadbench.datasets import DATASETS
+    from uadbench.datasets.case import CaseError
 
     table = Table("name", "modality", "train", "val", "test", "here", title="Data sets")
     notes = []
     for name in DATASETS:
         try:
             dataset = open_dataset(name, data_root)
-        except click.ClickException as error:
+        except CaseError as error:
             table.add_row(name, "", "", "", "", "no")
-            notes.append(f"{name}: {error.message}")
+            notes.append(f"{name}: {error}")
             continue
         counts = [count_text(dataset.split(split)) for split in ("train", "val", "test")]
         table.add_row(name, dataset.modality, *counts, "yes")
@@ -95,7 +85,8 @@ def list_command(data_root: Path | None) -> None:
 @command.command("check")
 @click.argument("name")
 @data_root
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@no_progress
+@one_line_errors
 def check_command(name: str, data_root: Path | None, no_progress: bool) -> None:
     """Read every case of NAME, count by split and lesion size, list what fails (exit code 1 if any does)."""
     from rich.progress import track
@@ -104,25 +95,37 @@ def check_command(name: str, data_root: Path | None, no_progress: bool) -> None:
 
     dataset = open_dataset(name, data_root)
     counts: Counter[tuple[str, str]] = Counter()
-    failures = []
+    failures: list[tuple[Case, str]] = []
     quiet = no_progress or not sys.stderr.isatty()
     for case in track(dataset.cases, "reading", console=error_console(), disable=quiet):
         try:
             counts[case.split, group_of(dataset.load(case))] += 1
         except CaseError as error:
             counts[case.split, "failed"] += 1
-            failures.append(f"failed {case.case_id} ({case.split}): {error}")
+            failures.append((case, str(error)))
     click.echo(f"{dataset.name}: {dataset.title}; {dataset.modality}; fingerprint {dataset.fingerprint[:12]}")
     for split in SPLITS:
         parts = [
             f"{counts[split, key]} {key}" for key in ("healthy", *dict(SIZES), "failed") if counts[split, key]
         ]
         click.echo(f"{split}: {', '.join(parts) or 'none'}")
-    for line in failures:
+    for line in once(failures):
         click.echo(line)
     if failures:
-        raise click.ClickException(f"{len(failures)} of {len(dataset.cases)} cases cannot be used")
+        click.echo(f"error: {len(failures)} of {len(dataset.cases)} cases cannot be used", err=True)
+        sys.exit(1)
     click.echo(f"all {len(dataset.cases)} cases can be read")
+
+
+def once(failures: list[tuple[Case, str]]) -> list[str]:
+    """A line for each reason, with the cases that it keeps from being read: a file may serve many."""
+    by_reason: dict[str, list[str]] = {}
+    for case, why in failures:
+        by_reason.setdefault(why, []).append(f"{case.case_id} ({case.split})")
+    return [
+        f"failed {', '.join(cases[:5])}{f' and {len(cases) - 5} more' if len(cases) > 5 else ''}: {why}"
+        for why, cases in by_reason.items()
+    ]
 
 
 def error_console() -> Console:
@@ -144,23 +147,26 @@ def group_of(sample: Sample) -> str:
 @click.argument("name")
 @data_root
 @click.option("--force", is_flag=True, help=f"Download {FETCHABLE} again even where it is.")
+@one_line_errors
 def fetch_command(name: str, data_root: Path | None, force: bool) -> None:
     """Download perceptual weights (lpips-squeeze), or say how a data set is obtained.
 
-    Data sets are never downloaded: their owners ask users to get them, and to accept the terms, themselves. Exit code 1
+    Data sets are never downloaded: their owners ask users to get them, and to accept the terms, themselves. Exit code 2
     when a data set is not here.
     """
-    from uadbench.datasets import DATASETS
-
     if name == FETCHABLE:
         fetch_weights(force)
         return
+    from uadbench.bench.plan.config import unknown
+    from uadbench.datasets import DATASETS
     from uadbench.datasets.case import CaseError
     from uadbench.datasets.sources import SOURCES, content_hash, find_root
 
     parts = {"ixi-stroke": ["ixi-midaxial", "stroke-masks"], **{key: [key] for key in SOURCES}}
     if name not in parts:
-        known(name, [*DATASETS, *(key for key in SOURCES if key not in DATASETS), FETCHABLE])
+        choices = [*DATASETS, *(key for key in SOURCES if key not in DATASETS), FETCHABLE]
+        if name not in choices:
+            raise unknown("data set", name, choices)
         what = "generated by uadbench" if name == "phantom" else "your own: see index.csv in the README"
         click.echo(f"{name}: nothing to fetch, it is {what}")
         return
@@ -180,7 +186,7 @@ def fetch_command(name: str, data_root: Path | None, force: bool) -> None:
             f"  here: {folder}\n  contents: {'those' if same else 'not those'} that uadbench's results are from"
         )
     if missing:
-        raise click.ClickException(
+        raise CaseError(
             f"{' and '.join(missing)} cannot be downloaded by uadbench; get it as said above, then "
             "name the folder that holds it by --data-root or UADBENCH_DATA"
         )
@@ -188,19 +194,18 @@ def fetch_command(name: str, data_root: Path | None, force: bool) -> None:
 
 def fetch_weights(force: bool) -> None:
     """Download the ImageNet weights of LPIPS-squeeze and say where they are."""
-    from uadbench.engine.perceptual.weights import PerceptualError, fetch_lpips_squeeze
+    from uadbench.engine.perceptual.weights import fetch_lpips_squeeze
 
-    try:
-        click.echo(str(fetch_lpips_squeeze(force)))
-    except PerceptualError as error:
-        raise click.ClickException(str(error)) from error
+    click.echo(str(fetch_lpips_squeeze(force)))
 
 
 @command.command("preview")
 @click.argument("name")
 @data_root
-@click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="PNG to write."
+@output(
+    "PNG to write; NAME-SPLIT.png by default.",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
 )
 @click.option("--count", type=click.IntRange(1, 400), default=24, show_default=True, help="How many cases.")
 @click.option(
@@ -210,46 +215,54 @@ def fetch_weights(force: bool) -> None:
     show_default=True,
     help="Of which split.",
 )
-def preview_command(name: str, data_root: Path | None, output: Path, count: int, split: str) -> None:
-    """Write a contact sheet of NAME with the outlines of the masks."""
+@one_line_errors
+def preview_command(name: str, data_root: Path | None, output: Path | None, count: int, split: str) -> None:
+    """Write a contact sheet of NAME with the outlines of the masks (exit code 1 if a case cannot be read)."""
+    from uadbench.bench.plan.config import ConfigError
+
+    output = output or Path(f"{name}-{split}.png")
     if output.suffix.lower() != ".png":
-        raise click.UsageError(f"--output {output} must end in .png")
+        raise ConfigError(f"--output {output} must end in .png")
     dataset = open_dataset(name, data_root, count if split == "test" else None)
     cases = dataset.split(split)[:count]
     if not cases:
-        raise click.ClickException(f"{name} has no case in {split}; choose another --split")
-    failed = contact_sheet(dataset, cases, output)
-    click.echo(f"{output}: {len(cases)} cases of {name} ({split}), {failed} of them cannot be read")
-    if failed:
-        raise click.ClickException(f"{failed} cases cannot be read; `bench data check {name}` says why")
+        raise ConfigError(f"{name} has no case in {split}; choose another --split")
+    failures = contact_sheet(dataset, cases, output)
+    click.echo(f"{output}: {len(cases)} cases of {name} ({split}), {len(failures)} of them cannot be read")
+    for line in once(failures):
+        click.echo(line, err=True)
+    if failures:
+        sys.exit(1)
 
 
-def contact_sheet(dataset: Dataset, cases: tuple[Case, ...], output: Path) -> int:
-    """Draw the cases, write the PNG, return how many could not be read."""
+def contact_sheet(dataset: Dataset, cases: tuple[Case, ...], output: Path) -> list[tuple[Case, str]]:
+    """Draw the cases, write the PNG, return those that could not be read and why.
+
+    Raises OSError where the PNG cannot be written; no part of it is left then.
+    """
     from matplotlib.figure import Figure
 
     from uadbench.datasets.case import CaseError
+    from uadbench.reports.atomic import write_bytes
 
     columns = min(8, len(cases))
     rows = -(-len(cases) // columns)
     figure = Figure(figsize=(2 * columns, 2.2 * rows + 0.4), dpi=100, layout="constrained")
     figure.suptitle(f"{dataset.title} ({dataset.modality})", fontsize=10)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    failed = 0
+    failures: list[tuple[Case, str]] = []
     for axis in axes:
         axis.set_axis_off()
     for axis, case in zip(axes, cases, strict=False):
         try:
             draw(axis, dataset.load(case))
-        except CaseError:
-            failed += 1
+        except CaseError as error:
+            failures.append((case, str(error)))
             axis.set_title(f"{case.case_id}\ncannot be read", fontsize=6, color="firebrick")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(output, format="png")
-    except OSError as error:
-        raise click.ClickException(f"cannot write {output}: {error.strerror or error}") from error
-    return failed
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    write_bytes(output, picture.getvalue())
+    return failures
 
 
 def draw(axis: Axes, sample: Sample) -> None:

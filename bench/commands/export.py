@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from uadbench.bench.commands import options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,24 +20,26 @@ TOLERANCES = {"unet": 1e-5, "perceptual-features": 1e-4, "perceptual-distance": 
 
 
 class BatchSize(click.ParamType):
-    """ "dynamic" or a number from 1 on."""
+    """ "dynamic" or a number from 1 to 4096."""
 
     name = "N|dynamic"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         if value in (None, "dynamic"):
             return None
-        if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither a number from 1 on nor 'dynamic'", param, ctx)
+        if not re.fullmatch(r"[0-9]{1,4}", str(value)) or not 1 <= int(value) <= 4096:
+            self.fail(f"{str(value)[:80]!r} is neither a number from 1 to 4096 nor 'dynamic'", param, ctx)
         return int(value)
 
 
 @click.command(name="export")
-@click.option("--noise", type=click.Choice(["gaussian", "simplex"]), default="gaussian", show_default=True)
+@click.option(
+    "--network", metavar="NAME", default="unet-gaussian", show_default=True, help="The network, by name."
+)
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The U-Net, NAME.safetensors; the shipped one for the noise by default.",
+    help="Its file, NAME.safetensors; the shipped one of that name by default.",
 )
 @click.option("--perceptual", default="brain-squeeze", show_default=True, help="Perceptual net, by name.")
 @click.option("--perceptual-weights", type=click.Path(path_type=Path), help="Its features' file.")
@@ -43,15 +48,15 @@ class BatchSize(click.ParamType):
     "--batch-size", type=BatchSize(), default="dynamic", show_default=True, help="A fixed one, or any."
 )
 @click.option("--opset", type=click.IntRange(18, 23), default=23, show_default=True)
-@click.option(
-    "--output",
+@options.output(
+    "Folder for NAME.onnx and NAME.onnx.json; files of the same name are replaced.",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("exports"),
     show_default=True,
-    help="Folder for NAME.onnx and NAME.onnx.json; files of the same name are replaced.",
 )
+@options.one_line_errors
 def command(
-    noise: str,
+    network: str,
     checkpoint: Path | None,
     perceptual: str,
     perceptual_weights: Path | None,
@@ -64,41 +69,32 @@ def command(
 
     Every file is checked against the ONNX standard, then run in ONNX Runtime and held against torch. `bench run`
     needs none of this: it exports by itself what its back ends need.
-    Exit codes: 0, 1 when a written network does not compute what torch computes, 2 when one cannot be written.
+    Exit codes: 0, 1 when a written network does not compute what torch computes or a file cannot be written, 2 when a
+    network cannot be exported.
     """
-    from uadbench.engine.backends import BackendError
-    from uadbench.engine.networks.checkpoint import CheckpointError
-    from uadbench.engine.perceptual.weights import PerceptualError
-
     suffix = "" if batch_size is None else f"-batch{batch_size}"
     errors: dict[Path, float] = {}
-    try:
-        if only != "perceptual":
-            errors |= _unet(noise, checkpoint, output, suffix, batch_size, opset)
-        if only != "unet":
-            errors |= _perceptual(perceptual, perceptual_weights, output, suffix, batch_size, opset)
-    except (BackendError, CheckpointError, PerceptualError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except OSError as error:
-        click.echo(f"error: {error.filename or output}: cannot be written ({error.strerror})", err=True)
-        sys.exit(2)
+    if only != "perceptual":
+        errors |= _network(network, checkpoint, output, suffix, batch_size, opset)
+    if only != "unet":
+        errors |= _perceptual(perceptual, perceptual_weights, output, suffix, batch_size, opset)
     wrong = [path for path, excess in errors.items() if not excess <= 1]
     for path in wrong:
         click.echo(f"error: {path} differs from torch by more than rounding; do not use it", err=True)
     sys.exit(1 if wrong else 0)
 
 
-def _unet(
-    noise: str, checkpoint: Path | None, output: Path, suffix: str, batch: int | None, opset: int
+def _network(
+    name: str, checkpoint: Path | None, output: Path, suffix: str, batch: int | None, opset: int
 ) -> dict[Path, float]:
     import torch
 
-    from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
+    from uadbench.bench.plan.weights import find_network
+    from uadbench.engine.networks.checkpoint import load_denoiser
     from uadbench.exporters.onnx import SIZE, export_unet
 
-    source = checkpoint or shipped(noise)
-    model, card = load_checkpoint(source)
+    source = find_network(name, {name: str(checkpoint)} if checkpoint else {}).path
+    model, card = load_denoiser(source)
     path = output / f"{source.stem}{suffix}.onnx"
     manifest = export_unet(model, card, path, batch, opset)
     x, timesteps = _example(batch, SIZE), torch.full((batch or 2,), 249, dtype=torch.int64)

@@ -6,34 +6,18 @@ import json
 
 import click
 
+from uadbench.bench.commands.options import one_line_errors, warn_of_plugins
 from uadbench.bench.run.machine import prepare_process
 
 
 @click.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@one_line_errors
 def command(as_json: bool) -> None:
     """List methods, floors, data sets, back ends, noises and perceptual nets."""
     prepare_process()
-    from uadbench.bench.plan.grid import PRECISIONS
-    from uadbench.datasets import DATASETS
-    from uadbench.engine.backends import BACKENDS
-    from uadbench.engine.methods import FLOORS, all_methods
-    from uadbench.engine.perceptual.distance import PERCEPTUALS
-    from uadbench.engine.rng import NOISES
-
-    methods = {name: info for name, info in all_methods().items() if name not in FLOORS}
-    listing = {
-        "methods": {
-            name: f"{info.title}, {info.paper}; noise: {', '.join(info.noises)}"
-            for name, info in methods.items()
-        },
-        "floors (always run)": {name: info.title for name, info in FLOORS.items()},
-        "data sets": dict.fromkeys(DATASETS, ""),
-        "back ends": dict.fromkeys(BACKENDS, ""),
-        "precisions": dict.fromkeys(PRECISIONS, ""),
-        "noises": dict.fromkeys(NOISES, ""),
-        "perceptual nets": dict.fromkeys(PERCEPTUALS, ""),
-    }
+    listing = names()
+    warn_of_plugins()
     if as_json:
         click.echo(json.dumps(listing, indent=1))
         return
@@ -41,3 +25,30 @@ def command(as_json: bool) -> None:
         click.echo(heading)
         for name, text in entries.items():
             click.echo(f"  {name:<16} {text}".rstrip())
+
+
+def names() -> dict[str, dict[str, str]]:
+    """Kind -> {name: what it is}; none of the registries that it reads loads torch."""
+    from uadbench.datasets import DATASETS
+    from uadbench.engine.backends import BACKENDS, PRECISIONS
+    from uadbench.engine.interfaces import NOISES
+    from uadbench.engine.methods import all_methods
+    from uadbench.engine.perceptual import PERCEPTUALS
+
+    known = all_methods()
+    return {
+        "methods": {
+            name: f"{info.title}, {info.paper}; noise: {', '.join(info.noises)}"
+            for name, info in known.items()
+            if not info.floor
+        },
+        "floors (always run)": {name: info.title for name, info in known.items() if info.floor},
+        "data sets": dict.fromkeys(DATASETS, ""),
+        "back ends": {
+            name: "; ".join(f"{device}: {', '.join(found)}" for device, found in backend.precisions.items())
+            for name, backend in BACKENDS.items()
+        },
+        "precisions": dict.fromkeys(PRECISIONS, ""),
+        "noises": dict.fromkeys(NOISES, ""),
+        "perceptual nets": dict(PERCEPTUALS),
+    }

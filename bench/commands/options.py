@@ -1,18 +1,53 @@
-"""What all verbs share: how errors become one line and an exit code."""
+"""What all verbs share: options that mean the same everywhere, and how errors become one line and an exit code."""
 
 from __future__ import annotations
 
 import functools
 import sys
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
-__all__ = ["one_line_errors"]
+from uadbench.bench.run.interrupt import ignore_signals
+
+__all__ = [
+    "data_root",
+    "device",
+    "no_progress",
+    "one_line_errors",
+    "output",
+    "reason",
+    "seed",
+    "threads",
+    "warn_of_plugins",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+data_root = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the data; for `folder`, the one with index.csv. UADBENCH_DATA by default.",
+)
+threads = click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="CPU threads of the network; OMP_NUM_THREADS or the cores of this process by default.",
+)
+device = click.option("--device", metavar="NAME", help="cpu (default) or cuda.")
+seed = click.option("--seed", metavar="N[,N]", help="Of noise and bootstrap; 0 is the default.")
+no_progress = click.option("--no-progress", is_flag=True, help="No progress bar.")
+
+
+def output(text: str, **more: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """``--output``, which every verb writes something else to; ``text`` says what, and the default."""
+    kind = more.pop("type", click.Path(path_type=Path))
+    return click.option("--output", type=kind, help=text, **{"metavar": "DIR", **more})
 
 
 def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:
@@ -29,11 +64,11 @@ def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:
         except click.ClickException:
             raise
         except KeyboardInterrupt:
+            ignore_signals()
             click.echo("interrupted", err=True)
             sys.exit(130)
         except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            click.echo(f"error: {place}{error.strerror or error}", err=True)
+            click.echo(f"error: {reason(error)}", err=True)
             sys.exit(1)
         except Exception as error:
             if not _ours(error):
@@ -44,24 +79,20 @@ def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:
     return command
 
 
+def reason(error: OSError) -> str:
+    """What the system refused, with the file."""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
+
+
+def warn_of_plugins() -> None:
+    """Name on stderr the methods of other packages that cannot be used; the rest works."""
+    from uadbench.engine.methods import plugin_faults
+
+    for name, fault in plugin_faults().items():
+        click.echo(f"warning: method {name} is left out: {fault}", err=True)
+
+
 def _ours(error: Exception) -> bool:
     """Whether an error is one of those that the project raises for its users, whose message is one line."""
-    from uadbench.bench.compare.runs import CompareError
-    from uadbench.bench.plan.config import ConfigError
-    from uadbench.datasets.case import CaseError
-    from uadbench.engine.backends import BackendError
-    from uadbench.engine.networks.checkpoint import CheckpointError
-    from uadbench.engine.perceptual.weights import PerceptualError
-    from uadbench.reports.store import RunError
-
-    ours = (
-        BackendError,
-        CaseError,
-        CheckpointError,
-        CompareError,
-        ConfigError,
-        FloatingPointError,
-        PerceptualError,
-        RunError,
-    )
-    return isinstance(error, ours)
+    return type(error).__module__.startswith("uadbench.") or isinstance(error, FloatingPointError)

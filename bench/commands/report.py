@@ -6,29 +6,20 @@ from pathlib import Path
 
 import click
 
+from uadbench.bench.commands import options
+
 
 @click.command(name="report")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where to write; default: the (first) RUN.",
-)
+@options.output("Where to write; default: the (first) RUN.")
+@options.one_line_errors
 def command(runs: tuple[Path, ...], output: Path | None) -> None:
     """Write leaderboard.csv, leaderboard.md and leaderboard.html from one RUN directory or several."""
     from rich.console import Console
 
     from uadbench.reports.leaderboard import rows, terminal_table, write_reports
-    from uadbench.reports.store import RunError
 
-    try:
-        written = write_reports(list(runs), output or runs[0])
-        frame = rows(list(runs))
-    except RunError as error:
-        raise click.UsageError(str(error)) from error
-    except OSError as error:
-        raise click.UsageError(f"{output or runs[0]}: cannot be written ({error.strerror})") from error
-    Console().print(terminal_table(frame))
+    written = write_reports(list(runs), output or runs[0])
+    Console().print(terminal_table(rows(list(runs))))
     for path in written:
         click.echo(path)

@@ -9,37 +9,46 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uadbench.bench.plan.config import ConfigError, RunConfig, load_config, make_config, parse_set
+from uadbench.bench.commands import options
+from uadbench.bench.plan.config import RunConfig, load_config, make_config, parse_set
 from uadbench.bench.run.machine import prepare_process
 
 if TYPE_CHECKING:
-    from uadbench.bench.run.run import Finished, Plan
+    from uadbench.bench.run.run import Finished, Session
 
-# Rough, for the estimate of --dry-run only: the compact network's cost, and what a CPU core makes of it.
+# Rough, for the estimates of --dry-run only: the compact network's cost, what a CPU core makes of it, and what is
+# left of the two float32 arrays a case and cell (anomaly map, reconstruction) after compression.
 GFLOP_A_CALL = 6.0
 GFLOPS_A_CORE = 40.0
+COMPRESSED = 0.6
 
 
 @click.command(name="run")
 @click.option(
-    "--methods", metavar="NAMES", help="Comma-separated, each NAME or NAME:NOISE; see `bench list`."
+    "--methods",
+    metavar="NAMES",
+    help="Comma-separated, each NAME or NAME:NOISE, or all; see `bench list`.",
 )
 @click.option("--dataset", metavar="NAME", help="phantom (default), ixi-stroke, soop-flair or folder.")
-@click.option("--data-root", metavar="DIR", help="Folder of the data; for `folder`, the one with index.csv.")
+@options.data_root
 @click.option("--noise", metavar="KIND", help="gaussian, simplex or default (each method's own).")
 @click.option(
     "--backends", metavar="NAMES", help="Comma-separated, each NAME or NAME:PRECISION; torch is the default."
 )
 @click.option("--precision", metavar="NAMES", help="fp32 (default), bf16; comma-separated for several.")
-@click.option("--steps", metavar="N|paper", help="Network calls of a chain; paper visits every timestep.")
+@click.option(
+    "--steps", metavar="N[,N]", help="Network calls of a chain, 1 to 1000; `paper` visits every timestep."
+)
 @click.option("--t-start", type=int, metavar="N", help="Start level of the chain, 1 to 1000.")
 @click.option("--limit", type=int, metavar="N", help="At most so many test cases.")
 @click.option("--batch-size", type=int, metavar="N", help="Cases in one network call; 4 is the default.")
-@click.option("--seed", type=int, metavar="N", help="Of noise and bootstrap; 0 is the default.")
-@click.option("--perceptual", metavar="NAME", help="brain-squeeze (default) or lpips-squeeze.")
-@click.option("--device", metavar="NAME", help="cpu (default) or cuda.")
-@click.option("--threads", type=int, metavar="N", help="Of the network; the physical cores are the default.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Default: runs/DATASET-HASH.")
+@options.seed
+@click.option(
+    "--perceptual", metavar="NAMES", help="brain-squeeze (default), lpips-squeeze; comma-separated for both."
+)
+@options.device
+@options.threads
+@options.output("Default: runs/DATASET-HASH.")
 @click.option(
     "--config", "file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; flags win."
 )
@@ -47,8 +56,9 @@ GFLOPS_A_CORE = 40.0
 @click.option(
     "--resume/--overwrite", default=True, help="Finish the run that is there (default), or start it anew."
 )
-@click.option("--dry-run", is_flag=True, help="Show what would run, and compute nothing.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show what would run, and compute nothing.")
+@options.no_progress
+@options.one_line_errors
 def command(
     file: Path | None,
     sets: tuple[str, ...],
@@ -64,45 +74,42 @@ def command(
     cannot be written, 2 wrong usage, 130 interrupted.
     """
     prepare_process()
-    try:
-        config = make_config(load_config(file) if file else {}, flags, [parse_set(text) for text in sets])
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from error
-    _run(config, output, not resume, dry_run, no_progress)
-
-
-def _run(config: RunConfig, output: Path | None, overwrite: bool, dry_run: bool, no_progress: bool) -> None:
-    from uadbench.bench.commands.progress import progress_bar
-    from uadbench.bench.run.interrupt import Interrupted
-    from uadbench.bench.run.run import execute, make_plan, open_session
-    from uadbench.datasets.case import CaseError
-    from uadbench.engine.backends import BackendError
-    from uadbench.engine.networks.checkpoint import CheckpointError
-    from uadbench.engine.perceptual.weights import PerceptualError
-    from uadbench.reports.store import RunError
-
+    config = make_config(load_config(file) if file else {}, flags, [parse_set(text) for text in sets])
+    options.warn_of_plugins()
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
-    try:
-        plan = make_plan(config)
-        if dry_run:
-            _show_plan(plan)
-            return
-        session = open_session(plan, output, command_line)
-        with progress_bar(silent=no_progress) as progress:
-            finished = execute(session, overwrite, progress, _say)
-    except Interrupted:
-        click.echo(f"interrupted; what is done is kept. To finish it: {command_line}", err=True)
-        sys.exit(130)
-    except (ConfigError, CaseError, CheckpointError, PerceptualError, BackendError, RunError) as error:
-        raise click.UsageError(str(error)) from error
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        reason = error.strerror or str(error)
-        click.echo(f"error: {place}{reason}; what is done is kept. To finish it: {command_line}", err=True)
-        sys.exit(1)
+    session = _open(config, output, command_line)
+    if dry_run:
+        _show_session(session)
+        return
+    finished = _execute(session, not resume, no_progress, command_line)
     _show(finished)
     if finished.failed:
+        sys.exit(1)
+
+
+def _open(config: RunConfig, output: Path | None, command_line: str) -> Session:
+    """Every check that a run makes before it writes: names, settings, data, weights, back ends."""
+    from uadbench.bench.run.run import make_plan, open_session
+
+    return open_session(make_plan(config), output, command_line)
+
+
+def _execute(session: Session, overwrite: bool, no_progress: bool, command_line: str) -> Finished:
+    from uadbench.bench.commands.progress import progress_bar
+    from uadbench.bench.run.interrupt import Interrupted, ignore_signals
+    from uadbench.bench.run.run import execute
+
+    hint = f"what is done is kept. To finish it: {command_line}"
+    try:
+        with progress_bar(silent=no_progress) as progress:
+            return execute(session, overwrite, progress, _say)
+    except Interrupted:
+        ignore_signals()
+        click.echo(f"interrupted; {hint}", err=True)
+        sys.exit(130)
+    except OSError as error:
+        click.echo(f"error: {options.reason(error)}; {hint}", err=True)
         sys.exit(1)
 
 
@@ -110,28 +117,39 @@ def _say(line: str) -> None:
     click.echo(f"note: {line}", err=True)
 
 
-def _show_plan(plan: Plan) -> None:
+def _show_session(session: Session) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    plan = session.plan
     table = Table("cell", "kind", "t_start", "NFE a case")
     for cell in plan.cells:
         start = getattr(cell.method, "t_start", None)
-        table.add_row(cell.slug, "floor" if cell.floor else "method", str(start or "-"), str(cell.nfe))
+        kind = "floor" if cell.variant.floor else "method"
+        table.add_row(cell.slug, kind, str(start or "-"), str(cell.walk.nfe))
     Console(soft_wrap=True).print(table)
     n_test = len(plan.dataset.split("test"))
-    seconds = plan.calls * GFLOP_A_CALL / (GFLOPS_A_CORE * plan.threads)
     click.echo(f"data set    {plan.dataset.name}: {plan.dataset.title}")
     click.echo(f"cases       {n_test} test, {len(plan.cases) - n_test} healthy for thresholds")
     click.echo(
         f"calls       {plan.calls} network calls, one image each, in batches of {plan.config.batch_size}"
     )
-    if plan.config.device == "cpu":
-        click.echo(
-            f"estimate    {_duration(seconds)} on {plan.threads} threads, very roughly; nothing was computed"
-        )
-    else:
-        click.echo("estimate    none for this device; nothing was computed")
+    there = " (is there; what it holds is kept or refused)" if session.output.exists() else ""
+    click.echo(f"output      {session.output}{there}")
+    click.echo(f"disk        about {_size(_bytes(session))}")
+    seconds = plan.calls * GFLOP_A_CALL / (GFLOPS_A_CORE * plan.threads)
+    estimate = f"{_duration(seconds)} on {plan.threads} threads, very roughly"
+    click.echo(
+        f"estimate    {estimate if plan.config.device == 'cpu' else 'none for this device'}; "
+        "nothing was computed"
+    )
+
+
+def _bytes(session: Session) -> float:
+    """Disk need: the inputs once, and an anomaly map and a reconstruction for each case and cell."""
+    plan = session.plan
+    side = int(str(plan.dataset.preprocessing.get("size", 128)))
+    return len(plan.cases) * (1 + 2 * len(plan.cells)) * side * side * 4 * COMPRESSED
 
 
 def _show(finished: Finished) -> None:
@@ -141,16 +159,32 @@ def _show(finished: Finished) -> None:
 
     for note in finished.notes:
         click.echo(f"warning: {note}", err=True)
-    for slug, case_id, reason in finished.failed[:10]:
-        click.echo(f"failed: {slug}, case {case_id}: {reason}", err=True)
-    if len(finished.failed) > 10:
-        click.echo(f"failed: {len(finished.failed) - 10} more, see cells/*/cases.jsonl", err=True)
+    lines = _failures(finished.failed)
+    for line in lines[:10]:
+        click.echo(f"failed: {line}", err=True)
+    if len(lines) > 10:
+        click.echo(f"failed: {len(lines) - 10} more, see cells/*/cases.jsonl", err=True)
     Console().print(terminal_table(rows([finished.output])))
     for path in finished.reports:
         click.echo(path)
+
+
+def _failures(failed: list[tuple[str, str, str]]) -> list[str]:
+    """(cell, case id, reason) as lines: a case that failed for one reason in several cells is named once."""
+    cells: dict[tuple[str, str], list[str]] = {}
+    for slug, case_id, reason in failed:
+        cells.setdefault((case_id, reason), []).append(slug)
+    return [
+        f"{slugs[0] if len(slugs) == 1 else f'{len(slugs)} cells'}, case {case_id}: {reason}"
+        for (case_id, reason), slugs in cells.items()
+    ]
 
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"

@@ -25,6 +25,7 @@ from platformdirs import user_data_path
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
+from uadbench.engine.perceptual import PERCEPTUALS
 from uadbench.engine.perceptual.squeezenet import STAGE_CHANNELS, SqueezeNetStages
 
 __all__ = [
@@ -36,11 +37,6 @@ __all__ = [
     "load_weights",
     "lpips_squeeze_places",
 ]
-
-PERCEPTUALS: dict[str, str] = {
-    "brain-squeeze": "SqueezeNet trained here on brain slices, self-supervised (shipped)",
-    "lpips-squeeze": "LPIPS with ImageNet SqueezeNet 1.1 (`bench data fetch lpips-squeeze`)",
-}
 
 SHIPPED = Path(str(resources.files("uadbench.models")))
 LPIPS_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"

@@ -65,10 +65,19 @@ def test_check_lists_failures_and_exits_with_1(folder: Path) -> None:
     assert "1 of 4 cases" in result.stderr
 
 
+def test_a_file_that_serves_many_cases_and_cannot_be_read_is_reported_once(folder: Path) -> None:
+    (folder / "a.png").write_text("no image")
+    result = bench("check", "folder", "--data-root", folder)
+    assert result.exit_code == 1
+    lines = [line for line in result.stdout.splitlines() if line.startswith("failed")]
+    assert len(lines) == 1
+    assert lines[0].startswith("failed h (test), t (test), s (test), l (val): ")
+
+
 def test_check_of_a_broken_index_is_one_line(folder: Path) -> None:
     (folder / "index.csv").write_text("case_id\n")
     result = bench("check", "folder", "--data-root", folder)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
     assert "index.csv line 1" in result.stderr
@@ -86,7 +95,7 @@ def test_an_unknown_name_gets_the_nearest_and_the_choices(verb: str, tmp_path: P
 @pytest.mark.parametrize("name", ["ixi-stroke", "soop-flair", "stroke-masks"])
 def test_fetch_states_source_licence_and_what_to_do(name: str, tmp_path: Path) -> None:
     result = bench("fetch", name, "--data-root", tmp_path)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     for word in ("licence: ", "cite: ", "to get it: ", "layout: ", "here: no"):
         assert word in result.stdout
     assert "cannot be downloaded" in result.stderr
@@ -132,8 +141,8 @@ def test_fetch_of_weights_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(weights, "fetch_lpips_squeeze", fetch)
     result = bench("fetch", "lpips-squeeze")
-    assert result.exit_code == 1
-    assert result.stderr == "Error: no network; save the file by hand\n"
+    assert result.exit_code == 2
+    assert result.stderr == "error: no network; save the file by hand\n"
 
 
 def test_preview_writes_a_sheet_with_red_outlines_where_lesions_are(folder: Path, tmp_path: Path) -> None:
@@ -155,13 +164,39 @@ def test_preview_goes_on_past_a_bad_case_and_exits_with_1(folder: Path, tmp_path
     result = bench("preview", "folder", "--data-root", folder, "--output", tmp_path / "s.png")
     assert result.exit_code == 1
     assert (tmp_path / "s.png").exists()
-    assert "bench data check folder" in result.stderr
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("failed s (test): ")
+
+
+def test_preview_has_a_default_output_in_the_current_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = bench("preview", "folder", "--data-root", folder, "--split", "val")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("folder-val.png: 1 cases")
+    assert (tmp_path / "folder-val.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_preview_that_cannot_be_written_leaves_nothing_behind(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    (tmp_path / "out").mkdir()
+    result = bench("preview", "folder", "--data-root", folder, "--output", tmp_path / "out" / "s.png")
+    assert result.exit_code == 1
+    assert result.stderr == f"error: {tmp_path / 'out' / 's.png'}: No space left on device\n"
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_preview_refuses_an_empty_split_and_another_format(folder: Path, tmp_path: Path) -> None:
     result = bench(
         "preview", "folder", "--data-root", folder, "--output", tmp_path / "s.png", "--split", "train"
     )
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "no case in train" in result.stderr
     assert bench("preview", "folder", "--data-root", folder, "--output", tmp_path / "s.gif").exit_code == 2

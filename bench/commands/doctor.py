@@ -9,10 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import click
 
+from uadbench.bench.commands.options import data_root, one_line_errors
 from uadbench.bench.run.machine import prepare_process
+
+DEFAULT_NETWORK = "unet-gaussian"  # what the default job (thor, ddpm, autoddpm) runs with
+CALLS = (3, 7)  # timed calls of a network, at least and at most
+BUDGET_S = 0.4  # above the least, no further call once so much time was spent on a network
 
 
 @dataclass(frozen=True)
@@ -31,10 +37,9 @@ class Check:
 
 
 @click.command(name="doctor")
-@click.option(
-    "--data-root", type=click.Path(path_type=Path), metavar="DIR", help="Where to look for data sets."
-)
+@data_root
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@one_line_errors
 def command(data_root: Path | None, as_json: bool) -> None:
     """Say what is installed and what works here; exit code 1 only if the default job cannot run."""
     prepare_process()
@@ -50,8 +55,9 @@ def command(data_root: Path | None, as_json: bool) -> None:
 def examine(data_root: Path | None) -> Iterator[Check]:
     """Try everything, one check after the other."""
     yield from _installed()
+    yield from _plugins()
     yield from _devices()
-    yield from _checkpoints()
+    yield from _networks()
     yield from _backends()
     yield from _perceptuals()
     yield from _datasets(data_root)
@@ -70,14 +76,33 @@ def _installed() -> Iterator[Check]:
         yield Check("installed", "onnxruntime", False, False, remedy)
 
 
+def _plugins() -> Iterator[Check]:
+    """Methods of other packages; those that come with this one are not listed."""
+    from uadbench.engine.methods import FLOORS, METHODS, all_methods, build_method, plugin_faults
+
+    known = all_methods()
+
+    def build(name: str) -> str:
+        build_method(name, known[name].noises[0])
+        return f"{known[name].title}, {known[name].paper}"
+
+    for name, fault in plugin_faults().items():
+        yield Check("plug-in", name, False, False, fault)
+    for name in known:
+        if name not in METHODS and name not in FLOORS:
+            yield _tried("plug-in", name, False, partial(build, name))
+
+
 def _devices() -> Iterator[Check]:
+    import psutil
     import torch
 
-    from uadbench.bench.run.machine import available_cores
+    from uadbench.bench.run.machine import available_cores, thread_limits
 
-    yield Check(
-        "device", "cpu", True, True, f"{available_cores()} cores, {torch.backends.cpu.get_cpu_capability()}"
-    )
+    load, capability = psutil.getloadavg()[0], torch.backends.cpu.get_cpu_capability()
+    busy = f"; load {load:.1f}: something else is running, which slows what follows"
+    note = f"{thread_limits()}; {capability}{busy if load > available_cores() else ''}"
+    yield Check("device", "cpu", True, True, note)
     if torch.cuda.is_available():
         yield Check("device", "cuda", True, False, torch.cuda.get_device_name(0))
     elif torch.version.cuda is None:
@@ -88,50 +113,61 @@ def _devices() -> Iterator[Check]:
         yield Check("device", "cuda", False, False, "no GPU or no driver; check nvidia-smi")
 
 
-def _checkpoints() -> Iterator[Check]:
+def _networks() -> Iterator[Check]:
+    from uadbench.engine.methods import all_methods
     from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
-    from uadbench.engine.rng import NOISES
 
-    def read_card(noise: str) -> str:
-        card = load_checkpoint(shipped(noise))[1]
+    def read(name: str) -> str:
+        card = load_checkpoint(shipped(name))[1]
         return f"sha256 {card['sha256'][:12]}, {card.get('steps', '?')} training steps"
 
-    for noise in NOISES:
-        # the default job (thor, ddpm, autoddpm) runs with Gaussian noise
-        yield _tried("checkpoint", noise, noise == "gaussian", partial(read_card, noise))
+    names = (
+        n for info in all_methods().values() for noise in info.noises for n in info.networks(noise).values()
+    )
+    for name in dict.fromkeys(names):
+        yield _tried("network", name, name == DEFAULT_NETWORK, partial(read, name))
 
 
 def _backends() -> Iterator[Check]:
     import torch
 
     from uadbench.bench.run.machine import available_cores
+    from uadbench.engine.backends import BACKENDS
+
+    torch.set_num_threads(available_cores())
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    for name, backend in BACKENDS.items():
+        for device in devices:
+            for precision in backend.precisions.get(device, ()):
+                needed = (name, precision, device) == ("torch", "fp32", "cpu")
+                title = f"{name} {precision}" + ("" if device == "cpu" else f" {device}")
+                yield _tried("back end", title, needed, partial(_forward, name, precision, device))
+
+
+def _forward(name: str, precision: str, device: str) -> str:
+    """Open the default network on a back end and call it: the median time of some calls, and who computed."""
+    import torch
+
+    from uadbench.bench.run.machine import available_cores
     from uadbench.bench.run.networks import open_denoiser
-    from uadbench.engine.backends import BACKENDS, check_backend
     from uadbench.engine.networks.checkpoint import shipped
 
-    threads = available_cores()
-    torch.set_num_threads(threads)
-
-    def forward(name: str, precision: str) -> str:
-        check_backend(name, precision, "cpu")
-        denoiser = open_denoiser(name, shipped("gaussian"), precision, "cpu", threads, 1)
-        try:
-            x_t, t = torch.zeros(1, 1, 128, 128), torch.ones(1, dtype=torch.int64)
-            denoiser.denoise(x_t, t)
+    denoiser = open_denoiser(name, shipped(DEFAULT_NETWORK), precision, device, available_cores(), 1)
+    try:
+        x_t, t = torch.zeros(1, 1, 128, 128), torch.ones(1, dtype=torch.int64)
+        eps = denoiser.denoise(x_t, t)
+        if eps.shape != x_t.shape or not bool(torch.isfinite(eps).all()):
+            raise ValueError(f"a forward gave {tuple(eps.shape)} with NaN or infinity")
+        times_ms: list[float] = []
+        while len(times_ms) < CALLS[0] or (len(times_ms) < CALLS[1] and sum(times_ms) < BUDGET_S * 1e3):
             start = time.perf_counter()
-            eps = denoiser.denoise(x_t, t)
+            denoiser.denoise(x_t, t)
             denoiser.synchronize()
-            elapsed_ms = (time.perf_counter() - start) * 1e3
-            if eps.shape != x_t.shape or not bool(torch.isfinite(eps).all()):
-                raise ValueError(f"a forward gave {tuple(eps.shape)} with NaN or infinity")
-            return f"{elapsed_ms:.0f} ms a call; {denoiser.describe().get('provider', '')}"
-        finally:
-            denoiser.close()
-
-    for name in BACKENDS:
-        for precision in ("fp32", "bf16"):
-            needed = (name, precision) == ("torch", "fp32")
-            yield _tried("back end", f"{name} {precision}", needed, partial(forward, name, precision))
+            times_ms.append((time.perf_counter() - start) * 1e3)
+        provider = denoiser.describe().get("provider", "")
+        return f"{median(times_ms):.0f} ms a call, median of {len(times_ms)}; {provider}"
+    finally:
+        denoiser.close()
 
 
 def _perceptuals() -> Iterator[Check]:

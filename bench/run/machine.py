@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from functools import cache
@@ -11,7 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["available_cores", "environment", "git_state", "packages", "prepare_process", "uadbench_version"]
+__all__ = [
+    "available_cores",
+    "environment",
+    "git_state",
+    "packages",
+    "physical_cores",
+    "prepare_process",
+    "thread_limits",
+    "uadbench_version",
+]
 
 PACKAGES = (
     "uadbench",
@@ -64,16 +74,31 @@ def packages() -> dict[str, str]:
 
 
 def available_cores() -> int:
+    """Threads that a network gets unless the user says otherwise: OMP_NUM_THREADS, or the physical cores."""
+    return _omp_threads() or physical_cores()
+
+
+def physical_cores() -> int:
     """Physical cores that this process may use: affinity and container quota taken into account, at least 1."""
     import psutil
 
-    logical = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    physical = psutil.cpu_count(logical=False) or logical
-    limits = [logical, physical]
+    allowed = _affinity()
+    limits = [len({_core_of(cpu) for cpu in allowed}), psutil.cpu_count(logical=False) or len(allowed)]
     quota = _cgroup_quota()
     if quota is not None:
         limits.append(int(quota))
     return max(1, min(limits))
+
+
+def thread_limits() -> str:
+    """Why ``available_cores`` is what it is, in words: "2 threads: 2 of 8 logical CPUs by affinity"."""
+    allowed, everything, omp = len(_affinity()), os.cpu_count() or 1, _omp_threads()
+    reasons = [f"{allowed} of {everything} logical CPUs" + (" by affinity" if allowed < everything else "")]
+    reasons.append(f"{physical_cores()} physical")
+    if (quota := _cgroup_quota()) is not None:
+        reasons.append(f"container quota {quota:g}")
+    reasons.append("OMP_NUM_THREADS not set" if omp is None else f"OMP_NUM_THREADS={omp}")
+    return f"{available_cores()} threads: {', '.join(reasons)}"
 
 
 def environment(threads: int) -> dict[str, Any]:
@@ -85,7 +110,8 @@ def environment(threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": packages(),
         "cpu": _cpu_model(),
-        "cores": available_cores(),
+        "cores": physical_cores(),
+        "affinity": len(_affinity()),
         "threads": threads,
         "memory_mib": psutil.virtual_memory().total // 2**20,
         "os": f"{platform.system()} {platform.release()}",
@@ -144,3 +170,24 @@ def _cgroup_quota() -> float | None:
     except (OSError, ValueError):
         return None
     return None if quota == "max" else int(quota) / int(period)
+
+
+def _affinity() -> set[int]:
+    """Logical CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _core_of(cpu: int) -> str:
+    """What tells a logical CPU's core from others; hyper-threads of one core share it."""
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(cpu)
+
+
+def _omp_threads() -> int | None:
+    """The first number of OMP_NUM_THREADS; None where it is not set, or is none that OpenMP would take."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if re.fullmatch(r"0*[1-9][0-9]{0,3}", first) and int(first) <= 1024 else None

@@ -218,7 +218,7 @@ def test_bench_export_writes_verifies_and_repeats_itself(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param(["--batch-size", "0"], "neither a number from 1 on nor 'dynamic'", id="batch of none"),
+        pytest.param(["--batch-size", "0"], "neither a number from 1 to 4096 nor 'dynamic'", id="batch of none"),
         pytest.param(["--only", "unet", "--checkpoint", "nowhere.safetensors"], "is missing", id="no file"),
         pytest.param(["--only", "perceptual", "--perceptual", "vgg"], "vgg", id="unknown net"),
         pytest.param(["--opset", "7"], "18<=x<=23", id="old opset"),

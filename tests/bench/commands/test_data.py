@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from uadbench.bench.commands.data import command
+from uadbench.engine.perceptual.weights import PerceptualError
 
 
 def bench(*args: object) -> Result:
@@ -118,15 +119,13 @@ def test_fetch_of_what_needs_no_fetching_says_so(name: str) -> None:
 
 
 def test_fetch_of_weights_prints_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import uadbench.engine.perceptual.weights as weights
-
     asked = []
 
     def fetch(force: bool) -> Path:
         asked.append(force)
         return tmp_path / "w.pth"
 
-    monkeypatch.setattr(weights, "fetch_lpips_squeeze", fetch)
+    monkeypatch.setattr("uadbench.bench.fetch.fetch_lpips_squeeze", fetch)
     result = bench("fetch", "lpips-squeeze", "--force")
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == str(tmp_path / "w.pth")
@@ -134,12 +133,10 @@ def test_fetch_of_weights_prints_where_they_are(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_fetch_of_weights_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    import uadbench.engine.perceptual.weights as weights
-
     def fetch(force: bool) -> Path:
-        raise weights.PerceptualError("no network; save the file by hand")
+        raise PerceptualError("no network; save the file by hand")
 
-    monkeypatch.setattr(weights, "fetch_lpips_squeeze", fetch)
+    monkeypatch.setattr("uadbench.bench.fetch.fetch_lpips_squeeze", fetch)
     result = bench("fetch", "lpips-squeeze")
     assert result.exit_code == 2
     assert result.stderr == "error: no network; save the file by hand\n"

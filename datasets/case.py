@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SPLITS", "Case", "CaseError", "Dataset", "Sample"]
+__all__ = ["SIZES", "SPLITS", "TOO_SMALL", "Case", "CaseError", "Dataset", "Sample"]
 
 SPLITS = ("train", "val", "test")
+# Lesion pixels at 128 x 128, (more than, up to]: the papers' groups, but that theirs end at 10000.
+SIZES: dict[str, tuple[float, float]] = {"small": (3, 71), "medium": (71, 570), "large": (570, math.inf)}
+TOO_SMALL = 3  # lesions of so many pixels or fewer are not scored
 
 
 class CaseError(Exception):
@@ -56,6 +60,8 @@ class Dataset:
     native : Case -> float [S, S] in [0, 1], the slice scaled and padded but not yet resized: what training warps
     training : the slices that training draws from, in the form of ``native``; None for the healthy train cases
     preprocessing : parameters of the pre-processing, recorded and hashed into the run
+    origin : "" for real data, "synthetic", or "semi-synthetic"
+    n_test : test cases in all, before any limit; 0 where no limit was set
     fingerprint : sha256 over ids, splits and file contents (or generator parameters)
     """
 
@@ -71,6 +77,8 @@ class Dataset:
     licence: str = ""
     citation: str = ""
     preprocessing: dict[str, object] = field(default_factory=dict)
+    origin: str = ""
+    n_test: int = 0
     fingerprint: str = ""
 
     def split(self, name: str) -> tuple[Case, ...]:

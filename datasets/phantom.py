@@ -25,7 +25,7 @@ from skimage.morphology import convex_hull_image
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
 from uadbench.datasets.deform import Floats, affine_grid, case_rng, smooth_field
 from uadbench.datasets.lesions import SIZE_GROUPS, random_lesion_shape, simulate_lesion
-from uadbench.datasets.selection import fingerprint, limit_test
+from uadbench.datasets.selection import count_test, fingerprint, limit_test
 
 __all__ = ["GENERATOR", "POPULATION", "SIZE", "generate", "open_phantom"]
 
@@ -287,7 +287,8 @@ def open_phantom(
     Raises ValueError for a limit below 1.
     """
     del root, seed
-    cases = limit_test(_plan(limit), limit)
+    every = _plan(limit)
+    cases = limit_test(every, limit)
     preprocessing: dict[str, object] = {
         "generator": GENERATOR,
         "population": population,
@@ -310,5 +311,7 @@ def open_phantom(
         licence="atlas: ICBM 152 licence (free use with the copyright notice), shipped with nilearn",
         citation="Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033",
         preprocessing=preprocessing,
+        origin="synthetic",
+        n_test=count_test(every),
         fingerprint=fingerprint(cases, (), json.dumps(preprocessing, sort_keys=True)),
     )

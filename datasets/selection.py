@@ -10,7 +10,7 @@ from pathlib import Path
 
 from uadbench.datasets.case import Case
 
-__all__ = ["fingerprint", "fixed_order", "limit_test", "read_split"]
+__all__ = ["count_test", "fingerprint", "fixed_order", "limit_test", "read_split"]
 
 
 def fixed_order(name: str, ids: Iterable[str]) -> list[str]:
@@ -45,6 +45,11 @@ def limit_test(cases: Sequence[Case], limit: int | None) -> tuple[Case, ...]:
         n_lesion = min(max(n_lesion, 1), limit - 1)
     kept = {case.case_id for case in lesion[:n_lesion] + healthy[: limit - n_lesion]}
     return tuple(case for case in cases if case.split != "test" or case.case_id in kept)
+
+
+def count_test(cases: Iterable[Case]) -> int:
+    """How many of the cases are test cases."""
+    return sum(case.split == "test" for case in cases)
 
 
 def fingerprint(cases: Iterable[Case], files: Iterable[Path], extra: str = "") -> str:

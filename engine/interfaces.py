@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:  # names of methods are listed without loading torch
+    from torch import Tensor
 
-from uadbench.engine.schedule import Schedule
+    from uadbench.engine.schedule import Schedule
 
 __all__ = [
+    "NOISES",
     "Denoiser",
-    "HealthyPrior",
     "Method",
     "Perceptual",
     "Result",
@@ -25,6 +26,9 @@ __all__ = [
     "to_signed",
     "to_unit",
 ]
+
+
+NOISES = ("gaussian", "simplex")
 
 
 def to_signed(image: Tensor) -> Tensor:
@@ -84,41 +88,35 @@ class Perceptual(Protocol):
 
 
 @dataclass(frozen=True)
-class HealthyPrior:
-    """What the trivial floors know of healthy images.
-
-    median : float32 [1, 1, H, W] in [-1, 1], the pixelwise median of healthy training slices
-    lesion_sign : +1 where lesions are brighter than tissue (FLAIR), -1 where darker (T1w)
-    """
-
-    median: Tensor
-    lesion_sign: int
-
-
-@dataclass(frozen=True)
 class Tools:
     """All that a method may call. The harness wraps these to count and time, so methods know nothing of it.
 
     schedule : which levels there are; methods ask it for the chain they walk
-    denoise : (x_t, t) -> eps, t an int level
-    step : (x_t, eps, t, t_prev) -> (x_prev, x0_hat), one reverse step; draws its own noise where it needs any
+    denoise : (x_t, t, cond=None) -> eps, t an int level
+    predict_x0 : (x_t, t, cond=None) -> the estimate of the clean image, in [-1, 1]; one network call
+    reverse : (x_t, t, t_prev, cond=None) -> (x_prev, x0_hat), one network call and one step of the chain; draws its own
+        noise where it needs any. A back end that fuses the two replaces this one callable
     add_noise : (x0, t, noise) -> x_t, a clean image to level t
     diffuse : (x, t_from, t_to) -> x, forward from one level to a noisier one, with fresh noise
     noise : t -> a fresh field [B, 1, H, W] for level t, every image its own
     against : x -> (x_rec -> perceptual map [B, 1, H, W] >= 0)
     close, dilate : (map [B, 1, H, W], size) -> map, grey morphology with a flat square
+    lesion_sign : +1 where lesions are brighter than tissue (FLAIR), -1 where darker (T1w); for floors
+    median : float32 [1, 1, H, W] in [-1, 1], the pixelwise median of healthy slices; None where the data set has none
     """
 
     schedule: Schedule
-    denoise: Callable[[Tensor, int], Tensor]
-    step: Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
+    denoise: Callable[..., Tensor]
+    predict_x0: Callable[..., Tensor]
+    reverse: Callable[..., tuple[Tensor, Tensor]]
     add_noise: Callable[[Tensor, int, Tensor], Tensor]
     diffuse: Callable[[Tensor, int, int], Tensor]
     noise: Callable[[int], Tensor]
     against: Callable[[Tensor], Callable[[Tensor], Tensor]]
     close: Callable[[Tensor, int], Tensor]
     dilate: Callable[[Tensor, int], Tensor]
-    prior: HealthyPrior | None = None
+    lesion_sign: int = -1
+    median: Tensor | None = None
 
 
 @dataclass(frozen=True)

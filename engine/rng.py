@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uadbench.engine.interfaces import NOISES
 from uadbench.engine.kernels.simplex import simplex_fields
 
-__all__ = ["NOISES", "case_generator", "noise_source"]
-
-NOISES = ("gaussian", "simplex")
+__all__ = ["case_generator", "noise_source"]
 
 
 def case_generator(seed: int, case_id: str) -> np.random.Generator:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Schedule", "linear_schedule"]
+__all__ = ["LINEAR", "Schedule", "linear_schedule", "schedule_from"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,19 @@ class Schedule:
 def linear_schedule(length: int = 1000, start: float = 1e-4, end: float = 0.02) -> Schedule:
     """Variances growing linearly, as in Ho et al. 2020 (doi:10.48550/arXiv.2006.11239), section 4."""
     return Schedule(tuple(float(beta) for beta in np.linspace(start, end, length)))
+
+
+LINEAR: Mapping[str, Any] = {"kind": "linear", "length": 1000, "start": 1e-4, "end": 0.02}
+"""The schedule of all methods here, as a checkpoint's card records it."""
+
+
+def schedule_from(record: Mapping[str, Any]) -> Schedule:
+    """The schedule that a card records, such as ``LINEAR``; ValueError where it records none."""
+    if record.get("kind") != "linear":
+        raise ValueError(f"the schedule's kind is {record.get('kind')!r}; 'linear' is known")
+    length, start, end = record.get("length"), record.get("start"), record.get("end")
+    if not isinstance(length, int) or not 1 <= length <= 100_000:
+        raise ValueError(f"the schedule's length is {length!r}; a whole number from 1 to 100000 is needed")
+    if not isinstance(start, int | float) or not isinstance(end, int | float):
+        raise ValueError(f"the schedule runs from {start!r} to {end!r}; two numbers are needed")
+    return linear_schedule(length, float(start), float(end))

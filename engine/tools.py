@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from uadbench.engine import steps
-from uadbench.engine.interfaces import Denoiser, HealthyPrior, Perceptual, Tools
+from uadbench.engine.interfaces import Denoiser, Perceptual, Tools
 from uadbench.engine.kernels.morphology import close, dilate
 from uadbench.engine.schedule import Schedule
 
@@ -21,18 +21,25 @@ def make_tools(
     noise: Callable[[int], Tensor],
     perceptual: Perceptual,
     eta: float = 1.0,
-    prior: HealthyPrior | None = None,
+    lesion_sign: int = -1,
+    median: Tensor | None = None,
 ) -> Tools:
     """Tools for one batch.
 
     noise : draws one field a case, see ``rng.noise_source``
     eta : 1 is the ancestral chain of the papers, 0 the deterministic one (DDIM); between is allowed
+    lesion_sign, median : see ``Tools``
     """
 
-    def denoise(x_t: Tensor, t: int) -> Tensor:
-        return denoiser.denoise(x_t, torch.full((x_t.shape[0],), t, dtype=torch.int64, device=x_t.device))
+    def denoise(x_t: Tensor, t: int, cond: Tensor | None = None) -> Tensor:
+        levels = torch.full((x_t.shape[0],), t, dtype=torch.int64, device=x_t.device)
+        return denoiser.denoise(x_t, levels, cond)
 
-    def step(x_t: Tensor, eps: Tensor, t: int, t_prev: int) -> tuple[Tensor, Tensor]:
+    def predict_x0(x_t: Tensor, t: int, cond: Tensor | None = None) -> Tensor:
+        return steps.predict_x0(schedule, x_t, denoise(x_t, t, cond), t)
+
+    def reverse(x_t: Tensor, t: int, t_prev: int, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        eps = denoise(x_t, t, cond)
         fresh = noise(t) if eta > 0 and t_prev > 0 else None
         if eta == 1.0:
             return steps.ddpm_step(schedule, x_t, eps, t, t_prev, fresh)
@@ -41,12 +48,14 @@ def make_tools(
     return Tools(
         schedule=schedule,
         denoise=denoise,
-        step=step,
+        predict_x0=predict_x0,
+        reverse=reverse,
         add_noise=lambda x0, t, n: steps.add_noise(schedule, x0, t, n),
         diffuse=lambda x, t_from, t_to: steps.diffuse(schedule, x, t_from, t_to, noise(t_to)),
         noise=noise,
         against=perceptual.against,
         close=close,
         dilate=dilate,
-        prior=prior,
+        lesion_sign=lesion_sign,
+        median=median,
     )

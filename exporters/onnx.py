@@ -18,8 +18,7 @@ import torch
 from torch import nn
 
 from uadbench.engine.backends.artifacts import write_artifact
-from uadbench.engine.backends.torch import BackendError
-from uadbench.engine.networks.unet import UNet
+from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.perceptual.distance import PerceptualDistance
 
 __all__ = ["OPSET", "OPSETS", "SIZE", "ExportError", "export_perceptual", "export_unet"]
@@ -35,14 +34,14 @@ class ExportError(BackendError):
 
 
 def export_unet(
-    model: UNet,
+    model: nn.Module,
     card: Mapping[str, Any],
     path: Path,
     batch: int | None = None,
     opset: int = OPSET,
     size: int = SIZE,
 ) -> dict[str, Any]:
-    """Write the U-Net to ``path`` (NAME.onnx) and its manifest to NAME.onnx.json; returns the manifest.
+    """Write a network that predicts eps to ``path`` (NAME.onnx) and its manifest to NAME.onnx.json; returns the manifest.
 
     Inputs x float32 [B, 1, size, size] in [-1, 1] and timesteps int64 [B], counted from 0; output eps, like x.
 

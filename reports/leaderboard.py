@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from uadbench.reports.atomic import RunError, write_bytes
 from uadbench.reports.page.page import page
 from uadbench.reports.rows import rows_of
-from uadbench.reports.store import RunError, load_run, write_bytes
+from uadbench.reports.runs import load_run
 from uadbench.reports.text import markdown, terminal_table
 
 __all__ = ["rows", "terminal_table", "write_reports"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from uadbench.reports.places import short_command, short_text
-from uadbench.reports.store import Run
+from uadbench.reports.runs import Run
 from uadbench.reports.vocabulary import MEASURES as VOCABULARY
 from uadbench.reports.vocabulary import TERMS
 
@@ -31,7 +31,6 @@ def account(run: Run) -> list[tuple[str, str]]:
     manifest = run.manifest
     dataset = manifest.get("dataset") or {}
     git = manifest.get("git") or {}
-    perceptual = manifest.get("perceptual") or {}
     lines = [
         ("Command", short_command(str(manifest.get("command") or manifest.get("command_line") or ""))),
         ("Created", manifest.get("created")),
@@ -40,7 +39,10 @@ def account(run: Run) -> list[tuple[str, str]]:
         ("Data fingerprint", dataset.get("fingerprint")),
         ("Pre-processing", short_text(_flat(dataset.get("preprocessing")))),
         ("Seed", manifest.get("seed")),
-        ("Perceptual net", _hashed(perceptual.get("name"), perceptual.get("sha256"))),
+        *(
+            (f"Perceptual net {name}", str((entry or {}).get("sha256", ""))[:16])
+            for name, entry in sorted((manifest.get("perceptual") or {}).items())
+        ),
         *(
             (f"Checkpoint {name}", _hashed(_card(entry), (entry or {}).get("sha256")))
             for name, entry in sorted((manifest.get("checkpoints") or {}).items())

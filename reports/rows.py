@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from uadbench.reports.atomic import RunError
 from uadbench.reports.identity import REFERENCE, arm_of, variant_of
 from uadbench.reports.places import short_text
-from uadbench.reports.store import Cell, Run, RunError
+from uadbench.reports.runs import Cell, Run
 from uadbench.reports.vocabulary import SCORES, SIZE_NAMES
 
 __all__ = [

@@ -1,18 +1,17 @@
-"""The run directory: every file of it is written and read here, and nowhere else.
+"""The run directory and its one owner: every path in it is known here, and nowhere else.
 
 A run survives a kill at any moment: whole files are replaced atomically, and a line is appended to
-``cases.jsonl`` (flushed, fsynced) only after the case's arrays are on disk, so it always stands for work done.
+``cases.jsonl`` (flushed, fsynced) only after the case's arrays are on disk, so it always stands for work done. The
+line holds the hash of the arrays' file, so no other case's file can stand in for it. ``metrics.json`` and
+``latency.json`` follow from the rest and are made again where they are missing or damaged.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import re
 import shutil
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,248 +19,240 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "CASES",
-    "MANIFEST",
-    "PARTIAL",
-    "Cell",
-    "Run",
-    "RunError",
-    "append_case",
-    "clear_partial",
-    "load_run",
-    "read_arrays",
-    "read_cases",
-    "read_input",
-    "read_json",
-    "remove",
-    "repair_cases",
-    "write_arrays",
-    "write_bytes",
-    "write_input",
-    "write_json",
-]
+from uadbench.reports.atomic import (
+    PARTIAL,
+    RunError,
+    append_line,
+    read_json,
+    read_npz,
+    remove,
+    write_bytes,
+    write_json,
+    write_npz,
+)
 
+__all__ = ["SCHEMA", "CellDirectory", "RunDirectory"]
+
+SCHEMA = 2  # of the run directory; 1 had no variants
+LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
-CASES = "cases.jsonl"
-PARTIAL = re.compile(r"\..+\.\d+\.tmp")  # what a file or folder of the run is called while it comes or goes
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html")
+CONTENT = ("cells", "inputs", "previews", "prior.npz", "parity.json")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 Image = NDArray[np.float32]
 
 
-class RunError(Exception):
-    """A run directory cannot be used; the message says which, why and what to do, in one line."""
+@dataclass(frozen=True)
+class CellDirectory:
+    """One cell's folder."""
+
+    path: Path
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has a readable cell.json."""
+        return _optional(self.path / "cell.json") is not None
+
+    def write_info(self, info: Mapping[str, Any]) -> None:
+        """Write cell.json."""
+        write_json(self.path / "cell.json", info)
+
+    def write_arrays(self, case_id: str, anomaly: ArrayLike, reconstruction: ArrayLike) -> str:
+        """Keep a case's result: anomaly float32 [H, W] >= 0, reconstruction float32 [H, W] in [0, 1].
+
+        Returns the hash for the case's record.
+        """
+        return write_npz(
+            _case_file(self.path / "arrays", case_id),
+            anomaly=np.asarray(anomaly, dtype=np.float32),
+            reconstruction=np.asarray(reconstruction, dtype=np.float32),
+        )
+
+    def read_arrays(self, case_id: str, sha256: str | None = None) -> tuple[Image, Image]:
+        """(anomaly [H, W], reconstruction [H, W]) of a case, those with this hash where one is given."""
+        arrays = read_npz(_case_file(self.path / "arrays", case_id), ("anomaly", "reconstruction"), sha256)
+        return arrays["anomaly"], arrays["reconstruction"]
+
+    def append_case(self, record: Mapping[str, Any]) -> None:
+        """Append one line to cases.jsonl."""
+        line = json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        append_line(self.path / "cases.jsonl", line)
+
+    def read_cases(self) -> list[dict[str, Any]]:
+        """The records; the last of a case wins. A line that is none counts as a case that was never done."""
+        return list(_records(self.path / "cases.jsonl").values())
+
+    def repair_cases(self) -> None:
+        """Cut off a torn last line, so that the next append starts on a line of its own."""
+        path = self.path / "cases.jsonl"
+        if path.exists():
+            data = path.read_bytes()
+            whole = data[: data.rfind(b"\n") + 1]
+            if whole != data:
+                write_bytes(path, whole)
+
+    def write_summary(self, metrics: Mapping[str, Any], latency: Mapping[str, Any]) -> None:
+        """Write metrics.json and latency.json."""
+        write_json(self.path / "metrics.json", metrics)
+        write_json(self.path / "latency.json", latency)
+
+    @property
+    def metrics(self) -> dict[str, Any] | None:
+        """metrics.json; None where it is missing or not whole, so that it is made again."""
+        return _optional(self.path / "metrics.json", "n_cases")
+
+    @property
+    def latency(self) -> dict[str, Any] | None:
+        """latency.json; None likewise."""
+        return _optional(self.path / "latency.json", "n")
+
+    def drop_summary(self) -> None:
+        """Remove what was summed up over fewer cases."""
+        for name in ("metrics.json", "latency.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def write_warm_up(self, found: Mapping[str, Any]) -> None:
+        """Write warmup.json."""
+        write_json(self.path / "warmup.json", found)
+
+    @property
+    def warm_up(self) -> dict[str, Any]:
+        """warmup.json; {} where there is none."""
+        return _optional(self.path / "warmup.json") or {}
+
+    def log_error(self, what: str, detail: str) -> None:
+        """Append a traceback to errors.log."""
+        append_line(self.path / "errors.log", f"{what}\n{detail}")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell of a run: a method with one noise, back end and precision.
-
-    info : cell.json
-    cases : the last record of each case, in the order in which cases first appeared
-    metrics, latency : metrics.json and latency.json, None while the cell is unfinished
-    """
+class RunDirectory:
+    """A run's folder."""
 
     path: Path
-    slug: str
-    info: dict[str, Any]
-    cases: list[dict[str, Any]]
-    metrics: dict[str, Any] | None
-    latency: dict[str, Any] | None
+
+    @property
+    def lock_file(self) -> Path:
+        """What a process locks while it writes here."""
+        return self.path / LOCK
+
+    @property
+    def is_run(self) -> bool:
+        """Whether its manifest is one of ours: a user's own manifest.json has no run_id."""
+        manifest = _optional(self.path / MANIFEST)
+        return manifest is not None and isinstance(manifest.get("run_id"), str) and "cells" in manifest
+
+    @property
+    def has_manifest(self) -> bool:
+        """Whether there is a manifest.json, whoever's."""
+        return (self.path / MANIFEST).exists()
+
+    @property
+    def content(self) -> list[str]:
+        """What of a run's results lies here."""
+        return [name for name in CONTENT if (self.path / name).exists()]
+
+    def foreign(self) -> list[str]:
+        """Names of what lies here and is not known to be a run's."""
+        names = {entry.name for entry in self.path.iterdir()}
+        # A lock file says that a run was here. Without one, a folder called "inputs" may be anybody's.
+        ours = {LOCK, *CONTENT, *REPORTS} if LOCK in names else set()
+        return sorted(name for name in names - ours if not PARTIAL.fullmatch(name))
+
+    def read_manifest(self) -> dict[str, Any]:
+        """manifest.json; RunError where it is missing or damaged."""
+        return read_json(self.path / MANIFEST)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write manifest.json."""
+        write_json(self.path / MANIFEST, manifest)
+
+    def cell(self, slug: str) -> CellDirectory:
+        """The folder of a cell; RunError for a name that could lead out of the run."""
+        return CellDirectory(self.path / "cells" / _checked(slug))
+
+    def write_input(self, case_id: str, image: ArrayLike, mask: ArrayLike) -> None:
+        """Keep a case's input once for all cells: image float32 [H, W] in [0, 1], mask bool [H, W]."""
+        path = _case_file(self.path / "inputs", case_id)
+        write_npz(path, image=np.asarray(image, dtype=np.float32), mask=np.asarray(mask, dtype=np.bool_))
+
+    def read_input(self, case_id: str) -> tuple[Image, NDArray[np.bool_]]:
+        """(image [H, W], mask [H, W]) of a case."""
+        arrays = read_npz(_case_file(self.path / "inputs", case_id), ("image", "mask"))
+        return arrays["image"], arrays["mask"]
+
+    def write_median(self, median: Image, record: Mapping[str, Any]) -> None:
+        """Keep the median of healthy slices, float32 [H, W] in [0, 1], and what it was made of."""
+        write_npz(self.path / "prior.npz", median=median, record=np.array(json.dumps(record)))
+
+    def read_median(self) -> tuple[Image, dict[str, Any]]:
+        """(median, record); RunError where there is none."""
+        arrays = read_npz(self.path / "prior.npz", ("median", "record"))
+        return arrays["median"], json.loads(str(arrays["record"]))
+
+    def write_parity(self, judged: Mapping[str, Any]) -> None:
+        """Write parity.json."""
+        write_json(self.path / "parity.json", judged)
+
+    @property
+    def parity(self) -> dict[str, Any] | None:
+        """parity.json; None where it is missing or damaged."""
+        return _optional(self.path / "parity.json")
+
+    def drop_parity(self) -> None:
+        """Remove the verdict on other results."""
+        (self.path / "parity.json").unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove what a run consists of but its manifest, and nothing else that a user may have put there."""
+        for name in (*CONTENT, *REPORTS):
+            remove(self.path / name)
+
+    def clear_partial(self) -> None:
+        """Remove what a killed process left half written or removed; only for the process that owns the run."""
+        for partial in [entry for entry in self.path.glob(".*.tmp") if PARTIAL.fullmatch(entry.name)]:
+            if partial.is_dir() and not partial.is_symlink():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink(missing_ok=True)
+        for folder in (self.path / "inputs", self.path / "cells"):
+            for partial in folder.rglob(".*.tmp"):
+                partial.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run directory, read. ``parity`` is parity.json or None."""
-
-    path: Path
-    manifest: dict[str, Any]
-    cells: tuple[Cell, ...]
-    parity: dict[str, Any] | None
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file in one go: readers see the old content or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, in one go: a kill leaves all of it, or none of it under its name."""
-    if path.is_dir() and not path.is_symlink():
-        leaving = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        os.replace(path, leaving)
-        shutil.rmtree(leaving)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def clear_partial(run: Path) -> None:
-    """Remove what a killed process left half written or removed; only for the process that owns the run."""
-    for partial in [entry for entry in run.glob(".*.tmp") if PARTIAL.fullmatch(entry.name)]:
-        if partial.is_dir() and not partial.is_symlink():
-            shutil.rmtree(partial)
-        else:
-            partial.unlink(missing_ok=True)
-    for folder in (run / "inputs", run / "cells"):
-        for partial in folder.rglob(".*.tmp"):
-            partial.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: sorted keys, indent 1, trailing newline. NaN and infinity raise ValueError."""
-    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
-    write_bytes(path, (text + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; RunError when it is missing, unreadable or not an object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise RunError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise RunError(f"{path}: holds a {type(value).__name__}, a JSON object is needed")
-    return value
-
-
-def write_arrays(cell: Path, case_id: str, anomaly: ArrayLike, reconstruction: ArrayLike) -> None:
-    """Keep a case's result: anomaly float32 [H, W] >= 0, reconstruction float32 [H, W] in [0, 1]."""
-    _write_npz(
-        _case_file(cell / "arrays", case_id),
-        anomaly=np.asarray(anomaly, dtype=np.float32),
-        reconstruction=np.asarray(reconstruction, dtype=np.float32),
-    )
-
-
-def read_arrays(cell: Path, case_id: str) -> tuple[Image, Image]:
-    """(anomaly [H, W], reconstruction [H, W]) of a case."""
-    arrays = _read_npz(_case_file(cell / "arrays", case_id), ("anomaly", "reconstruction"))
-    return arrays["anomaly"], arrays["reconstruction"]
-
-
-def write_input(run: Path, case_id: str, image: ArrayLike, mask: ArrayLike) -> None:
-    """Keep a case's input once for all cells: image float32 [H, W] in [0, 1], mask bool [H, W]."""
-    path = _case_file(run / "inputs", case_id)
-    _write_npz(path, image=np.asarray(image, dtype=np.float32), mask=np.asarray(mask, dtype=np.bool_))
-
-
-def read_input(run: Path, case_id: str) -> tuple[Image, NDArray[np.bool_]]:
-    """(image [H, W], mask [H, W]) of a case."""
-    arrays = _read_npz(_case_file(run / "inputs", case_id), ("image", "mask"))
-    return arrays["image"], arrays["mask"]
-
-
-def append_case(cell: Path, record: dict[str, Any]) -> None:
-    """Append one line to the cell's cases.jsonl, flushed and fsynced."""
-    line = json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    cell.mkdir(parents=True, exist_ok=True)
-    with open(cell / CASES, "a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_cases(cell: Path) -> list[dict[str, Any]]:
-    """The cell's records, [] without a file; the last of a case wins, a torn last line is ignored."""
-    path = cell / CASES
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
+def _records(path: Path) -> dict[str, dict[str, Any]]:
+    """Case id -> its last record, in the order in which cases first appeared."""
     records: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    if not path.exists():
+        return records
+    for line in path.read_bytes().split(b"\n"):
         try:
             record = json.loads(line)
-            records[record["case_id"]] = record
-        except (ValueError, TypeError, KeyError) as error:
-            if number == len(lines):  # no newline after it: the process died while writing
-                continue
-            raise RunError(f"{path}: line {number} is not a case record ({error})") from error
-    return list(records.values())
+            if isinstance(record["case_id"], str) and isinstance(record["status"], str):
+                records[record["case_id"]] = record
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue  # torn by a kill, or damaged: as if the case had never been done
+    return records
 
 
-def repair_cases(cell: Path) -> None:
-    """Cut off a torn last line, so that the next append starts on a line of its own."""
-    path = cell / CASES
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        write_bytes(path, whole)
-
-
-def load_run(path: Path) -> Run:
-    """Read a run directory; RunError with one clear line if it is none."""
-    path = Path(path)
-    if not path.is_dir():
-        raise RunError(f"{path}: no such folder; give a run directory, such as `bench run` makes under runs/")
-    if not (path / MANIFEST).is_file():
-        raise RunError(f"{path}: holds no {MANIFEST}, so it is not a run directory")
-    manifest = read_json(path / MANIFEST)
-    listed = manifest.get("cells")
-    if not isinstance(listed, list) or not all(isinstance(slug, str) for slug in listed):
-        raise RunError(f"{path / MANIFEST}: has no list of cells")
-    cells = tuple(_load_cell(path / "cells" / _checked(slug)) for slug in _present(path, listed))
-    return Run(path, manifest, cells, _optional(path / "parity.json"))
-
-
-def _present(path: Path, slugs: Iterable[str]) -> list[str]:
-    """The cells that were begun; the others have nothing to show yet."""
-    return [slug for slug in slugs if (path / "cells" / _checked(slug) / "cell.json").is_file()]
-
-
-def _load_cell(path: Path) -> Cell:
-    return Cell(
-        path=path,
-        slug=path.name,
-        info=read_json(path / "cell.json"),
-        cases=read_cases(path),
-        metrics=_optional(path / "metrics.json"),
-        latency=_optional(path / "latency.json"),
-    )
-
-
-def _optional(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.is_file() else None
+def _optional(path: Path, needed: str | None = None) -> dict[str, Any] | None:
+    """A JSON object, or None where it is missing, damaged or lacks a key that is always there."""
+    if not path.is_file():
+        return None
+    try:
+        value = read_json(path)
+    except RunError:
+        return None
+    return value if needed is None or needed in value else None
 
 
 def _checked(name: str) -> str:
     """Refuse a name that could lead out of the run directory."""
     if not _NAME.fullmatch(name):
-        raise RunError(f"{name!r} cannot name a file; allowed are letters, digits, '.', '_' and '-'")
+        raise RunError(f"{name[:80]!r} cannot name a file; allowed are letters, digits, '.', '_' and '-'")
     return name
 
 
 def _case_file(folder: Path, case_id: str) -> Path:
     return folder / f"{_checked(case_id)}.npz"
-
-
-def _write_npz(path: Path, **arrays: NDArray[Any]) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_bytes(path, buffer.getvalue())
-
-
-def _read_npz(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except FileNotFoundError as error:
-        raise RunError(f"{path}: missing; run the same `bench run` command again") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: cannot be read ({error}); delete it and run again") from error

@@ -17,7 +17,7 @@ from uadbench.reports.provenance import MEASURES, account
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.ranking import TIES, Marks, marks
 from uadbench.reports.rows import Section, run_id, sections
-from uadbench.reports.store import Run
+from uadbench.reports.runs import Run
 from uadbench.reports.vocabulary import MEASURES as VOCABULARY
 from uadbench.reports.vocabulary import TABLE
 

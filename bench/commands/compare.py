@@ -63,7 +63,8 @@ def command(
 
     from uadbench.bench.compare.gates import parse_gate, verdicts
     from uadbench.bench.compare.runs import CompareError, compare_runs
-    from uadbench.reports.store import RunError, load_run
+    from uadbench.reports.atomic import RunError
+    from uadbench.reports.runs import load_run
 
     try:
         gates = [parse_gate(text) for text in limits]

@@ -12,14 +12,13 @@ from rich.progress import (
     MofNCompleteColumn,
     ProgressColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from uadbench.bench.run.tasks import Progress
+from uadbench.bench.run.run import Progress
 
 __all__ = ["progress_bar"]
 
@@ -29,24 +28,11 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.2f} cases/s" if task.speed else "- cases/s")
 
 
-class _Shown:
-    def __init__(self, bar: Bar, task: TaskID) -> None:
-        self._bar, self._task = bar, task
-
-    def advance(self, slug: str, cases: int) -> None:
-        self._bar.update(self._task, advance=cases, description=slug)
-
-
-class _Silent:
-    def advance(self, slug: str, cases: int) -> None:
-        pass
-
-
 @contextmanager
 def progress_bar(silent: bool) -> Iterator[Callable[[int, int], Progress]]:
-    """Yields (all cases, cases done already) -> a Progress."""
+    """Yields (all cases, cases done already) -> what is told of each result."""
     if silent or not sys.stderr.isatty():
-        yield lambda total, done: _Silent()
+        yield lambda total, done: lambda slug, cases: None
         return
     columns = (
         TextColumn("{task.description}"),
@@ -58,6 +44,7 @@ def progress_bar(silent: bool) -> Iterator[Callable[[int, int], Progress]]:
     with Bar(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
 
         def begin(total: int, done: int) -> Progress:
-            return _Shown(bar, bar.add_task("opening", total=total, completed=done))
+            task = bar.add_task("opening", total=total, completed=done)
+            return lambda slug, cases: bar.update(task, advance=cases, description=slug)
 
         yield begin

@@ -90,7 +90,8 @@ def command(
 
 def _open(config: RunConfig, output: Path | None, command_line: str) -> Session:
     """Every check that a run makes before it writes: names, settings, data, weights, back ends."""
-    from uadbench.bench.run.run import make_plan, open_session
+    from uadbench.bench.plan.plan import make_plan
+    from uadbench.bench.run.run import open_session
 
     return open_session(make_plan(config), output, command_line)
 

@@ -118,7 +118,7 @@ def _training(
     from uadbench.engine.training.loop import TrainingConfig
 
     weights = _weights(data)
-    start = None if initial is None else shipped(noise) if initial == "shipped" else Path(initial)
+    start = None if initial is None else shipped(f"unet-{noise}") if initial == "shipped" else Path(initial)
     config = TrainingConfig(
         noise=noise,
         warmup=min(200, given["steps"]),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from uadbench.bench.plan.grid import SCHEDULE
 from uadbench.engine.interfaces import Denoiser, Perceptual, to_signed
 from uadbench.engine.methods import build_method
+from uadbench.engine.networks.checkpoint import schedule_of
 from uadbench.engine.rng import noise_source
+from uadbench.engine.schedule import Schedule
 from uadbench.engine.tools import make_tools
 from uadbench.exporters.parity import (
     MARGINS,
@@ -23,13 +25,13 @@ from uadbench.exporters.parity import (
     score_parity,
     verdict,
 )
-from uadbench.reports.store import Cell, Run, RunError, read_input
+from uadbench.reports.atomic import RunError
+from uadbench.reports.identity import REFERENCE, Arm, arm_of, variant_of
+from uadbench.reports.runs import Cell, Run
 
-__all__ = ["N_CASES", "REFERENCE", "judge_run", "needs_parity"]
+__all__ = ["N_CASES", "judge_run", "needs_parity"]
 
-REFERENCE = ("torch", "fp32")
 N_CASES = 2
-SAME = ("method", "noise", "steps", "t_start", "hyperparameters")
 
 
 def needs_parity(run: Run) -> bool:
@@ -40,14 +42,14 @@ def needs_parity(run: Run) -> bool:
 def judge_run(
     run: Run,
     denoiser_for: Callable[[Cell], Denoiser],
-    perceptual: Perceptual,
+    perceptuals: Mapping[str, Perceptual],
     n_cases: int = N_CASES,
     before_call: Callable[[str], None] = lambda what: None,
 ) -> dict[str, dict[str, Any]]:
     """parity.json of a run: slug -> {"verdict", "reason", "network", "trajectory", "scores"}; floors are left out.
 
     denoiser_for : cell -> its denoiser, opened; called once a cell, for the reference's cells too
-    perceptual : the one that the run was made with
+    perceptuals : those that the run was made with, by name; the first where a method uses none
     n_cases : cases on which network and chain are compared; the scores compare all
     before_call : told what comes next; may raise to stop
 
@@ -71,32 +73,49 @@ def judge_run(
     if not compared:
         return result
     ids, images = _images(run, n_cases)
-    networks: dict[tuple[str, ...], dict[str, Any]] = {}
-    chains: dict[str, Chain] = {}
+    comparison = _Comparison(run, ids, images, denoiser_for, perceptuals)
     for cell in compared:
         reference = references[cell.slug]
         assert reference is not None
         before_call(cell.slug)
-        walk = _walk(run, cell, ids, images, perceptual)
-        wanted, found = denoiser_for(reference), denoiser_for(cell)
-        arm = (cell.info["noise"], *_arm(cell))
-        if arm not in networks:
-            networks[arm] = network_parity(wanted, found, images, schedule=SCHEDULE, noise=cell.info["noise"])
-        if reference.slug not in chains:
-            chains[reference.slug] = record_chain(wanted, walk)
-        precision = cell.info["precision"]
-        trajectory = compare_chains(chains[reference.slug], record_chain(found, walk), precision)
+        result[cell.slug] = comparison.judge(cell, reference)
+    return {cell.slug: result[cell.slug] for cell in cells}
+
+
+@dataclass
+class _Comparison:
+    """Networks and chains on the same few cases; what cells share is computed once."""
+
+    run: Run
+    ids: list[str]
+    images: Tensor
+    denoiser_for: Callable[[Cell], Denoiser]
+    perceptuals: Mapping[str, Perceptual]
+    networks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    chains: dict[str, Chain] = field(default_factory=dict)
+
+    def judge(self, cell: Cell, reference: Cell) -> dict[str, Any]:
+        """The entry of parity.json for a cell."""
+        walk = _walk(self.run, cell, self.ids, self.images, self.perceptuals)
+        wanted, found = self.denoiser_for(reference), self.denoiser_for(cell)
+        key = (_network(cell), _arm(cell).slug)
+        if key not in self.networks:
+            schedule, noise = _schedule(self.run, cell), cell.info["noise"]
+            self.networks[key] = network_parity(wanted, found, self.images, schedule=schedule, noise=noise)
+        if reference.slug not in self.chains:
+            self.chains[reference.slug] = record_chain(wanted, walk)
+        precision = _arm(cell).precision
+        trajectory = compare_chains(self.chains[reference.slug], record_chain(found, walk), precision)
         scores = score_parity(reference.metrics or {}, cell.metrics or {}, MARGINS[precision])
-        judged, reason = verdict(networks[arm], trajectory, scores)
-        result[cell.slug] = {
+        judged, reason = verdict(self.networks[key], trajectory, scores)
+        return {
             "verdict": judged,
             "reason": reason,
             "reference": reference.slug,
-            "network": _plain(networks[arm]),
+            "network": _plain(self.networks[key]),
             "trajectory": _plain(trajectory),
             "scores": _plain(scores),
         }
-    return {cell.slug: result[cell.slug] for cell in cells}
 
 
 def _without_computing(cell: Cell, reference: Cell | None) -> tuple[str | None, str]:
@@ -121,14 +140,14 @@ def _methods(run: Run) -> list[Cell]:
     return [cell for cell in run.cells if cell.info.get("kind") == "method"]
 
 
-def _arm(cell: Cell) -> tuple[str, str]:
-    return cell.info["backend"], cell.info["precision"]
+def _arm(cell: Cell) -> Arm:
+    return arm_of(cell.info)
 
 
 def _reference(run: Run, cell: Cell) -> Cell | None:
     """The torch fp32 cell of the same method with the same settings."""
     for other in run.cells:
-        if _arm(other) == REFERENCE and all(other.info.get(key) == cell.info.get(key) for key in SAME):
+        if _arm(other) == REFERENCE and variant_of(other.info) == variant_of(cell.info):
             return other
     return None
 
@@ -146,24 +165,35 @@ def _images(run: Run, n_cases: int) -> tuple[list[str], Tensor]:
     ids = turns[:n_cases]
     if not ids:
         raise RunError(f"{run.path}: no test case was finished by every cell, so there is nothing to compare")
-    images = torch.stack([torch.from_numpy(read_input(run.path, case_id)[0]) for case_id in ids])
+    images = torch.stack([torch.from_numpy(run.directory.read_input(case_id)[0]) for case_id in ids])
     return ids, to_signed(images.unsqueeze(1))
 
 
+def _network(cell: Cell) -> str:
+    return str((cell.info.get("networks") or {}).get("denoiser") or cell.info["noise"])
+
+
+def _schedule(run: Run, cell: Cell) -> Schedule:
+    """The schedule of the cell's denoiser, from the card in the run's record."""
+    found = (run.manifest.get("checkpoints") or {}).get(_network(cell)) or {}
+    return schedule_of(found.get("card") or {})
+
+
 def _walk(
-    run: Run, cell: Cell, ids: list[str], images: Tensor, perceptual: Perceptual
+    run: Run, cell: Cell, ids: list[str], images: Tensor, perceptuals: Mapping[str, Perceptual]
 ) -> Callable[[Denoiser], Tensor]:
     """The cell's method on these cases, as a function of the denoiser alone; each case has its noise of the run."""
     settings: Mapping[str, Any] = cell.info["hyperparameters"]
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    noise_kind = cell.info["noise"]
-    method = build_method(cell.info["method"], noise_kind, None, fields)
-    seed, eta = int(run.manifest["seed"]), float(run.manifest["config"].get("eta", 1.0))
+    variant, schedule = variant_of(cell.info), _schedule(run, cell)
+    method = build_method(variant.method, variant.noise, None, fields)
+    perceptual = perceptuals[variant.perceptual] if variant.perceptual else next(iter(perceptuals.values()))
+    eta = float(run.manifest["config"].get("eta", 1.0))
     shape = (images.shape[2], images.shape[3])
 
     def walk(denoiser: Denoiser) -> Tensor:
-        noise = noise_source(noise_kind, seed, ids, shape, denoiser.device)
-        tools = make_tools(denoiser, SCHEDULE, noise, perceptual, eta)
+        noise = noise_source(variant.noise, variant.seed, ids, shape, denoiser.device)
+        tools = make_tools(denoiser, schedule, noise, perceptual, eta)
         with torch.inference_mode():
             return method(images.to(denoiser.device), tools).reconstruction
 

@@ -1,10 +1,10 @@
-"""One batch of cases through one cell: run, timed by stage, checked. No files here."""
+"""One batch of cases through one cell: run, timed by stage, checked, scored on itself. No files here."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uadbench.bench.plan.grid import SCHEDULE, CellSpec, noise_levels
+from uadbench.bench.plan.grid import Cell
 from uadbench.bench.run.timing import Stopwatch, TimedDenoiser, load_average, peak_memory_mib, timed_tools
+from uadbench.bench.score.cases import reconstruction_metrics
 from uadbench.datasets.case import Sample
-from uadbench.engine.interfaces import Denoiser, HealthyPrior, Perceptual, Result, to_signed, to_unit
+from uadbench.engine.interfaces import Denoiser, Perceptual, Result, to_signed, to_unit
 from uadbench.engine.rng import noise_source
 from uadbench.engine.tools import make_tools
 
@@ -34,14 +35,21 @@ class ScoringPerceptual(Perceptual, Protocol):
 class Bench:
     """What every cell of a run shares.
 
+    perceptuals : name -> net; the first scores reconstructions
+    lesion_sign, median : see ``Tools``
     stop : raises Interrupted once the user has asked to stop
     """
 
-    seed: int
     eta: float
-    perceptual: ScoringPerceptual
-    prior: HealthyPrior | None
+    perceptuals: Mapping[str, ScoringPerceptual]
+    lesion_sign: int
+    median: Tensor | None
     stop: Callable[[], None]
+
+    @property
+    def scoring(self) -> ScoringPerceptual:
+        """The net that scores reconstructions, the same for all cells."""
+        return next(iter(self.perceptuals.values()))
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Outcome:
 
     anomaly, reconstruction : float32 [H, W], None when failed
     timing : the record's fields on time, NFE and load
+    metrics : reconstruction scores, {} for a lesion case
     reason : None when all is well
     detail : a traceback, where there is one
     """
@@ -58,6 +67,7 @@ class Outcome:
     timing: dict[str, Any]
     anomaly: NDArray[np.float32] | None = None
     reconstruction: NDArray[np.float32] | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
     reason: str | None = None
     detail: str | None = None
 
@@ -80,7 +90,7 @@ class NoNetwork:
         return {"provider": "none", "torch": torch.__version__}
 
 
-def run_batch(cell: CellSpec, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench) -> list[Outcome]:
+def run_batch(cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench) -> list[Outcome]:
     """Run one batch; should it raise, run its cases one at a time, so that only those at fault fail.
 
     A case's noise depends on the seed and its id alone, so its result is the same in any batch up to float rounding
@@ -96,7 +106,7 @@ def run_batch(cell: CellSpec, denoiser: Denoiser, samples: Sequence[Sample], ben
         timing = _timing(watch, 1, load)
         return [Outcome(samples[0], timing, reason=one_line(error), detail=traceback.format_exc())]
     timing = _timing(watch, len(samples), load)
-    return [_checked(sample, result, index, timing) for index, sample in enumerate(samples)]
+    return [_checked(sample, result, index, timing, bench) for index, sample in enumerate(samples)]
 
 
 def one_line(error: Exception) -> str:
@@ -106,7 +116,7 @@ def one_line(error: Exception) -> str:
 
 
 def warm_up(
-    cell: CellSpec, denoiser: Denoiser, samples: Sequence[Sample], sizes: Sequence[int], bench: Bench
+    cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], sizes: Sequence[int], bench: Bench
 ) -> dict[str, float | None]:
     """Use everything that a cell will use, at every batch size to come, so that no case pays for first calls.
 
@@ -116,46 +126,46 @@ def warm_up(
     the denoiser's first only in the first cell that uses it.
     """
     watch = Stopwatch()
-    if cell.floor:
+    if cell.variant.floor:
         _call(cell, denoiser, samples, bench, watch)
         return {"warmup_ms": watch.total * 1e3, "first_call_ms": None}
     with watch.stage("other"), torch.inference_mode():
         for size in sizes:
-            batch = samples[:size]
-            tools, x = _bind(cell, denoiser, batch, bench, watch)
-            level = SCHEDULE.length // 4
+            tools, x = _bind(cell, denoiser, samples[:size], bench, watch)
+            level = max(2, cell.schedule.length // 4)
             x_t = tools.add_noise(x, level, tools.noise(level))
-            for _ in range(2):
-                eps = tools.denoise(x_t, level)
-            x_prev, x0 = tools.step(x_t, eps, level, level - 1)
+            tools.denoise(x_t, level)
+            x_prev, x0 = tools.reverse(x_t, level, level - 1)
             tools.diffuse(x_prev, level - 1, level)
             residual = (tools.against(x)(x0) + (x - x0).abs()).contiguous()
             tools.dilate(tools.close(residual, 13), 13)
-        if cell.noise == "simplex":
+        if cell.variant.noise == "simplex":
             tools, _ = _bind(cell, denoiser, samples[:1], bench, watch)
-            for level in noise_levels(cell.method, bench.eta):
+            for level in cell.walk.levels:
                 tools.noise(level)
     return {"warmup_ms": watch.total * 1e3, "first_call_ms": watch.samples["network"][0] * 1e3}
 
 
 def _bind(
-    cell: CellSpec, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench, watch: Stopwatch
+    cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench, watch: Stopwatch
 ) -> tuple[Any, Tensor]:
     """The timed tools of one batch and its images [B, 1, H, W] in [-1, 1]."""
     images = np.stack([sample.image for sample in samples])
     x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(denoiser.device)
     noise: Callable[[int], Tensor] = _no_noise
-    if not cell.floor:
+    variant = cell.variant
+    if not variant.floor:
         ids = [sample.case.case_id for sample in samples]
         shape = (images.shape[1], images.shape[2])
-        noise = watch.wrap("noise", noise_source(cell.noise, bench.seed, ids, shape, denoiser.device))
+        noise = watch.wrap("noise", noise_source(variant.noise, variant.seed, ids, shape, denoiser.device))
     timed = TimedDenoiser(denoiser, watch, bench.stop)
-    tools = make_tools(timed, SCHEDULE, noise, bench.perceptual, bench.eta, bench.prior)
+    perceptual = bench.perceptuals[variant.perceptual] if variant.perceptual else bench.scoring
+    tools = make_tools(timed, cell.schedule, noise, perceptual, bench.eta, bench.lesion_sign, bench.median)
     return timed_tools(tools, watch), x
 
 
 def _call(
-    cell: CellSpec, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench, watch: Stopwatch
+    cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench, watch: Stopwatch
 ) -> Result:
     bench.stop()
     with watch.stage("other"), torch.inference_mode():
@@ -186,8 +196,8 @@ def _timing(watch: Stopwatch, size: int, load: float) -> dict[str, Any]:
     }
 
 
-def _checked(sample: Sample, result: Result, index: int, timing: dict[str, Any]) -> Outcome:
-    """One case's arrays, unless they break the contract."""
+def _checked(sample: Sample, result: Result, index: int, timing: dict[str, Any], bench: Bench) -> Outcome:
+    """One case's arrays and reconstruction scores, unless the arrays break the contract."""
     anomaly = result.anomaly[index, 0].float().cpu().numpy()
     reconstruction = to_unit(result.reconstruction[index, 0].float()).cpu().numpy()
     for name, image in (("anomaly map", anomaly), ("reconstruction", reconstruction)):
@@ -196,4 +206,15 @@ def _checked(sample: Sample, result: Result, index: int, timing: dict[str, Any])
             return Outcome(sample, timing, reason=f"the {name} holds {bad} values that are NaN or infinite")
     if anomaly.min() < 0:
         return Outcome(sample, timing, reason=f"the anomaly map holds {anomaly.min():.3g}; it must be >= 0")
-    return Outcome(sample, timing, anomaly, np.clip(reconstruction, 0, 1))
+    clipped = np.clip(reconstruction, 0, 1)
+    # Lesions are meant to differ from their reconstruction, so these scores would mean nothing there.
+    metrics = {} if sample.case.lesion else _reconstruction_scores(sample.image, clipped, bench.scoring)
+    return Outcome(sample, timing, anomaly, clipped, metrics)
+
+
+def _reconstruction_scores(
+    image: NDArray[np.float32], reconstruction: NDArray[np.float32], perceptual: ScoringPerceptual
+) -> dict[str, float | None]:
+    x, x_rec = (to_signed(torch.from_numpy(pixels)[None, None]) for pixels in (image, reconstruction))
+    lpips = float(perceptual.distance(x, x_rec)[0])
+    return {**reconstruction_metrics(image, reconstruction), "lpips": lpips}

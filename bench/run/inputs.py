@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from uadbench.bench.plan.plan import spread
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
-from uadbench.engine.interfaces import HealthyPrior, to_signed
+from uadbench.engine.interfaces import to_signed
+from uadbench.reports.atomic import RunError
 from uadbench.reports.places import short_text
-from uadbench.reports.store import RunError, read_input, write_bytes, write_input
+from uadbench.reports.store import RunDirectory
 
-__all__ = ["PRIOR_LIMIT", "Loader", "choose_cases", "healthy_prior", "in_batches", "spread"]
+__all__ = ["MEDIAN_LIMIT", "Healthy", "Loader", "healthy_median", "in_batches"]
 
-PRIOR_LIMIT = 200
-
-
-def spread(cases: Sequence[Case], limit: int) -> tuple[Case, ...]:
-    """At most ``limit`` of the cases, evenly spaced in their order."""
-    if len(cases) <= limit:
-        return tuple(cases)
-    return tuple(cases[int(i)] for i in np.linspace(0, len(cases), limit, endpoint=False))
-
-
-def choose_cases(dataset: Dataset, val_limit: int) -> tuple[Case, ...]:
-    """The healthy validation cases (at most ``val_limit``), then all test cases, in their fixed order."""
-    healthy = [case for case in dataset.split("val") if not case.lesion]
-    return (*spread(healthy, val_limit), *dataset.split("test"))
+MEDIAN_LIMIT = 200
 
 
 def in_batches(cases: Sequence[Case], size: int) -> list[tuple[Case, ...]]:
@@ -40,7 +31,7 @@ def in_batches(cases: Sequence[Case], size: int) -> list[tuple[Case, ...]]:
 class Loader:
     """Reads each case once, keeps its input in the run directory, and remembers what cannot be read."""
 
-    def __init__(self, run: Path, dataset: Dataset) -> None:
+    def __init__(self, run: RunDirectory, dataset: Dataset) -> None:
         self._run, self._dataset = run, dataset
         self._failed: dict[str, str] = {}
         self._shape: tuple[int, ...] | None = None
@@ -50,54 +41,80 @@ class Loader:
         if case.case_id in self._failed:
             return self._failed[case.case_id]
         try:
-            image, mask = read_input(self._run, case.case_id)
+            image, mask = self._run.read_input(case.case_id)
             sample = Sample(case, image, mask)
-        except RunError:  # not there yet, or damaged: read it (again) from the data set
+            kept = _fault(sample, self._shape) is None
+        except RunError:
+            kept = False
+        if not kept:  # not there yet, or damaged: read it (again) from the data set
             found = self._from_dataset(case)
             if isinstance(found, str):
                 self._failed[case.case_id] = found
                 return found
             sample = found
-            write_input(self._run, case.case_id, sample.image, sample.mask)
+            self._run.write_input(case.case_id, sample.image, sample.mask)
         self._shape = self._shape or sample.image.shape
         return sample
 
     def _from_dataset(self, case: Case) -> Sample | str:
-        try:
-            sample = self._dataset.load(case)
-        except CaseError as error:
-            return short_text(str(error))  # reasons are published: no folder of this machine
-        except Exception as error:  # a data set of others may raise anything; one bad case must not end a run
-            return short_text(f"{type(error).__name__}: {error}")
-        return _fault(sample, self._shape) or sample
+        found = _load(self._dataset, case)
+        return found if isinstance(found, str) else _fault(found, self._shape) or found
 
 
-def healthy_prior(run: Path, dataset: Dataset) -> tuple[HealthyPrior | None, dict[str, object]]:
-    """The pixelwise median of at most ``PRIOR_LIMIT`` healthy training slices, kept in RUN/prior.npz.
+def _load(dataset: Dataset, case: Case) -> Sample | str:
+    """The sample, or in one line why it cannot be read; no folder of this machine is named, reasons are published."""
+    try:
+        return dataset.load(case)
+    except CaseError as error:
+        return short_text(str(error))
+    except Exception as error:  # a data set of others may raise anything; one bad case must not end a run
+        return short_text(f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True)
+class Healthy:
+    """The median of healthy slices and what it was made of.
+
+    median : float32 [1, 1, H, W] in [-1, 1], None where no healthy slice can be read
+    record : {"split", "n", "failed": [{"case_id", "reason"}]} for the run's record
+    """
+
+    median: Tensor | None
+    record: dict[str, Any]
+
+
+def healthy_median(run: RunDirectory, dataset: Dataset) -> Healthy:
+    """The pixelwise median of at most ``MEDIAN_LIMIT`` healthy training slices, kept in the run directory.
 
     Where a data set has no healthy training slice, its healthy validation slices serve, and the record says so.
-    Returns (prior, record); the prior is None where there are no healthy slices of either kind.
+    Slices that cannot be read are left out and named in the record.
     """
-    path = run / "prior.npz"
+    try:
+        median, record = run.read_median()
+    except RunError:
+        made, record = _median(dataset)
+        if made is None:
+            return Healthy(None, record)
+        median = made
+        run.write_median(median, record)
+    return Healthy(to_signed(torch.from_numpy(median)[None, None]), record)
+
+
+def _median(dataset: Dataset) -> tuple[NDArray[np.float32] | None, dict[str, Any]]:
+    failed: list[dict[str, str]] = []
     for split in ("train", "val"):
-        cases = spread([case for case in dataset.split(split) if not case.lesion], PRIOR_LIMIT)
-        if not cases:
-            continue
-        median, n = _kept(path) or (None, 0)
-        if median is None:
-            images = []
-            for case in cases:
-                try:
-                    images.append(dataset.load(case).image)
-                except CaseError:
-                    continue
-            if not images:
-                continue
-            median, n = np.median(np.stack(images), axis=0).astype(np.float32), len(images)
-            _keep(path, median, n)
-        signed = to_signed(torch.from_numpy(median)[None, None])
-        return HealthyPrior(signed, dataset.lesion_sign), {"split": split, "n": n}
-    return None, {"split": None, "n": 0}
+        cases = spread([case for case in dataset.split(split) if not case.lesion], MEDIAN_LIMIT)
+        images = []
+        for case in cases:
+            found = _load(dataset, case)
+            if isinstance(found, str):
+                failed.append({"case_id": case.case_id, "reason": found})
+            else:
+                images.append(found.image)
+        if images:
+            median = np.median(np.stack(images), axis=0).astype(np.float32)
+            return median, {"split": split, "n": len(images), "failed": failed}
+    return None, {"split": None, "n": 0, "failed": failed}
 
 
 def _fault(sample: Sample, shape: tuple[int, ...] | None) -> str | None:
@@ -114,17 +131,3 @@ def _fault(sample: Sample, shape: tuple[int, ...] | None) -> str | None:
     if mask.any() and not sample.case.lesion:
         return f"is called healthy, but its mask has {int(mask.sum())} lesion px"
     return None
-
-
-def _kept(path: Path) -> tuple[np.ndarray, int] | None:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive["median"], int(archive["n"])
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
-
-
-def _keep(path: Path, median: np.ndarray, n: int) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, median=median, n=np.int64(n))
-    write_bytes(path, buffer.getvalue())

@@ -12,56 +12,37 @@ from typing import Any
 import torch
 
 from uadbench.bench.compare.judge import judge_run, needs_parity
-from uadbench.bench.plan.config import ConfigError, RunConfig, canonical, config_hash, unknown
-from uadbench.bench.plan.grid import CellSpec, plan_cells
-from uadbench.bench.run.directory import default_output, locked, note_session, now, prepare_run, run_id
+from uadbench.bench.plan.grid import Cell
+from uadbench.bench.plan.plan import Plan
+from uadbench.bench.run.directory import default_output, locked, note_session, now, prepare_run
 from uadbench.bench.run.evaluate import Bench, NoNetwork
-from uadbench.bench.run.inputs import Loader, choose_cases, healthy_prior
+from uadbench.bench.run.executors import Evaluated, Here
+from uadbench.bench.run.inputs import Loader, healthy_median, in_batches
 from uadbench.bench.run.interrupt import stop_on_signal
-from uadbench.bench.run.machine import available_cores, environment, git_state, uadbench_version
 from uadbench.bench.run.networks import open_denoiser
-from uadbench.bench.run.tasks import Job, Progress, remaining, run_cells
-from uadbench.bench.run.timing import LOAD_LIMIT, Stopwatch
+from uadbench.bench.run.record import make_manifest
+from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unrun, plan_tasks
+from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.score.cells import score_cell
-from uadbench.datasets import DATASETS
-from uadbench.datasets.case import Case, Dataset
-from uadbench.engine.backends import check_backend
 from uadbench.engine.interfaces import Denoiser
-from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
-from uadbench.engine.perceptual.distance import PERCEPTUALS, SqueezePerceptual, open_perceptual
+from uadbench.engine.networks.checkpoint import load_checkpoint
+from uadbench.engine.perceptual.distance import SqueezePerceptual, open_perceptual
 from uadbench.reports.leaderboard import write_reports
-from uadbench.reports.store import load_run, read_cases, read_json, write_json
+from uadbench.reports.runs import load_run
+from uadbench.reports.store import RunDirectory
+from uadbench.reports.vocabulary import LOAD_LIMIT
 
-__all__ = ["Finished", "Plan", "Session", "execute", "make_plan", "open_session"]
+__all__ = ["Finished", "Progress", "Session", "execute", "open_session"]
 
-
-@dataclass(frozen=True)
-class Plan:
-    """A run as asked for, names checked and data found; no weights yet.
-
-    threads : resolved
-    cases : validation cases, then test cases
-    """
-
-    config: RunConfig
-    cells: tuple[CellSpec, ...]
-    dataset: Dataset
-    cases: tuple[Case, ...]
-    threads: int
-
-    @property
-    def calls(self) -> int:
-        """Network calls of the whole run, each on one image."""
-        return sum(cell.nfe for cell in self.cells) * len(self.cases)
+NO_MEDIAN = "the data set has no healthy training or validation slice to take a median of"
 
 
 @dataclass(frozen=True)
 class Session:
-    """A plan with its weights. checkpoints : noise -> path; manifest : for a new run directory."""
+    """A plan with its weights checked. manifest : for a new run directory."""
 
     plan: Plan
-    checkpoints: dict[str, Path]
-    perceptual: SqueezePerceptual
+    perceptuals: dict[str, SqueezePerceptual]
     manifest: dict[str, Any]
     output: Path
 
@@ -76,54 +57,29 @@ class Finished:
     notes: list[str] = field(default_factory=list)
 
 
-def make_plan(config: RunConfig) -> Plan:
-    """Check names and back ends and open the data set. Raises ConfigError, BackendError and CaseError."""
-    cells = plan_cells(config)
-    if config.dataset not in DATASETS:
-        raise unknown("data set", config.dataset, DATASETS)
-    if config.perceptual not in PERCEPTUALS:
-        raise unknown("perceptual net", config.perceptual, PERCEPTUALS)
-    for cell in cells:
-        check_backend(cell.backend, cell.precision, "cpu" if cell.floor else config.device)
-    check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
-    root = Path(config.data_root) if config.data_root else None
-    dataset = DATASETS[config.dataset](root, config.seed, config.limit)
-    if not dataset.split("test"):
-        raise ConfigError(f"data set {dataset.name} has no test case")
-    return Plan(
-        config, cells, dataset, choose_cases(dataset, config.val_limit), config.threads or available_cores()
-    )
+Progress = Callable[[str, int], None]
+"""Told (cell slug, cases that are done with it now)."""
 
 
 def open_session(plan: Plan, output: Path | None, command: str) -> Session:
     """Read weights and give the run its identity. Raises CheckpointError, PerceptualError."""
     config = plan.config
     torch.set_num_threads(plan.threads)
-    noises = sorted({cell.noise for cell in plan.cells if not cell.floor})
-    checkpoints = {n: Path(config.checkpoints[n]) if n in config.checkpoints else shipped(n) for n in noises}
-    cards = {noise: load_checkpoint(path)[1] for noise, path in checkpoints.items()}
+    for network in plan.networks.values():
+        load_checkpoint(network.path)
     weights = Path(config.perceptual_weights) if config.perceptual_weights else None
-    perceptual = open_perceptual(config.perceptual, weights, config.device)
-    hashes = {**{noise: card["sha256"] for noise, card in cards.items()}, "perceptual": perceptual.sha256}
-    identity = run_id(config_hash(config), plan.dataset.fingerprint, plan.dataset.preprocessing, hashes)
-    manifest = {
-        "run_id": identity,
-        "config": canonical(config),
-        "config_hash": config_hash(config),
-        "created": now(),
-        "finished": None,
-        "version": uadbench_version(),
-        "git": git_state(),
-        "environment": environment(plan.threads),
-        "dataset": _dataset_record(plan),
-        "seed": config.seed,
-        "checkpoints": {noise: {"sha256": card["sha256"], "card": card} for noise, card in cards.items()},
-        "perceptual": {"name": perceptual.name, "sha256": perceptual.sha256},
-        "command": command,
-        "cells": [cell.slug for cell in plan.cells],
-        "sessions": [],
-    }
-    return Session(plan, checkpoints, perceptual, manifest, output or default_output(config, identity))
+    perceptuals = {name: open_perceptual(name, weights, config.device) for name in config.perceptual}
+    manifest = make_manifest(
+        config,
+        plan.dataset,
+        plan.cases,
+        [cell.slug for cell in plan.cells],
+        plan.networks,
+        perceptuals,
+        plan.threads,
+        command,
+    )
+    return Session(plan, perceptuals, manifest, output or default_output(config, manifest["run_id"]))
 
 
 def execute(
@@ -131,112 +87,147 @@ def execute(
 ) -> Finished:
     """Compute what is missing, score, and write the reports.
 
-    progress : (all cases, cases done already) -> a Progress
+    progress : (all results, results that are there) -> what is told of each that is done
     say : for lines to the user while it runs
     Raises RunError (directory in use or of another run), BackendError, and Interrupted when the user stopped it; all
     that was done is kept in any case.
     """
-    plan, output = session.plan, session.output
+    plan, run = session.plan, RunDirectory(session.output)
     watch = Stopwatch(keep=frozenset())
     started, begun = now(), time.perf_counter()
-    with locked(output), ExitStack() as stack, watch.stage("other"), stop_on_signal() as stop:
+    with locked(run), ExitStack() as stack, watch.stage("other"), stop_on_signal() as stop:
         # Before anything is written: a back end may be missing.
         denoisers = _open_denoisers(session, stack, watch)
-        ran = {
-            f"{network.name} {network.precision} {noise}": network.describe()
-            for (noise, *_), network in _distinct(plan, denoisers).items()
-        }
-        manifest = prepare_run(output, {**session.manifest, "backends": ran}, overwrite)
+        manifest = prepare_run(run, {**session.manifest, "backends": _ran(plan, denoisers)}, overwrite)
         with watch.stage("load"):
-            prior, prior_record = healthy_prior(output, plan.dataset)
-        if prior_record["split"] == "val":
+            healthy = healthy_median(run, plan.dataset)
+        if healthy.record["split"] == "val":
             say("the data set has no healthy training slice; the floors' median is of validation slices")
-        bench = Bench(plan.config.seed, plan.config.eta, session.perceptual, prior, stop)
-        to_do = remaining(output, plan.cells, plan.cases)
-        total = len(plan.cells) * len(plan.cases)
-        if 0 < to_do < total:
-            say(f"taking up {output}: {total - to_do} of {total} results are there")
-        job = Job(
-            output,
-            plan.dataset.name,
-            plan.cells,
-            denoisers,
-            plan.cases,
-            plan.config.batch_size,
-            Loader(output, plan.dataset),
-            bench,
-            watch,
-            progress(total, total - to_do),
-        )
+        if failed := healthy.record["failed"]:
+            say(f"{len(failed)} healthy slices cannot be read and are left out of the floors' median")
+        bench = Bench(plan.config.eta, session.perceptuals, plan.dataset.lesion_sign, healthy.median, stop)
+        cells = _applicable(run, plan, denoisers, bench)
+        total = len(cells) * len(plan.cases)
+        done = sum(len(finished(run.cell(cell.slug)) & _ids(plan)) for cell in cells)
+        if 0 < done < total:
+            say(f"taking up {run.path}: {done} of {total} results are there")
         state = {
             "started": started,
             "command": session.manifest["command"],
-            "prior": prior_record,
-            **_other_circumstances(manifest, session, to_do, say),
+            "prior": healthy.record,
+            **_other_circumstances(manifest, session, total - done, say),
         }
         try:
-            run_cells(job)
-            _score(plan, output, watch, stop)
+            executor = Here(
+                denoisers,
+                Loader(run, plan.dataset),
+                bench,
+                len(plan.cases),
+                plan.config.batch_size,
+                watch,
+            )
+            _compute(run, plan, cells, executor, progress(total, done), watch)
+            _score(plan, run, watch, stop)
             with watch.stage("parity"):
-                _judge(session, denoisers, stop, again=to_do > 0)
+                _judge(session, denoisers, stop, again=done < total)
         except BaseException:
             with suppress(OSError):  # a full disk must not hide why the run ended
-                note_session(output, manifest, state, watch, begun, finished=False)
+                note_session(run, manifest, state, watch, begun, finished=False)
             raise
-        if to_do or not manifest["finished"]:
-            note_session(output, manifest, state, watch, begun, finished=True)
+        if done < total or not manifest["finished"]:
+            note_session(run, manifest, state, watch, begun, finished=True)
         with watch.stage("report"):
-            reports = write_reports([output], output)
-    return Finished(output, reports, _failures(output, plan.cells), _notes(output, plan))
+            reports = write_reports([run.path], run.path)
+    return Finished(run.path, reports, _failures(run, plan.cells), _notes(run, plan))
 
 
-def _dataset_record(plan: Plan) -> dict[str, Any]:
-    dataset, test = plan.dataset, plan.dataset.split("test")
-    return {
-        "name": dataset.name,
-        "title": dataset.title,
-        "modality": dataset.modality,
-        "lesion_sign": dataset.lesion_sign,
-        "caveats": list(dataset.caveats),
-        "licence": dataset.licence,
-        "citation": dataset.citation,
-        "preprocessing": dict(dataset.preprocessing),
-        "fingerprint": dataset.fingerprint,
-        "n_test_lesion": sum(case.lesion for case in test),
-        "n_test_healthy": sum(not case.lesion for case in test),
-        "n_val": len(plan.cases) - len(test),
-    }
+def _ids(plan: Plan) -> set[str]:
+    return {case.case_id for case in plan.cases}
 
 
-def _distinct(plan: Plan, denoisers: dict[str, Denoiser]) -> dict[tuple[str, str, str], Denoiser]:
-    """(noise, back end, precision) -> network, floors left out."""
-    methods = [cell for cell in plan.cells if not cell.floor]
-    return {(cell.noise, cell.backend, cell.precision): denoisers[cell.slug] for cell in methods}
+def _compute(
+    run: RunDirectory,
+    plan: Plan,
+    cells: tuple[Cell, ...],
+    executor: Here,
+    progress: Progress,
+    watch: Stopwatch,
+) -> None:
+    """Evaluate whatever is missing and keep each result as it comes."""
+    begun: set[str] = set()
+    batches = in_batches(plan.cases, plan.config.batch_size)
+    for evaluated in executor(plan_tasks(run, cells, batches)):
+        cell = evaluated.task.cell
+        with watch.stage("write"):
+            if cell.slug not in begun:
+                begin_cell(run, cell, plan.dataset.name, executor.denoisers[cell.slug].describe())
+                begun.add(cell.slug)
+            count = _keep(run, evaluated)
+        progress(cell.slug, count)
+
+
+def _keep(run: RunDirectory, evaluated: Evaluated) -> int:
+    """Keep what came of a task; returns how many of its missing cases are done with."""
+    task, directory = evaluated.task, run.cell(evaluated.task.cell.slug)
+    if evaluated.warm_up is not None:
+        directory.write_warm_up(evaluated.warm_up)
+    if evaluated.warm_up_detail:
+        directory.log_error("warm-up", evaluated.warm_up_detail)
+    for case, reason in evaluated.unread:
+        if case.case_id in task.missing:
+            keep_unrun(directory, task, case, "failed", reason)
+    for outcome in evaluated.outcomes:
+        if outcome.sample.case.case_id in task.missing:
+            keep(directory, task, outcome, evaluated.warm_up is not None)
+    return len(task.missing)
+
+
+def _applicable(
+    run: RunDirectory, plan: Plan, denoisers: dict[str, Denoiser], bench: Bench
+) -> tuple[Cell, ...]:
+    """The cells that apply; of the others cell.json says once why they do not."""
+    if bench.median is not None:
+        return plan.cells
+    for cell in plan.cells:
+        if cell.needs_median:
+            info = cell.record(plan.dataset.name, denoisers[cell.slug].describe())
+            run.cell(cell.slug).write_info({**info, "not_applicable": NO_MEDIAN})
+    return tuple(cell for cell in plan.cells if not cell.needs_median)
 
 
 def _open_denoisers(session: Session, stack: ExitStack, watch: Stopwatch) -> dict[str, Denoiser]:
-    """cell slug -> network; cells with the same noise, back end and precision share one."""
-    opened: dict[tuple[str, str, str], Denoiser] = {}
+    """cell slug -> its denoiser; cells with the same network and arm share one."""
+    opened: dict[tuple[str, str], Denoiser] = {}
     config, threads = session.plan.config, session.plan.threads
     result: dict[str, Denoiser] = {}
     for cell in session.plan.cells:
-        key = (cell.noise, cell.backend, cell.precision)
+        network = cell.networks.get("denoiser")
+        key = (network.name if network else "", cell.arm.slug)
         if key not in opened:
-            if cell.floor:
+            if network is None:
                 opened[key] = NoNetwork()
             else:
                 with watch.stage("open"):
                     opened[key] = open_denoiser(
-                        cell.backend,
-                        session.checkpoints[cell.noise],
-                        cell.precision,
-                        config.device,
+                        cell.arm.backend,
+                        network.path,
+                        cell.arm.precision,
+                        cell.arm.device,
                         threads,
                         config.batch_size,
                     )
             stack.callback(opened[key].close)
         result[cell.slug] = opened[key]
     return result
+
+
+def _ran(plan: Plan, denoisers: dict[str, Denoiser]) -> dict[str, Any]:
+    """What really runs, by arm and network."""
+    return {
+        f"{cell.arm.label} {cell.networks['denoiser'].name}": denoisers[cell.slug].describe()
+        for cell in plan.cells
+        if cell.networks
+    }
 
 
 def _other_circumstances(
@@ -251,38 +242,38 @@ def _other_circumstances(
     return other
 
 
-def _score(plan: Plan, output: Path, watch: Stopwatch, stop: Callable[[], None]) -> None:
+def _score(plan: Plan, run: RunDirectory, watch: Stopwatch, stop: Callable[[], None]) -> None:
     order = [case.case_id for case in plan.cases]
     for cell in plan.cells:
-        path = output / "cells" / cell.slug
-        if (path / "metrics.json").is_file() and (path / "latency.json").is_file():
+        directory = run.cell(cell.slug)
+        if directory.metrics is not None and directory.latency is not None:
             continue
         stop()
         with watch.stage("score"):
-            score_cell(output, cell.slug, order, plan.config.seed, plan.config.n_boot)
+            score_cell(run, cell.slug, order, plan.config.seed[0], plan.config.n_boot)
 
 
 def _judge(session: Session, denoisers: dict[str, Denoiser], stop: Callable[[], None], again: bool) -> None:
     """Write parity.json where more than torch fp32 ran: no speed-up is shown without it."""
-    path, run = session.output / "parity.json", load_run(session.output)
-    if needs_parity(run) and (again or not path.is_file()):
+    run = load_run(session.output)
+    if needs_parity(run) and (again or run.parity is None):
         judged = judge_run(
-            run, lambda cell: denoisers[cell.slug], session.perceptual, before_call=lambda _: stop()
+            run, lambda cell: denoisers[cell.slug], session.perceptuals, before_call=lambda _: stop()
         )
-        write_json(path, judged)
+        run.directory.write_parity(judged)
 
 
-def _failures(output: Path, cells: tuple[CellSpec, ...]) -> list[tuple[str, str, str]]:
+def _failures(run: RunDirectory, cells: tuple[Cell, ...]) -> list[tuple[str, str, str]]:
     return [
         (cell.slug, record["case_id"], record["reason"])
         for cell in cells
-        for record in read_cases(output / "cells" / cell.slug)
+        for record in run.cell(cell.slug).read_cases()
         if record["status"] == "failed"
     ]
 
 
-def _notes(output: Path, plan: Plan) -> list[str]:
-    loads = [read_json(output / "cells" / cell.slug / "latency.json")["load_max"] for cell in plan.cells]
+def _notes(run: RunDirectory, plan: Plan) -> list[str]:
+    loads = [(run.cell(cell.slug).latency or {}).get("load_max") for cell in plan.cells]
     highest = max((load for load in loads if load is not None), default=0.0)
     if highest <= LOAD_LIMIT * plan.threads:
         return []

@@ -18,11 +18,10 @@ import numpy as np
 from torch import Tensor
 
 from uadbench.engine.interfaces import Denoiser, Tools
+from uadbench.reports.vocabulary import STAGES
 
 __all__ = [
-    "LOAD_LIMIT",
     "PERCENTILES",
-    "STAGES",
     "Stopwatch",
     "TimedDenoiser",
     "load_average",
@@ -31,8 +30,6 @@ __all__ = [
     "timed_tools",
 ]
 
-STAGES = ("network", "update", "noise", "perceptual", "morphology", "other")
-LOAD_LIMIT = 1.2  # load average over threads in use, above which figures deserve no trust
 # The least count for which a percentile is not just the maximum by another name: 95 % sure to be exceeded
 # by at least one sample.
 PERCENTILES = {50: 1, 90: 29, 95: 59, 99: 299}
@@ -113,7 +110,7 @@ class TimedDenoiser:
         self.before_call()
         self.inner.synchronize()
         with self.watch.stage("network"):
-            eps = self.inner.denoise(x_t, t) if cond is None else self.inner.denoise(x_t, t, cond)
+            eps = self.inner.denoise(x_t, t, cond)
             self.inner.synchronize()
         return eps
 
@@ -130,8 +127,8 @@ class TimedDenoiser:
 def timed_tools(tools: Tools, watch: Stopwatch) -> Tools:
     """Tools whose callables are charged to their stages.
 
-    The denoiser and the noise source are to be wrapped before the tools are made of them, so that the noise that
-    a step draws inside is charged to "noise" and not to "update".
+    The denoiser and the noise source are to be wrapped before the tools are made of them, so that the network
+    and the noise that a step calls inside are charged to "network" and "noise" and not to "update".
     """
 
     def against(x: Tensor) -> Callable[[Tensor], Tensor]:
@@ -140,7 +137,8 @@ def timed_tools(tools: Tools, watch: Stopwatch) -> Tools:
 
     return replace(
         tools,
-        step=watch.wrap("update", tools.step),
+        predict_x0=watch.wrap("update", tools.predict_x0),
+        reverse=watch.wrap("update", tools.reverse),
         add_noise=watch.wrap("update", tools.add_noise),
         diffuse=watch.wrap("update", tools.diffuse),
         against=against,

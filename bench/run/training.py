@@ -21,7 +21,7 @@ from uadbench.engine.networks.checkpoint import load_checkpoint, save_checkpoint
 from uadbench.engine.networks.unet import UNet
 from uadbench.engine.training.loop import Pool, Progress, TrainingConfig, train
 from uadbench.engine.training.validation import clean_errors, reconstructions, validation_loss
-from uadbench.reports.store import write_bytes
+from uadbench.reports.atomic import write_bytes
 
 __all__ = ["Sources", "Training", "checkpoint_path", "load_sources", "run_training"]
 

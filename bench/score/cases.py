@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.datasets.case import SIZES
+from uadbench.datasets.case import TOO_SMALL as SMALLEST
+
 __all__ = [
-    "GROUPS",
     "TOO_SMALL",
     "Scored",
     "check_cases",
@@ -19,9 +21,7 @@ __all__ = [
     "size_group",
 ]
 
-# Lesion pixels at 128 x 128, (more than, up to]. The papers end the last group at 10000.
-GROUPS: dict[str, tuple[float, float]] = {"small": (3, 71), "medium": (71, 570), "large": (570, np.inf)}
-TOO_SMALL = "lesion of 3 px or fewer"
+TOO_SMALL = f"lesion of {SMALLEST} px or fewer"
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Scored:
 
 
 def size_group(mask: NDArray[np.bool_]) -> str | None:
-    """The group in ``GROUPS`` by lesion pixels; None for 3 pixels or fewer."""
+    """The group in ``datasets.case.SIZES`` by lesion pixels; None for 3 pixels or fewer."""
     pixels = int(np.count_nonzero(mask))
-    return next((name for name, (over, up_to) in GROUPS.items() if over < pixels <= up_to), None)
+    return next((name for name, (over, up_to) in SIZES.items() if over < pixels <= up_to), None)
 
 
 def image_score(anomaly: NDArray[np.float32]) -> float:

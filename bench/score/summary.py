@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.bench.score.cases import (
-    GROUPS,
     TOO_SMALL,
     Scored,
     check_cases,
@@ -41,9 +40,9 @@ from uadbench.bench.score.pooled import (
     pooled_dice,
 )
 from uadbench.bench.score.statistics import MIN_SUBJECTS, N_BOOT, case_weights, percentile_interval
+from uadbench.datasets.case import SIZES
 
 __all__ = [
-    "GROUPS",
     "Scored",
     "dice_max_difference",
     "healthy_threshold",
@@ -183,7 +182,7 @@ def _dice_maxima(lesions: Sequence[Scored], weights: Floats) -> dict[str, Any]:
     result: dict[str, Any] = {"dice_max": _best_dice(table, weights, lesions)[0]}
     total, share = np.zeros(len(weights)), np.zeros(len(weights))
     mean = 0.0
-    for name in GROUPS:
+    for name in SIZES:
         members = np.flatnonzero(groups == name)
         cases = [lesions[i] for i in members.tolist()]
         entry, samples = _best_dice(table.of(members), weights[:, members], cases)

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.datasets.case import Case, CaseError, Dataset, Sample
+from uadbench.datasets.case import SIZES, Case, CaseError, Dataset, Sample
 from uadbench.datasets.preprocess import PREPROCESSING, preprocess, to_square
 from uadbench.datasets.readers import read_slice
-from uadbench.datasets.selection import fingerprint, fixed_order, limit_test, read_split
+from uadbench.datasets.selection import count_test, fingerprint, fixed_order, limit_test, read_split
 from uadbench.datasets.sources import SOURCES, find_root
 
 __all__ = ["CAVEATS", "MIN_IN_BRAIN", "brain_region", "make_split", "open_ixi_stroke"]
@@ -34,11 +34,6 @@ CAVEATS = (
 
 VERSION = "ixi-stroke-1"  # change when the same files and seed give other cases
 VAL_SUBJECTS = 14  # of the authors' 58 validation subjects; the others are the test split
-SIZES = (
-    (3, 71),
-    (71, 570),
-    (570, 10000),
-)  # pixels at 128 x 128, (above, up to): the papers' small, medium, large
 MAX_BRAIN = 0.38  # of the slice's pixels; brains here cover 0.33 to 0.375 of 128 x 128
 MIN_IN_BRAIN = 0.95  # a shape of which less lies in the slice's brain is not used
 
@@ -94,7 +89,7 @@ def clip_to_brain(shape: NDArray[np.bool_], brain: NDArray[np.bool_]) -> NDArray
     return inside if inside.sum() >= max(MIN_IN_BRAIN * shape.sum(), 1) else None
 
 
-def fits(shape: NDArray[np.bool_], brain: NDArray[np.bool_], size: tuple[int, int]) -> bool:
+def fits(shape: NDArray[np.bool_], brain: NDArray[np.bool_], size: tuple[float, float]) -> bool:
     """Whether enough of the shape lies in the brain and it is of that size before and after clipping."""
     inside = clip_to_brain(shape, brain)
     return inside is not None and all(size[0] < pixels.sum() <= size[1] for pixels in (shape, inside))
@@ -121,13 +116,14 @@ def make_split(train: Iterable[str], held_out: Iterable[str], root: Path | None)
     grid = images[test[0]]  # gives a mask its grid and nothing else
     free = {name: preprocess(grid, read_slice(shapes / f"{name}.png"), name=name)[1] for name in names}
     brains = {subject: brain_region(preprocess(image, None)[0]) for subject, image in images.items()}
-    for turn in range(len(SIZES)):
+    groups = tuple(SIZES.values())
+    for turn in range(len(groups)):
         for number, subject in enumerate(test):
-            size = SIZES[(number + turn) % len(SIZES)]
+            size = groups[(number + turn) % len(groups)]
             chosen = next((name for name, shape in free.items() if fits(shape, brains[subject], size)), None)
             if chosen is None:
                 raise CaseError(
-                    f"no shape of {size[0]} to {size[1]} px is left that fits {subject}; add masks"
+                    f"no shape of {size[0]:g} to {size[1]:g} px is left that fits {subject}; add masks"
                 )
             rows.append(row(subject, "test", chosen))
             del free[chosen]
@@ -159,7 +155,8 @@ def open_ixi_stroke(root: Path | None = None, seed: int = 0, limit: int | None =
     slices, shapes = find_root("ixi-midaxial", root), find_root("stroke-masks", root)
     rows = read_split("ixi-stroke")
     masks = {r["case_id"]: r["mask"] for r in rows}
-    cases = limit_test([Case(r["case_id"], r["subject"], r["split"], bool(r["mask"])) for r in rows], limit)
+    every = [Case(r["case_id"], r["subject"], r["split"], bool(r["mask"])) for r in rows]
+    cases = limit_test(every, limit)
     sources = (SOURCES["ixi-midaxial"], SOURCES["stroke-masks"])
     return Dataset(
         name="ixi-stroke",
@@ -173,6 +170,8 @@ def open_ixi_stroke(root: Path | None = None, seed: int = 0, limit: int | None =
         licence="; ".join(f"{s.name}: {s.licence}" for s in sources),
         citation="; ".join(s.citation for s in sources),
         preprocessing=PREPROCESSING.record(),
+        origin="semi-synthetic",
+        n_test=count_test(every),
         fingerprint=fingerprint(cases, files(slices, shapes, masks, cases), f"{VERSION}, {GENERATOR}"),
     )
 

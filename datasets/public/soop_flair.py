@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
 from uadbench.datasets.preprocess import PREPROCESSING, preprocess, to_square
 from uadbench.datasets.readers import read_slice
-from uadbench.datasets.selection import fingerprint, fixed_order, limit_test, read_split
+from uadbench.datasets.selection import count_test, fingerprint, fixed_order, limit_test, read_split
 from uadbench.datasets.sources import SOURCES, find_root
 
 __all__ = ["CAVEATS", "make_split", "open_soop_flair"]
@@ -66,8 +66,8 @@ def open_soop_flair(root: Path | None = None, seed: int = 0, limit: int | None =
     """
     folder = find_root("soop-flair", root)
     rows = read_split("soop-flair")
-    cases = tuple(Case(row["case"], row["case"], row["split"], row["lesion"] == "1") for row in rows)
-    cases = limit_test(cases, limit)
+    every = tuple(Case(row["case"], row["case"], row["split"], row["lesion"] == "1") for row in rows)
+    cases = limit_test(every, limit)
     source = SOURCES["soop-flair"]
     return Dataset(
         name="soop-flair",
@@ -81,6 +81,7 @@ def open_soop_flair(root: Path | None = None, seed: int = 0, limit: int | None =
         licence=source.licence,
         citation=source.citation,
         preprocessing=PREPROCESSING.record(),
+        n_test=count_test(every),
         fingerprint=fingerprint(cases, files(folder, cases)),
     )
 

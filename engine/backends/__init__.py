@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from torch import cuda  # `torch` in this package is the back end of that name
-
-from uadbench.engine.backends.torch import PRECISIONS, BackendError, TorchDenoiser
+from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.interfaces import Denoiser
-from uadbench.engine.networks.checkpoint import load_checkpoint
 
-__all__ = ["BACKENDS", "BackendError", "check_backend", "open_backend"]
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "BackendError", "check_backend", "open_backend"]
 
-BACKENDS = ("torch", "onnxruntime", "openvino")
+
+@dataclass(frozen=True)
+class Backend:
+    """What is known of a back end before it is imported.
+
+    module : below ``uadbench.engine.backends``. It has ``check(precision, device)``, which raises BackendError where
+        the package or the device is missing, and ``open_denoiser(source, precision, device, threads, batch_size)``
+    precisions : kind of device -> precisions
+    source : "checkpoint" (NAME.safetensors) or "onnx" (an exported network, NAME.onnx)
+    """
+
+    module: str
+    precisions: Mapping[str, tuple[str, ...]]
+    source: str
+
+
+BACKENDS: dict[str, Backend] = {
+    "torch": Backend("torch", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16")}, "checkpoint"),
+    "onnxruntime": Backend("onnxruntime", {"cpu": ("fp32",), "cuda": ("fp32",)}, "onnx"),
+    "openvino": Backend("openvino", {"cpu": ("fp32", "bf16")}, "onnx"),
+}
+PRECISIONS = tuple(
+    dict.fromkeys(p for backend in BACKENDS.values() for each in backend.precisions.values() for p in each)
+)
 
 
 def check_backend(name: str, precision: str = "fp32", device: str = "cpu") -> None:
@@ -23,27 +46,18 @@ def check_backend(name: str, precision: str = "fp32", device: str = "cpu") -> No
     device : "cpu", "cuda" or "cuda:N"
     Quick, and needs no weights: nothing is compiled.
     """
-    _check_name(name)
+    module = _module(name)
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise BackendError(f"unknown device {device!r}; choose cpu or cuda")
-    if name == "onnxruntime":
-        from uadbench.engine.backends import onnxruntime
-
-        onnxruntime.check(precision, device)
-    elif name == "openvino":
-        from uadbench.engine.backends import openvino
-
-        openvino.check(precision, device)
-    elif precision not in PRECISIONS:
-        raise BackendError(f"torch runs {' or '.join(PRECISIONS)}, not {precision!r}")
-    elif device.startswith("cuda") and not cuda.is_available():
-        raise BackendError("torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
+    module.check(precision, device)
     _, colon, index = device.partition(":")
-    if colon and int(index) >= cuda.device_count():
-        count = cuda.device_count()
-        raise BackendError(
-            f"there is no device {device!r}; torch sees {count} CUDA device{'s' * (count != 1)}"
-        )
+    if colon:
+        from torch import cuda
+
+        if int(index) >= (count := cuda.device_count()):
+            raise BackendError(
+                f"there is no device {device!r}; torch sees {count} CUDA device{'s' * (count != 1)}"
+            )
 
 
 def open_backend(
@@ -56,7 +70,7 @@ def open_backend(
 ) -> Denoiser:
     """Bind a network to a back end.
 
-    source : a checkpoint (NAME.safetensors) for torch, an exported U-Net (NAME.onnx) for the others
+    source : a checkpoint (NAME.safetensors) or an exported network (NAME.onnx), as ``BACKENDS[name].source`` says
     threads : CPU threads for back ends that keep their own pool, torch's number where None; torch itself takes the
         process-wide setting
     batch_size : largest batch that will be asked for; back ends with static shapes compile for it
@@ -64,23 +78,11 @@ def open_backend(
     and on an artifact that does not match its manifest.
     """
     check_backend(name, precision, device)
-    if name == "torch":
-        model, card = load_checkpoint(source)
-        return TorchDenoiser(model, card, precision, device)
-    from uadbench.engine.backends.artifacts import read_artifact
-
-    artifact = read_artifact(source)
-    if name == "onnxruntime":
-        from uadbench.engine.backends.onnxruntime import OnnxRuntimeDenoiser
-
-        return OnnxRuntimeDenoiser(artifact, precision, device, threads)
-    from uadbench.engine.backends.openvino import OpenVinoDenoiser
-
-    return OpenVinoDenoiser(artifact, precision, device, threads, batch_size)
+    opened: Denoiser = _module(name).open_denoiser(source, precision, device, threads, batch_size)
+    return opened
 
 
-def _check_name(name: str) -> None:
+def _module(name: str) -> Any:
     if name not in BACKENDS:
-        near = difflib.get_close_matches(name, BACKENDS, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise BackendError(f"unknown back end {name!r}; choose from {', '.join(BACKENDS)}.{hint}")
+        raise BackendError(f"unknown back end {name!r}; choose from {', '.join(BACKENDS)}")
+    return import_module(f"uadbench.engine.backends.{BACKENDS[name].module}")

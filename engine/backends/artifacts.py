@@ -5,10 +5,11 @@ What is hashed is what is loaded: a back end gets the bytes that were checked, n
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.torch import BackendError
+from uadbench.engine.backends.errors import BackendError
 
 __all__ = [
     "Artifact",
@@ -69,8 +70,11 @@ def write_artifact(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[s
     text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
     for target, content in ((path, data), (manifest_path(path), text.encode())):
         partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        partial.write_bytes(content)
-        partial.replace(target)
+        try:
+            partial.write_bytes(content)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
     return manifest
 
 
@@ -88,24 +92,55 @@ def read_artifact(path: Path, kind: str = "unet") -> Artifact:
         raise ValueError(f"kind is {kind!r}; allowed are {', '.join(KINDS)}")
     beside = manifest_path(path)
     try:
-        data = path.read_bytes()
-        manifest = json.loads(beside.read_text(encoding="utf-8"))
+        data, text = _read(path), _read(beside)
+        manifest = json.loads(text)
     except OSError as error:
         raise ArtifactError(
             f"{error.filename}: cannot be read ({error.strerror}); "
             "an exported network is NAME.onnx with NAME.onnx.json beside it, made by `bench export`"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{beside}: is no manifest ({error}); export the network again") from error
     if not isinstance(manifest, dict) or manifest.get("layout") != LAYOUT:
         raise ArtifactError(f"{beside}: is no manifest of layout {LAYOUT}; export the network again")
     if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
         raise ArtifactError(
-            f"{path}: does not match its manifest's hash (truncated or altered); delete both files and export again"
+            f"{path}: does not match its manifest's hash (truncated or altered); export the network again"
         )
     if manifest.get("kind") != kind:
         raise ArtifactError(f"{path}: holds a network of kind {manifest.get('kind')!r}, {kind!r} is needed")
+    missing = _missing(manifest)
+    if missing:
+        raise ArtifactError(f"{beside}: has no usable {missing!r}; export the network again")
     return Artifact(path, data, manifest)
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a regular file; OSError for anything else, so that a pipe is never waited for."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return path.read_bytes()
+
+
+def _missing(manifest: Mapping[str, Any]) -> str | None:
+    """The first entry that back ends rely on and that is absent or of another form; None where all is well."""
+    checks: dict[str, Callable[[Any], bool]] = {
+        "batch": lambda value: value == "dynamic" or (type(value) is int and value > 0),
+        "opset": lambda value: type(value) is int,
+        "source": lambda value: isinstance(value, dict) and isinstance(value.get("sha256"), str),
+        "inputs": lambda value: isinstance(value, list) and bool(value) and all(map(_is_tensor, value)),
+    }
+    return next((key for key, usable in checks.items() if not usable(manifest.get(key))), None)
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether this describes an input: a name and a shape, whose first side is the batch."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("name"), str)
+        and isinstance(value.get("shape"), list)
+        and all(type(side) is int and side > 0 for side in value["shape"][1:])
+    )
 
 
 def check_call(artifact: Artifact, x_t: Tensor, t: Tensor, cond: Tensor | None) -> None:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import importlib
 import os
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import Artifact, check_call, pad_batch
-from uadbench.engine.backends.torch import BackendError
+from uadbench.engine.backends.artifacts import Artifact, check_call, pad_batch, read_artifact
+from uadbench.engine.backends.errors import BackendError
 
-__all__ = ["PRECISIONS", "OnnxRuntimeDenoiser", "check", "installed_packages", "load_runtime"]
+__all__ = [
+    "PRECISIONS",
+    "OnnxRuntimeDenoiser",
+    "check",
+    "installed_packages",
+    "load_runtime",
+    "open_denoiser",
+]
 
 PRECISIONS = ("fp32",)
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -107,6 +115,13 @@ class OnnxRuntimeDenoiser:
             "artifact_sha256": manifest["sha256"],
             "checkpoint_sha256": manifest["source"]["sha256"],
         }
+
+
+def open_denoiser(
+    source: Path, precision: str, device: str, threads: int | None, batch_size: int
+) -> OnnxRuntimeDenoiser:
+    """See ``backends.open_backend``; an open batch size serves any."""
+    return OnnxRuntimeDenoiser(read_artifact(source), precision, device, threads)
 
 
 def installed_packages() -> list[str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import Artifact, check_call, pad_batch
-from uadbench.engine.backends.torch import BackendError
+from uadbench.engine.backends.artifacts import Artifact, check_call, pad_batch, read_artifact
+from uadbench.engine.backends.errors import BackendError
 
-__all__ = ["PRECISIONS", "OpenVinoDenoiser", "check"]
+__all__ = ["PRECISIONS", "OpenVinoDenoiser", "check", "load_runtime", "open_denoiser"]
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 PRECISIONS = tuple(HINTS)
@@ -40,8 +44,7 @@ class OpenVinoDenoiser:
         batch_size: int = 1,
     ) -> None:
         check(precision, device)
-        import openvino
-
+        openvino = load_runtime()
         self.precision = precision
         self._artifact, self._openvino = artifact, openvino
         self._threads = threads or torch.get_num_threads()
@@ -128,6 +131,36 @@ class OpenVinoDenoiser:
             )
 
 
+def open_denoiser(
+    source: Path, precision: str, device: str, threads: int | None, batch_size: int
+) -> OpenVinoDenoiser:
+    """See ``backends.open_backend``."""
+    return OpenVinoDenoiser(read_artifact(source), precision, device, threads, batch_size)
+
+
+def load_runtime() -> Any:
+    """The module ``openvino``, imported with its telemetry off; raises ImportError.
+
+    On import it writes an id into the user's home and reports to its makers, unless the package openvino_telemetry is
+    missing, when it takes an empty stand-in of its own. Medical work wants neither; who has said yes or no by
+    ``opt_in_out`` keeps that setting.
+    """
+    if "openvino" in sys.modules or "openvino_telemetry" in sys.modules or _consent_file().is_file():
+        return importlib.import_module("openvino")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # to the import system: not installed
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules["openvino_telemetry"]
+
+
+def _consent_file() -> Path:
+    """Where ``opt_in_out`` keeps a user's yes or no; without one openvino_telemetry takes it for a yes."""
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA", "")) / "Intel Corporation" / "openvino_telemetry"
+    return Path(os.path.expanduser("~")) / "intel" / "openvino_telemetry"
+
+
 def check(precision: str = "fp32", device: str = "cpu") -> None:
     """Raise BackendError, naming the remedy, unless this precision and device can be had here."""
     if precision not in PRECISIONS:
@@ -135,7 +168,7 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
     if device != "cpu":
         raise BackendError(f"the back end openvino runs on cpu, not on {device!r}")
     try:
-        import openvino
+        openvino = load_runtime()
     except ImportError as error:
         raise BackendError(f"openvino cannot be imported ({error}); `pip install 'uadbench[cpu]'`") from error
     if precision == "bf16":

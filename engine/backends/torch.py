@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from uadbench.engine.networks.unet import UNet
+from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.networks.checkpoint import load_denoiser
 
-__all__ = ["PRECISIONS", "BackendError", "TorchDenoiser"]
+__all__ = ["PRECISIONS", "TorchDenoiser", "check", "open_denoiser"]
 
 PRECISIONS = ("fp32", "bf16")
 
 
-class BackendError(Exception):
-    """A back end cannot do what was asked; the message says why and names the remedy."""
-
-
 class TorchDenoiser:
-    """A U-Net run by PyTorch: fp32, or bf16 autocast; channels-last in either case.
+    """A network run by PyTorch: fp32, or bf16 autocast; channels-last in either case.
 
+    model : (x, timesteps from 0) -> eps
     card : the checkpoint's model card; its hash goes into the record
     """
 
     name = "torch"
 
     def __init__(
-        self, model: UNet, card: Mapping[str, Any], precision: str = "fp32", device: str = "cpu"
+        self, model: nn.Module, card: Mapping[str, Any], precision: str = "fp32", device: str = "cpu"
     ) -> None:
-        if precision not in PRECISIONS:
-            raise BackendError(f"torch runs {' or '.join(PRECISIONS)}, not {precision!r}")
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise BackendError(
-                "torch sees no CUDA device; use --device cpu, or install a CUDA build of torch"
-            )
+        check(precision, device)
         self.device, self.precision = device, precision
         self._model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._sha256 = card["sha256"]
@@ -75,3 +69,19 @@ class TorchDenoiser:
             record["cuda"] = torch.version.cuda
             record["tf32"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
         return record
+
+
+def check(precision: str = "fp32", device: str = "cpu") -> None:
+    """Raise BackendError, naming the remedy, unless this precision and device can be had here."""
+    if precision not in PRECISIONS:
+        raise BackendError(f"torch runs {' or '.join(PRECISIONS)}, not {precision!r}")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise BackendError("torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
+
+
+def open_denoiser(
+    source: Path, precision: str, device: str, threads: int | None, batch_size: int
+) -> TorchDenoiser:
+    """See ``backends.open_backend``."""
+    model, card = load_denoiser(source)
+    return TorchDenoiser(model, card, precision, device)

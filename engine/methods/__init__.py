@@ -1,62 +1,127 @@
-"""The methods by name, and how one is built from a name, a noise kind and overrides."""
+"""The methods by name, and how one is built from a name, a noise kind and overrides.
+
+Nothing heavy is imported before a method is built, so that names can be listed at once.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from uadbench.engine.interfaces import Method
-from uadbench.engine.methods.anoddpm import AnoDDPM
-from uadbench.engine.methods.autoddpm import AutoDDPM
-from uadbench.engine.methods.ddpm import DDPM
-from uadbench.engine.methods.floors import Asymmetry, Blur, Intensity, ResidualMedian
-from uadbench.engine.methods.thor import Thor
-from uadbench.engine.rng import NOISES
+from uadbench.engine.interfaces import NOISES, Method
 
-__all__ = ["FLOORS", "METHODS", "MethodInfo", "all_methods", "build_method"]
+__all__ = ["FLOORS", "METHODS", "MethodInfo", "all_methods", "build_method", "plugin_faults"]
+
+GROUP = "uadbench.methods"
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+def _denoiser(noise: str) -> Mapping[str, str]:
+    return {"denoiser": f"unet-{noise}"}
+
+
+def _nothing(noise: str) -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(frozen=True)
 class MethodInfo:
     """A method as the command line knows it.
 
-    preset : noise kind -> the method with its published settings
-    noises : the kinds it may run with, its own first
+    preset : noise kind -> the method with its published settings, a frozen dataclass
+    noises : the kinds it may run with, its own first; ("none",) for a floor
+    networks : noise kind -> {role: network}; the role "denoiser" is what ``Tools.denoise`` calls
+    needs_median : whether it looks at ``Tools.median``, so that it does not apply where there is none
     """
 
     title: str
     paper: str
     preset: Callable[[str], Method]
     noises: tuple[str, ...] = NOISES
+    networks: Callable[[str], Mapping[str, str]] = _denoiser
+    needs_median: bool = False
+
+    @property
+    def floor(self) -> bool:
+        """Whether it is one of the trivial methods that cost next to nothing."""
+        return self.noises == ("none",)
+
+
+def _from(module: str, name: str) -> Callable[[str], Method]:
+    """noise -> the preset of the class ``uadbench.engine.methods.<module>.<name>``, imported when first called."""
+
+    def preset(noise: str) -> Method:
+        kind: Any = getattr(import_module(f"uadbench.engine.methods.{module}"), name)
+        method: Method = kind.preset(noise) if hasattr(kind, "preset") else kind()
+        return method
+
+    return preset
+
+
+def _floor(title: str, name: str, needs_median: bool = False) -> MethodInfo:
+    return MethodInfo(title, "floor", _from("floors", name), ("none",), _nothing, needs_median)
 
 
 METHODS: dict[str, MethodInfo] = {
-    "thor": MethodInfo("THOR", "arXiv 2403.08464", Thor.preset),
-    "ddpm": MethodInfo("DDPM", "arXiv 2006.11239", DDPM.preset),
+    "thor": MethodInfo("THOR", "arXiv 2403.08464", _from("thor", "Thor")),
+    "ddpm": MethodInfo("DDPM", "arXiv 2006.11239", _from("ddpm", "DDPM")),
     "anoddpm": MethodInfo(
-        "AnoDDPM", "doi:10.1109/CVPRW56347.2022.00080", lambda noise: AnoDDPM(), ("simplex",)
+        "AnoDDPM", "doi:10.1109/CVPRW56347.2022.00080", _from("anoddpm", "AnoDDPM"), ("simplex",)
     ),
-    "autoddpm": MethodInfo("AutoDDPM", "arXiv 2305.19643", AutoDDPM.preset),
+    "autoddpm": MethodInfo("AutoDDPM", "arXiv 2305.19643", _from("autoddpm", "AutoDDPM")),
 }
 
 FLOORS: dict[str, MethodInfo] = {
-    "residual-median": MethodInfo(
-        "smoothed difference to median", "floor", lambda noise: ResidualMedian(), ("none",)
-    ),
-    "intensity": MethodInfo("smoothed intensity", "floor", lambda noise: Intensity(), ("none",)),
-    "asymmetry": MethodInfo("left-right difference", "floor", lambda noise: Asymmetry(), ("none",)),
-    "blur": MethodInfo("difference to blurred", "floor", lambda noise: Blur(), ("none",)),
+    "residual-median": _floor("smoothed difference to median", "ResidualMedian", needs_median=True),
+    "intensity": _floor("smoothed intensity", "Intensity"),
+    "asymmetry": _floor("left-right difference", "Asymmetry"),
+    "blur": _floor("difference to blurred", "Blur"),
 }
 
 
+@cache
+def _plugins() -> dict[str, MethodInfo | str]:
+    """Name -> the method of another package, or why it cannot be used; ours and the floors win over them."""
+    return {point.name: _loaded(point) for point in entry_points(group=GROUP) if point.name not in _own()}
+
+
+def _own() -> dict[str, MethodInfo]:
+    return METHODS | FLOORS
+
+
+def _loaded(point: EntryPoint) -> MethodInfo | str:
+    if not NAME.fullmatch(point.name):
+        return f"the name {point.name[:80]!r} is not allowed; use small letters, digits and '-'"
+    try:
+        found = point.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a package of others may raise anything, SystemExit included
+        reason = (str(error).strip().splitlines() or ["-"])[0]
+        return f"{point.value} cannot be imported: {type(error).__name__}: {reason}"
+    if not isinstance(found, MethodInfo):
+        return f"{point.value} is a {type(found).__name__}; a uadbench.engine.methods.MethodInfo is needed"
+    return found
+
+
 def all_methods() -> dict[str, MethodInfo]:
-    """Ours, the floors, and those of other packages (entry-point group ``uadbench.methods``, each a MethodInfo)."""
-    plugins = {point.name: point.load() for point in entry_points(group="uadbench.methods")}
-    return plugins | METHODS | FLOORS
+    """Ours, the floors, and those of other packages (entry-point group ``uadbench.methods``, each a MethodInfo).
+
+    One that cannot be used is left out; ``plugin_faults`` says why.
+    """
+    usable = {name: found for name, found in _plugins().items() if isinstance(found, MethodInfo)}
+    return usable | _own()
+
+
+def plugin_faults() -> dict[str, str]:
+    """Name -> why a method of another package cannot be used, one line each."""
+    return {name: found for name, found in _plugins().items() if isinstance(found, str)}
 
 
 def build_method(
@@ -64,29 +129,26 @@ def build_method(
 ) -> Method:
     """The method ``name`` with its preset for ``noise``.
 
-    steps : network calls of the (first) reverse chain; "paper" visits every level; None keeps the fast default.
-        AutoDDPM's stitching keeps its share of a quarter of the steps, at least one
+    steps : network calls of the (first) reverse chain; "paper" visits every level; None keeps the preset's. It is
+        passed over where the method cannot be ``respaced``
     overrides : hyper-parameters by field name
     Raises ValueError on an unknown name, noise or field, or a value that the method refuses.
     """
     known = all_methods()
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown method {name!r}; choose from {', '.join(known)}.{hint}")
+        raise ValueError(f"unknown method {name!r}; choose from {', '.join(known)}")
     info = known[name]
     if noise not in info.noises:
         raise ValueError(f"{name} runs with {' or '.join(info.noises)} noise, not with {noise!r}")
     method: Any = info.preset(noise)
+    if not dataclasses.is_dataclass(method) or isinstance(method, type):
+        raise ValueError(f"{name} is a {type(method).__name__}; a method must be a frozen dataclass")
+    if steps is not None and hasattr(method, "respaced"):
+        method = method.respaced(None if steps == "paper" else int(steps))
     fields = {field.name for field in dataclasses.fields(method)}
-    chosen: dict[str, Any] = {}
-    if steps is not None and "steps" in fields:
-        chosen["steps"] = None if steps == "paper" else int(steps)
-        if "stitch_steps" in fields:
-            chosen["stitch_steps"] = None if steps == "paper" else max(1, int(steps) // 4)
-    chosen |= dict(overrides or {})
-    if unknown := sorted(set(chosen) - fields):
+    if unknown := sorted(set(overrides or {}) - fields):
         raise ValueError(
             f"{name} has no setting {unknown[0]!r}; it has {', '.join(sorted(fields)) or 'none'}"
         )
-    return dataclasses.replace(method, **chosen)
+    changed: Method = dataclasses.replace(method, **dict(overrides or {}))
+    return changed

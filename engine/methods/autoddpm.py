@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -43,6 +43,10 @@ class AutoDDPM:
         """The same levels for either noise: the paper gives none for simplex."""
         return cls()
 
+    def respaced(self, steps: int | None) -> AutoDDPM:
+        """The same with so many calls for the first reconstruction and a quarter as many levels of stitching."""
+        return replace(self, steps=steps, stitch_steps=None if steps is None else max(1, steps // 4))
+
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         # 3.1 Masking.
         x_t = tools.add_noise(x, self.t_start, tools.noise(self.t_start))
@@ -55,7 +59,7 @@ class AutoDDPM:
         for t, t_prev in tools.schedule.pairs(self.t_stitch, self.stitch_steps):
             # 3.3 Re-sampling: denoise, stitch, and noise again, so that both parts come to fit.
             for remaining in reversed(range(self.rounds)):
-                unknown, _ = tools.step(x_t, tools.denoise(x_t, t), t, t_prev)
+                unknown, _ = tools.reverse(x_t, t, t_prev)
                 known = tools.add_noise(x, t_prev, tools.noise(t_prev))
                 x_t = mask * unknown + (1 - mask) * known
                 if remaining:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -15,8 +15,7 @@ __all__ = ["DDPM", "reverse"]
 def reverse(x_t: Tensor, tools: Tools, t_start: int, steps: int | None) -> Tensor:
     """Walk the chain from level t_start down to the clean image; x_t and the result [B, 1, H, W]."""
     for t, t_prev in tools.schedule.pairs(t_start, steps):
-        eps = tools.denoise(x_t, t)
-        x_t, _ = tools.step(x_t, eps, t, t_prev)
+        x_t, _ = tools.reverse(x_t, t, t_prev)
     return x_t
 
 
@@ -37,6 +36,10 @@ class DDPM:
     def preset(cls, noise: str) -> DDPM:
         """The published start level for a noise kind."""
         return cls(t_start=350 if noise == "gaussian" else 250)
+
+    def respaced(self, steps: int | None) -> DDPM:
+        """The same with so many network calls; None visits every level."""
+        return replace(self, steps=steps)
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         x_t = tools.add_noise(x, self.t_start, tools.noise(self.t_start))

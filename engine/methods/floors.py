@@ -10,15 +10,9 @@ from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from uadbench.engine.anomaly import gaussian_smooth, residual
-from uadbench.engine.interfaces import HealthyPrior, Result, Tools, to_signed, to_unit
+from uadbench.engine.interfaces import Result, Tools, to_signed, to_unit
 
 __all__ = ["Asymmetry", "Blur", "Intensity", "ResidualMedian"]
-
-
-def _prior(tools: Tools) -> HealthyPrior:
-    if tools.prior is None:
-        raise ValueError("this floor needs healthy training slices; the data set has none")
-    return tools.prior
 
 
 @dataclass(frozen=True)
@@ -28,7 +22,9 @@ class ResidualMedian:
     sigma: float = 1.5
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:
-        median = _prior(tools).median.to(x.device).expand_as(x)
+        if tools.median is None:
+            raise ValueError("this floor needs the median of healthy slices; the data set has none")
+        median = tools.median.to(x.device).expand_as(x)
         return Result(gaussian_smooth(residual(x, median), self.sigma), median)
 
 
@@ -40,7 +36,7 @@ class Intensity:
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         smooth = gaussian_smooth(to_unit(x), self.sigma)
-        if _prior(tools).lesion_sign > 0:
+        if tools.lesion_sign > 0:
             return Result(smooth, to_signed(smooth))
         head = np.stack([binary_fill_holes(image) for image in (smooth[:, 0] > 0.1).cpu().numpy()])
         inside = torch.from_numpy(head).to(x.device).unsqueeze(1)
@@ -56,7 +52,7 @@ class Asymmetry:
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         mirrored = x.flip(-1)
         difference = gaussian_smooth(to_unit(x) - to_unit(mirrored), self.sigma)
-        return Result((_prior(tools).lesion_sign * difference).clamp_min(0), mirrored)
+        return Result((tools.lesion_sign * difference).clamp_min(0), mirrored)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -45,13 +45,16 @@ class Thor:
         """The authors' levels for a noise kind."""
         return cls() if noise == "gaussian" else cls(t_start=250, harmonize_at=(200, 150, 100, 50))
 
+    def respaced(self, steps: int | None) -> Thor:
+        """The same with so many network calls; None visits every level."""
+        return replace(self, steps=steps)
+
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         perceptual, maps = tools.against(x), {}
         noise = tools.noise(self.t_start)
         x_t = tools.add_noise(x, self.t_start, noise)
         for t, t_prev in tools.schedule.pairs(self.t_start, self.steps, through=self.harmonize_at):
-            eps = tools.denoise(x_t, t)
-            x_t, x0 = tools.step(x_t, eps, t, t_prev)
+            x_t, x0 = tools.reverse(x_t, t, t_prev)
             if t in self.harmonize_at:
                 # Eq. 3: where the estimate of the clean image differs from the input, in grey value and to the eye.
                 s = gaussian_smooth(perceptual(x0), self.sigma).clamp(0, 1)

@@ -1,0 +1,80 @@
+"""A run as asked for: names checked, data and weights found, nothing opened yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from uadbench.bench.plan.config import ConfigError, RunConfig, unknown
+from uadbench.bench.plan.grid import Cell, plan_cells
+from uadbench.bench.plan.weights import NetworkFile
+from uadbench.bench.run.machine import available_cores
+from uadbench.datasets import DATASETS
+from uadbench.datasets.case import Case, Dataset
+from uadbench.engine.backends import check_backend
+from uadbench.engine.perceptual.distance import PERCEPTUALS
+
+__all__ = ["Plan", "choose_cases", "make_plan", "spread"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as asked for, names checked, data and weights found; nothing opened yet.
+
+    threads : resolved
+    cases : validation cases, then test cases
+    """
+
+    config: RunConfig
+    cells: tuple[Cell, ...]
+    dataset: Dataset
+    cases: tuple[Case, ...]
+    threads: int
+
+    @property
+    def calls(self) -> int:
+        """Network calls of the whole run, each on one image."""
+        return sum(cell.walk.nfe for cell in self.cells) * len(self.cases)
+
+    @property
+    def networks(self) -> dict[str, NetworkFile]:
+        """Every network that some cell needs, by name."""
+        return {network.name: network for cell in self.cells for network in cell.networks.values()}
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Check names and back ends, find weights, open the data set.
+
+    Raises ConfigError, BackendError, CheckpointError and CaseError.
+    """
+    if config.dataset not in DATASETS:
+        raise unknown("data set", config.dataset, DATASETS)
+    for name in config.perceptual:
+        if name not in PERCEPTUALS:
+            raise unknown("perceptual net", name, PERCEPTUALS)
+    cells = plan_cells(config)
+    for arm in dict.fromkeys(cell.arm for cell in cells):
+        check_backend(arm.backend, arm.precision, arm.device)
+    check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
+    root = Path(config.data_root) if config.data_root else None
+    dataset = DATASETS[config.dataset](root, config.seed[0], config.limit)
+    if not dataset.split("test"):
+        raise ConfigError(f"data set {dataset.name} has no test case")
+    cases = choose_cases(dataset, config.val_limit)
+    return Plan(config, cells, dataset, cases, config.threads or available_cores())
+
+
+def spread(cases: Sequence[Case], limit: int) -> tuple[Case, ...]:
+    """At most ``limit`` of the cases, evenly spaced in their order."""
+    if len(cases) <= limit:
+        return tuple(cases)
+    return tuple(cases[int(i)] for i in np.linspace(0, len(cases), limit, endpoint=False))
+
+
+def choose_cases(dataset: Dataset, val_limit: int) -> tuple[Case, ...]:
+    """The healthy validation cases (at most ``val_limit``), then all test cases, in their fixed order."""
+    healthy = [case for case in dataset.split("val") if not case.lesion]
+    return (*spread(healthy, val_limit), *dataset.split("test"))

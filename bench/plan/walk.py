@@ -1,0 +1,84 @@
+"""A dry walk of a method's loop: how often it calls the network, whose noise it draws, what else it looks at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uadbench.engine.interfaces import Method
+from uadbench.engine.schedule import Schedule
+from uadbench.engine.tools import make_tools
+
+__all__ = ["Walk", "walk"]
+
+SIDE = 16  # of the image that is walked with, pixels
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a method does to one case.
+
+    nfe : network calls
+    levels : whose noise it draws, each once, rising
+    perceptual : whether it looks through the perceptual net
+    """
+
+    nfe: int
+    levels: tuple[int, ...]
+    perceptual: bool
+
+
+def walk(method: Method, schedule: Schedule, eta: float = 1.0) -> Walk:
+    """Run the method on a tiny image with a network that finds no noise; raises whatever the method raises."""
+    network, perceptual, levels = _Silent(), _Flat(), set[int]()
+
+    def noise(t: int) -> Tensor:
+        levels.add(t)
+        return torch.zeros(1, 1, SIDE, SIDE)
+
+    median = torch.zeros(1, 1, SIDE, SIDE)
+    tools = make_tools(network, schedule, noise, perceptual, eta, lesion_sign=1, median=median)
+    tools = dataclasses.replace(tools, close=lambda x, size: x, dilate=lambda x, size: x)
+    with torch.inference_mode():
+        method(torch.linspace(-1, 1, SIDE * SIDE).reshape(1, 1, SIDE, SIDE), tools)
+    return Walk(network.calls, tuple(sorted(levels)), perceptual.used)
+
+
+class _Silent:
+    """A network that finds no noise and counts its calls."""
+
+    name, device, precision = "none", "cpu", "fp32"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        self.calls += 1
+        return torch.zeros_like(x_t)
+
+    def synchronize(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+class _Flat:
+    """A perceptual distance that sees no difference and remembers that it was asked."""
+
+    name = "none"
+
+    def __init__(self) -> None:
+        self.used = False
+
+    def against(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        self.used = True
+        return torch.zeros_like

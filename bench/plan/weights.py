@@ -1,0 +1,34 @@
+"""Which file holds a network, and what its card says, before any weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uadbench.engine.networks.checkpoint import read_card, schedule_of, shipped
+from uadbench.engine.schedule import Schedule
+
+__all__ = ["NetworkFile", "find_network"]
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """A network by name: its checkpoint, its card, and the schedule that it was trained with."""
+
+    name: str
+    path: Path
+    card: Mapping[str, Any]
+    schedule: Schedule
+
+
+def find_network(name: str, given: Mapping[str, str]) -> NetworkFile:
+    """The network's checkpoint: the user's where one is given, else the shipped one.
+
+    given : network name -> file
+    Raises CheckpointError where it is missing or its card is none.
+    """
+    path = Path(given[name]) if name in given else shipped(name)
+    card = read_card(path)
+    return NetworkFile(name, path, card, schedule_of(card))

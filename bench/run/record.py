@@ -1,0 +1,73 @@
+"""The manifest of a new run: settings, data, weights, machine, code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from uadbench.bench.plan.config import RunConfig, canonical, config_hash
+from uadbench.bench.plan.weights import NetworkFile
+from uadbench.bench.run.directory import now, run_id
+from uadbench.bench.run.machine import environment, git_state, uadbench_version
+from uadbench.datasets.case import Case, Dataset
+from uadbench.engine.perceptual.distance import SqueezePerceptual
+from uadbench.reports.store import SCHEMA
+
+__all__ = ["make_manifest"]
+
+
+def make_manifest(
+    config: RunConfig,
+    dataset: Dataset,
+    cases: tuple[Case, ...],
+    cells: list[str],
+    networks: Mapping[str, NetworkFile],
+    perceptuals: Mapping[str, SqueezePerceptual],
+    threads: int,
+    command: str,
+) -> dict[str, Any]:
+    """manifest.json, with the run's identity as "run_id"."""
+    weights = {name: network.card["sha256"] for name, network in networks.items()}
+    weights |= {name: net.sha256 for name, net in perceptuals.items()}
+    return {
+        "schema": SCHEMA,
+        "run_id": run_id(config_hash(config), dataset.fingerprint, dataset.preprocessing, weights),
+        "config": canonical(config),
+        "config_hash": config_hash(config),
+        "created": now(),
+        "finished": None,
+        "version": uadbench_version(),
+        "git": git_state(),
+        "environment": environment(threads),
+        "dataset": _dataset(dataset, cases),
+        "seed": config.seed[0],
+        "checkpoints": {
+            name: {"sha256": network.card["sha256"], "card": dict(network.card)}
+            for name, network in networks.items()
+        },
+        "perceptual": {name: {"sha256": net.sha256} for name, net in perceptuals.items()},
+        "command": command,
+        "cells": cells,
+        "sessions": [],
+    }
+
+
+def _dataset(dataset: Dataset, cases: tuple[Case, ...]) -> dict[str, Any]:
+    test = dataset.split("test")
+    return {
+        "name": dataset.name,
+        "title": dataset.title,
+        "origin": dataset.origin,
+        "modality": dataset.modality,
+        "lesion_sign": dataset.lesion_sign,
+        "caveats": list(dataset.caveats),
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+        "preprocessing": dict(dataset.preprocessing),
+        "fingerprint": dataset.fingerprint,
+        "n_test": len(test),
+        "n_test_all": dataset.n_test or len(test),
+        "n_test_lesion": sum(case.lesion for case in test),
+        "n_test_healthy": sum(not case.lesion for case in test),
+        "n_val": len(cases) - len(test),
+    }

@@ -1,0 +1,54 @@
+"""latency.json: milliseconds an image, and an image and network call, from the records of a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from uadbench.bench.run.timing import percentiles
+from uadbench.reports.vocabulary import STAGES
+
+__all__ = ["latency_summary"]
+
+
+def latency_summary(records: Iterable[dict[str, Any]], warm_up: Mapping[str, Any]) -> dict[str, Any]:
+    """Percentiles, stages, first call and load.
+
+    A batch is one measurement, however many cases share it, so "n" counts batches. Batches smaller than the usual
+    size (the last one, or cases run alone after an error) are another quantity and left out.
+    """
+    done = [record for record in records if record["status"] == "ok"]
+    size = max((record["batch_size"] for record in done), default=0)
+    measured = _batches(done, size)
+    raw = [record["latency_ms"] for record in measured]
+    calls = [record["network_call_ms"] for record in measured if record["network_call_ms"] is not None]
+    memory = [record["peak_memory_mib"] for record in done if record["peak_memory_mib"] is not None]
+    return {
+        "n": len(measured),
+        "n_cases": len(done),
+        "batch_size": size,
+        "latency_ms": percentiles(raw),
+        "network_ms": percentiles(calls),
+        "nfe": int(np.median([record["nfe"] for record in done])) if done else None,
+        "first_call_ms": warm_up.get("first_call_ms"),
+        "warmup_ms": warm_up.get("warmup_ms"),
+        "stages_ms": {
+            stage: float(np.mean([record["stages_ms"][stage] for record in measured])) if measured else None
+            for stage in STAGES
+        },
+        "peak_memory_mib": max(memory, default=None),
+        "load_max": max((record["load"] for record in done), default=None),
+        "raw_ms": raw,
+    }
+
+
+def _batches(done: Iterable[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+    """One record of each batch of that size."""
+    batches: dict[tuple[int, float], dict[str, Any]] = {}
+    for record in done:
+        if record["batch_size"] == size:
+            # a batch that was computed again after a kill is a measurement of its own
+            batches.setdefault((record["batch"], record["latency_ms"]), record)
+    return list(batches.values())

@@ -1,0 +1,60 @@
+"""Networks that predict something else than the noise, made to predict the noise, so that no sampler ever knows.
+
+The identity behind all of them is x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps (Ho et al. 2020, eq. 4).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from uadbench.engine.schedule import Schedule
+
+__all__ = ["PREDICTIONS", "as_epsilon"]
+
+
+class FromX0(nn.Module):
+    """A network that predicts the clean image, as one that predicts the noise."""
+
+    signal: Tensor
+    spread: Tensor
+
+    def __init__(self, network: nn.Module, schedule: Schedule) -> None:
+        super().__init__()
+        self.network = network
+        for name, values in zip(("signal", "spread"), _coefficients(schedule), strict=True):
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        signal, spread = (c[timesteps][:, None, None, None] for c in (self.signal, self.spread))
+        return (x - signal * self.network(x, timesteps)) / spread
+
+
+class FromV(FromX0):
+    """A network that predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans and Ho 2022, arXiv 2202.00512)."""
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        signal, spread = (c[timesteps][:, None, None, None] for c in (self.signal, self.spread))
+        return signal * self.network(x, timesteps) + spread * x
+
+
+PREDICTIONS = ("epsilon", "x0", "v")
+
+
+def as_epsilon(network: nn.Module, prediction: str, schedule: Schedule) -> nn.Module:
+    """The network as one that predicts eps; itself where it does so already.
+
+    prediction : one of ``PREDICTIONS``; ValueError otherwise
+    Like the networks, the result takes timesteps counted from 0.
+    """
+    if prediction == "epsilon":
+        return network
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"the prediction is {prediction!r}; {', '.join(PREDICTIONS)} are known")
+    return (FromX0 if prediction == "x0" else FromV)(network, schedule).eval().requires_grad_(False)
+
+
+def _coefficients(schedule: Schedule) -> tuple[Tensor, Tensor]:
+    """sqrt(abar) and sqrt(1 - abar) by timestep, float32 [T]; timestep t - 1 is level t."""
+    abar = torch.from_numpy(schedule.abar[1:])
+    return abar.sqrt().float(), (1 - abar).sqrt().float()

@@ -1,0 +1,78 @@
+"""A run and its cells as read from their directory, for tables, comparisons and parity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.reports.atomic import RunError, read_json
+from uadbench.reports.store import CellDirectory, RunDirectory
+
+__all__ = ["Cell", "Run", "load_run"]
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a run, read.
+
+    info : cell.json
+    cases : the last record of each case, in the order in which cases first appeared
+    metrics, latency : metrics.json and latency.json, None while the cell is unfinished
+    """
+
+    directory: CellDirectory
+    info: dict[str, Any]
+    cases: list[dict[str, Any]]
+    metrics: dict[str, Any] | None
+    latency: dict[str, Any] | None
+
+    @property
+    def slug(self) -> str:
+        """The name of its folder."""
+        return self.directory.path.name
+
+    def arrays(self, case_id: str) -> tuple[Image, Image]:
+        """(anomaly [H, W], reconstruction [H, W]) of a case; RunError where they are not those of its record."""
+        record = next((case for case in self.cases if case["case_id"] == case_id), {})
+        return self.directory.read_arrays(case_id, record.get("arrays_sha256"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read. ``parity`` is parity.json or None."""
+
+    directory: RunDirectory
+    manifest: dict[str, Any]
+    cells: tuple[Cell, ...]
+    parity: dict[str, Any] | None
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.directory.path
+
+
+def load_run(path: Path) -> Run:
+    """Read a run directory; RunError with one clear line if it is none."""
+    directory = RunDirectory(Path(path))
+    if not directory.path.is_dir():
+        raise RunError(f"{path}: no such folder; give a run directory, such as `bench run` makes under runs/")
+    if not directory.has_manifest:
+        raise RunError(f"{path}: holds no manifest.json, so it is not a run directory")
+    manifest = directory.read_manifest()
+    listed = manifest.get("cells")
+    if not isinstance(listed, list) or not all(isinstance(slug, str) for slug in listed):
+        raise RunError(f"{directory.path / 'manifest.json'}: has no list of cells, so it is no run's")
+    begun = [cell for cell in map(directory.cell, listed) if (cell.path / "cell.json").is_file()]
+    return Run(directory, manifest, tuple(map(_load_cell, begun)), directory.parity)
+
+
+def _load_cell(directory: CellDirectory) -> Cell:
+    info = read_json(directory.path / "cell.json")
+    return Cell(directory, info, directory.read_cases(), directory.metrics, directory.latency)

@@ -194,7 +194,7 @@ def fetch_command(name: str, data_root: Path | None, force: bool) -> None:
 
 def fetch_weights(force: bool) -> None:
     """Download the ImageNet weights of LPIPS-squeeze and say where they are."""
-    from uadbench.engine.perceptual.weights import fetch_lpips_squeeze
+    from uadbench.bench.fetch import fetch_lpips_squeeze
 
     click.echo(str(fetch_lpips_squeeze(force)))
 

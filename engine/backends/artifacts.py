@@ -108,7 +108,9 @@ def read_artifact(path: Path, kind: str = "unet") -> Artifact:
             f"{path}: does not match its manifest's hash (truncated or altered); export the network again"
         )
     if manifest.get("kind") != kind:
-        raise ArtifactError(f"{path}: holds a network of kind {manifest.get('kind')!r}, {kind!r} is needed")
+        raise ArtifactError(
+            f"{path}: holds a network of kind {manifest.get('kind')!r}, {kind!r} is needed; name another file"
+        )
     missing = _missing(manifest)
     if missing:
         raise ArtifactError(f"{beside}: has no usable {missing!r}; export the network again")

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import http.client
 import io
 import json
-import os
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -33,15 +30,12 @@ __all__ = [
     "PerceptualError",
     "PerceptualWeights",
     "content_hash",
-    "fetch_lpips_squeeze",
     "load_weights",
     "lpips_squeeze_places",
 ]
 
 SHIPPED = Path(str(resources.files("uadbench.models")))
-LPIPS_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
 LPIPS_FILE = "squeezenet1_1-b8a52dc0.pth"
-LPIPS_FILE_SHA256 = "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"
 # The same features in whatever container: hash of names and values, see content_hash.
 LPIPS_FEATURES_SHA256 = "7fb81a4882ca72626a37a3f75268a338af3370803c9876f258f4641fcc6a7e33"
 LPIPS_HEADS_SHA256 = "f2abe748529f094d83941d1bef02c7895a10475d69996345f3005f0c5c92121f"
@@ -100,7 +94,7 @@ def load_brain_squeeze(path: Path) -> PerceptualWeights:
         raise PerceptualError(
             f"{path}: sha256 {found} is not its card's {card.get('sha256')}; reinstall uadbench"
         )
-    tensors = {key: value.float() for key, value in load_safetensors(data).items()}
+    tensors = read_tensors(load_safetensors, data, path, "reinstall uadbench")
     features = check_features({k: v for k, v in tensors.items() if k.startswith("features.")}, path)
     heads = take_heads(tensors, path)
     return PerceptualWeights(features, heads, content_hash(tensors), path, card)
@@ -121,7 +115,7 @@ def load_lpips_squeeze(path: Path | None = None) -> PerceptualWeights:
         )
     heads_path = SHIPPED / "lpips-squeeze-heads.safetensors"
     heads_data = read_bytes(heads_path, "reinstall uadbench")
-    heads = load_safetensors(heads_data)
+    heads = read_tensors(load_safetensors, heads_data, heads_path, "reinstall uadbench")
     if content_hash(heads) != LPIPS_HEADS_SHA256:
         raise PerceptualError(f"{heads_path}: not LPIPS's heads; reinstall uadbench")
     card = read_card(heads_path.with_suffix(".json"))
@@ -138,60 +132,50 @@ def lpips_squeeze_places() -> tuple[Path, ...]:
     )
 
 
-def fetch_lpips_squeeze(force: bool = False, url: str = LPIPS_URL, sha256: str = LPIPS_FILE_SHA256) -> Path:
-    """Download torchvision's ImageNet SqueezeNet 1.1 into our user data folder and return its path.
-
-    Only ever called because the user asked for it. A file that is there and intact is kept unless ``force``. The
-    download is written beside its place and moved there only when its sha256 is right.
-
-    Raises PerceptualError, one line, when the download fails or its checksum is wrong.
-    """
-    target = lpips_squeeze_places()[0]
-    if not force and target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == sha256:
-        return target
-    try:
-        with urllib.request.urlopen(url, timeout=60) as response:  # 5 MB: read in one go
-            data = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise PerceptualError(
-            f"could not download {url} ({reason}); on a machine with network, save it as {target}"
-        ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise PerceptualError(
-            f"{url}: sha256 of the download is {found}, expected {sha256}; nothing was kept, try again"
-        )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(target, data)
-    except OSError as error:
-        raise PerceptualError(
-            f"cannot write {target} ({error.strerror}); make the folder writable"
-        ) from error
-    return target
-
-
 def read_features(path: Path) -> dict[str, Tensor]:
     """The ``features.*`` tensors of a torch file (plain or torchvision's full state dict) or a safetensors file."""
     data = read_bytes(path, REMEDY)
+    load = load_safetensors if path.suffix == ".safetensors" else load_torch
+    return read_tensors(load, data, path, REMEDY, "features.")
+
+
+def load_torch(data: bytes) -> Any:
+    """What torch.save wrote, without executing any of it."""
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def read_tensors(
+    load: Callable[[bytes], Any], data: bytes, path: Path, remedy: str, prefix: str = ""
+) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, as float32; or PerceptualError."""
     try:
-        if path.suffix == ".safetensors":
-            state = load_safetensors(data)
-        else:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state = load(data)
     except Exception as error:  # any bytes may come in here, and each reader fails on them in its own way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PerceptualError(f"{path}: cannot be read as weights ({reason[:120]}); {REMEDY}") from error
+        raise PerceptualError(f"{path}: cannot be read as weights ({reason[:120]}); {remedy}") from error
     if not isinstance(state, Mapping):
-        raise PerceptualError(f"{path}: holds a {type(state).__name__}, not a state dict; {REMEDY}")
-    return {k: v for k, v in state.items() if isinstance(k, str) and k.startswith("features.")}
+        raise PerceptualError(f"{path}: holds a {type(state).__name__}, not a state dict; {remedy}")
+    found = {key: value for key, value in state.items() if isinstance(key, str) and key.startswith(prefix)}
+    odd = next((key for key, value in found.items() if not is_plain(value)), None)
+    if odd is not None:
+        raise PerceptualError(f"{path}: {odd[:80]!r} is no plain tensor of real numbers; {remedy}")
+    return {key: value.float() for key, value in found.items()}
+
+
+def is_plain(value: object) -> bool:
+    """Whether this is a dense floating-point tensor whose values are here."""
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+    )
 
 
 def check_features(features: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Exactly the parameters of ``SqueezeNetStages``, finite, as float32; or PerceptualError."""
+    """Exactly the parameters of ``SqueezeNetStages``, finite; or PerceptualError."""
     wanted = {key: tuple(value.shape) for key, value in SqueezeNetStages().state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in features.items() if isinstance(value, Tensor)}
+    found = {key: tuple(value.shape) for key, value in features.items()}
     wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
     if wrong:
         key = wrong[0]
@@ -201,23 +185,27 @@ def check_features(features: Mapping[str, Tensor], path: Path) -> dict[str, Tens
         )
     if not all(bool(value.isfinite().all()) for value in features.values()):
         raise PerceptualError(f"{path}: the weights hold NaN or infinity")
-    return {key: value.float() for key, value in features.items()}
+    return dict(features)
 
 
 def take_heads(tensors: Mapping[str, Tensor], path: Path) -> tuple[Tensor, ...]:
-    """The seven heads ``head0`` .. ``head6``, non-negative, as float32; or PerceptualError."""
+    """The seven heads ``head0`` .. ``head6``, finite and non-negative; or PerceptualError."""
     heads = [tensors.get(f"head{k}") for k in range(len(STAGE_CHANNELS))]
     for k, (head, channels) in enumerate(zip(heads, STAGE_CHANNELS, strict=True)):
-        if head is None or tuple(head.shape) != (channels,) or not bool((head >= 0).all()):
-            raise PerceptualError(f"{path}: head{k} must be {channels} numbers >= 0")
-    return tuple(head.float() for head in heads if head is not None)
+        if (
+            head is None
+            or tuple(head.shape) != (channels,)
+            or not bool((head.isfinite() & (head >= 0)).all())
+        ):
+            raise PerceptualError(f"{path}: head{k} must be {channels} finite numbers >= 0")
+    return tuple(head for head in heads if head is not None)
 
 
 def read_card(path: Path) -> dict[str, Any]:
     """A model card: a JSON object; or PerceptualError."""
     try:
         card = json.loads(read_bytes(path, "reinstall uadbench"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PerceptualError(f"{path}: not a model card ({error}); reinstall uadbench") from error
     if not isinstance(card, dict):
         raise PerceptualError(f"{path}: not a model card (a JSON {type(card).__name__}); reinstall uadbench")
@@ -225,17 +213,10 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def read_bytes(path: Path, remedy: str) -> bytes:
+    """The bytes of a regular file, so that a pipe is never waited for; or PerceptualError."""
     try:
+        if path.exists() and not path.is_file():
+            raise PerceptualError(f"{path}: is not a file; {remedy}")
         return path.read_bytes()
-    except OSError as error:
-        raise PerceptualError(f"{path}: {error.strerror or error}; {remedy}") from error
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write beside the place, then move there: a kill leaves the old file or the new one, never half of one."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise PerceptualError(f"{path}: {getattr(error, 'strerror', None) or error}; {remedy}") from error

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import tiny_network as tiny
 import torch
 from click.testing import CliRunner
+from support import tiny_network as tiny
 
 from uadbench.bench.commands.export import command
-from uadbench.bench.run import networks as artifacts
-from uadbench.engine.backends import BackendError
 from uadbench.engine.backends.artifacts import ArtifactError, manifest_path, read_artifact
 from uadbench.engine.backends.onnxruntime import load_runtime
 from uadbench.engine.networks.checkpoint import load_checkpoint
@@ -135,58 +131,6 @@ def test_the_perceptual_net_computes_in_onnx_what_it_computes_in_torch(tmp_path:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * wanted.max())
 
 
-def test_the_cache_exports_once_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exports = _count_exports(monkeypatch)
-    checkpoint, cache = tiny.make_checkpoint(tmp_path), tmp_path / "cache"
-    first = artifacts.cached_artifact(checkpoint, cache)
-    assert artifacts.cached_artifact(checkpoint, cache) == first
-    assert exports == [None]
-    assert artifacts.cached_artifact(checkpoint, cache, batch=2) != first
-    assert exports == [None, 2]
-    if os.name == "posix":
-        assert stat.S_IMODE(cache.stat().st_mode) == 0o700
-    assert [entry.name for entry in cache.iterdir() if entry.name.startswith(".")] == []
-
-
-def test_another_checkpoint_has_another_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from uadbench.engine.networks.checkpoint import save_checkpoint
-
-    _count_exports(monkeypatch)
-    checkpoint, cache = tiny.make_checkpoint(tmp_path), tmp_path / "cache"
-    first = artifacts.cached_artifact(checkpoint, cache)
-    save_checkpoint(checkpoint, tiny.make_unet(seed=1), {"noise": "gaussian"})
-    assert artifacts.cached_artifact(checkpoint, cache) != first
-
-
-def test_a_cached_file_that_was_altered_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _count_exports(monkeypatch)
-    checkpoint = tiny.make_checkpoint(tmp_path)
-    path = artifacts.cached_artifact(checkpoint, tmp_path / "cache")
-    path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(ArtifactError, match="does not match its manifest's hash"):
-        artifacts.open_denoiser("onnxruntime", checkpoint, cache=tmp_path / "cache")
-
-
-def test_a_failed_export_leaves_nothing_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: Any, **kwargs: Any) -> None:
-        raise ExportError("no")
-
-    monkeypatch.setattr("uadbench.exporters.onnx.export_unet", _named(fail))
-    with pytest.raises(ExportError, match="no"):
-        artifacts.cached_artifact(tiny.make_checkpoint(tmp_path), tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_torch_needs_no_export_and_an_unknown_back_end_is_named_before_one(tmp_path: Path) -> None:
-    checkpoint = tiny.make_checkpoint(tmp_path)
-    artifacts.open_denoiser("torch", checkpoint, cache=tmp_path / "cache").close()
-    with pytest.raises(BackendError, match="Did you mean 'onnxruntime'"):
-        artifacts.open_denoiser("onnxruntim", checkpoint, cache=tmp_path / "cache")
-    with pytest.raises(BackendError, match="has no bf16 arithmetic"):
-        artifacts.open_denoiser("onnxruntime", checkpoint, "bf16", cache=tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
-
-
 def test_bench_export_writes_verifies_and_repeats_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +162,9 @@ def test_bench_export_writes_verifies_and_repeats_itself(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param(["--batch-size", "0"], "neither a number from 1 to 4096 nor 'dynamic'", id="batch of none"),
+        pytest.param(
+            ["--batch-size", "0"], "neither a number from 1 to 4096 nor 'dynamic'", id="batch of none"
+        ),
         pytest.param(["--only", "unet", "--checkpoint", "nowhere.safetensors"], "is missing", id="no file"),
         pytest.param(["--only", "perceptual", "--perceptual", "vgg"], "vgg", id="unknown net"),
         pytest.param(["--opset", "7"], "18<=x<=23", id="old opset"),
@@ -229,23 +175,3 @@ def test_bench_export_explains_what_is_wrong(tmp_path: Path, arguments: list[str
     assert result.exit_code == 2
     assert message in result.output
     assert "Traceback" not in result.output
-
-
-def _named(function: Any) -> Any:
-    """Keeps inspect.getfile() working for the cache's key."""
-    function.__name__ = "export_unet"
-    return function
-
-
-def _count_exports(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """Replace the export, which takes seconds, by one that writes the tiny net's; returns the batches exported."""
-    from uadbench.engine.backends.artifacts import write_artifact
-
-    calls: list[int | None] = []
-
-    def export(model: Any, card: dict[str, Any], path: Path, batch: int | None = None) -> dict[str, Any]:
-        calls.append(batch)
-        return write_artifact(path, b"onnx", {"kind": "unet", "source": {"sha256": card["sha256"]}})
-
-    monkeypatch.setattr("uadbench.exporters.onnx.export_unet", export)
-    return calls

@@ -60,3 +60,18 @@ def make_artifact(folder: Path, batch: int | None = None) -> Path:
     path.write_bytes(data)
     manifest_path(path).write_bytes(manifest)
     return path
+
+
+def manifest(checkpoint_sha256: str, batch: int | None) -> dict[str, Any]:
+    """What an export of that checkpoint says of itself, for a test that needs no network in it."""
+    sides = ["batch" if batch is None else batch, 1, SIZE, SIZE]
+    return {
+        "kind": "unet",
+        "opset": 23,
+        "batch": "dynamic" if batch is None else batch,
+        "inputs": [
+            {"name": "x", "dtype": "float32", "shape": sides},
+            {"name": "timesteps", "dtype": "int64", "shape": sides[:1]},
+        ],
+        "source": {"sha256": checkpoint_sha256, "noise": "gaussian"},
+    }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import urllib.request
 from pathlib import Path
 
 from uadbench.engine.perceptual.weights import PerceptualError, lpips_squeeze_places
+from uadbench.reports.atomic import write_bytes
 
 __all__ = ["fetch_lpips_squeeze"]
 
@@ -34,7 +34,6 @@ def fetch_lpips_squeeze(force: bool = False, url: str = LPIPS_URL, sha256: str =
             f"{url}: sha256 of the download is {found}, expected {sha256}; nothing was kept, try again"
         )
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(target, data)
     except OSError as error:
         raise PerceptualError(
@@ -54,13 +53,3 @@ def download(url: str, target: Path) -> bytes:
             f"could not download {url} ({reason}); on a machine with network, save it as {target}"
         ) from error
     return data
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write beside the place, then move there: a kill leaves the old file or the new one, never half of one."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

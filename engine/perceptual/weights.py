@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -220,3 +221,13 @@ def read_bytes(path: Path, remedy: str) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise PerceptualError(f"{path}: {getattr(error, 'strerror', None) or error}; {remedy}") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write beside the place, then move there: a kill leaves the old file or the new one, never half of one."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

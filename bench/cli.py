@@ -17,6 +17,7 @@ VERBS = {
     "run": "Run methods on a data set, score them and write the leaderboard.",
     "list": "List methods, data sets, back ends, noises and perceptual nets.",
     "train": "Train a denoising network.",
+    "train-perceptual": "Train the perceptual net brain-squeeze.",
     "report": "Write the leaderboard again from one run or several.",
     "data": "List, check, fetch and preview data sets.",
     "doctor": "Say what works on this machine, and the remedy for what does not.",
@@ -27,7 +28,7 @@ VERBS = {
 
 
 def _module(verb: str) -> str:
-    return f"uadbench.bench.commands.{verb}"
+    return f"uadbench.bench.commands.{verb.replace('-', '_')}"
 
 
 class LazyGroup(click.Group):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from uadbench.datasets.case import Dataset
 
-__all__ = ["DATASETS", "training_slices"]
+__all__ = ["DATASETS"]
 
 Opener = Callable[[Path | None, int, int | None], Dataset]
 
@@ -32,22 +29,3 @@ DATASETS: dict[str, Opener] = {
     "soop-flair": opener("public.soop_flair", "open_soop_flair"),
     "folder": opener("folder", "open_folder"),
 }
-
-
-def training_slices(root: Path | None) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Every real healthy slice that the shipped checkpoints may see, as (case id, image float32 [128, 128] in [0, 1]).
-
-    root : folder that holds ixi-midaxial/, stroke-masks/ and soop-flair/; see ``sources.find_root``
-
-    The train splits of ixi-stroke (T1w, 465 subjects) and soop-flair (FLAIR, 220), in this order. Subjects of
-    any validation or test case are not among them: ValueError if they were. CaseError where a slice cannot be read.
-    """
-    for name in ("ixi-stroke", "soop-flair"):
-        dataset = DATASETS[name](root, 0, None)
-        held_out = {case.subject for case in dataset.cases if case.split != "train"}
-        for case in dataset.split("train"):
-            if case.lesion or case.subject in held_out:
-                raise ValueError(
-                    f"{name}: {case.case_id} is in the train split but has a lesion or is also held out"
-                )
-            yield f"{name}:{case.case_id}", dataset.load(case).image

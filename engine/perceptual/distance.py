@@ -5,7 +5,7 @@ length over the channels, squared differences are weighted by non-negative heads
 map up-samples each stage's result to the image and sums the stages; the number sums the stages' spatial means.
 
 Two sets of weights, never exchanged silently: ``brain-squeeze`` (shipped; trained here, see
-``perceptual_training``) and ``lpips-squeeze`` (ImageNet features and LPIPS's own heads).
+``training.perceptual``) and ``lpips-squeeze`` (ImageNet features and LPIPS's own heads).
 """
 
 from __future__ import annotations

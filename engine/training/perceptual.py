@@ -1,11 +1,6 @@
 """Train ``brain-squeeze``: SqueezeNet features for a perceptual distance on brain slices, without any label.
 
-    python -m uadbench.engine.training.perceptual --slices slices.npy --data "where the slices are from" \
-        --output brain-squeeze.safetensors [--steps 700] [--seed 0]
-
-``slices.npy`` holds healthy slices [N, H, W] in [0, 1]; for the shipped weights
-``numpy.stack([image for _, image in uadbench.datasets.training_slices(root)])``. A twentieth is kept aside for the
-losses in the card. Two stages, both in the geometry of the distance (unit-length features, squared differences):
+Two stages, both in the geometry of the distance (unit-length features, squared differences):
 
 1. Features, by local instance discrimination (InfoNCE, van den Oord et al. 2018, doi:10.48550/arXiv.1807.03748,
    applied at every stage): a place in one view of a slice must be nearer to the same place in another view than to
@@ -17,18 +12,15 @@ losses in the card. Two stages, both in the geometry of the distance (unit-lengt
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import math
-import time
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,14 +28,14 @@ from uadbench.engine.anomaly import gaussian_smooth
 from uadbench.engine.interfaces import to_signed
 from uadbench.engine.perceptual.distance import PerceptualDistance, PerceptualFeatures
 from uadbench.engine.perceptual.squeezenet import STAGE_CHANNELS
-from uadbench.engine.perceptual.weights import content_hash, write_bytes
 
 __all__ = [
+    "PerceptualTraining",
     "calibrate",
     "cut_paste",
     "local_contrast",
-    "main",
     "nuisance_view",
+    "train_distance",
     "train_features",
     "train_heads",
 ]
@@ -151,12 +143,12 @@ def initial_features(seed: int) -> PerceptualFeatures:
 
 
 def train_features(
-    slices: Tensor, steps: int, batch_size: int, seed: int, log: list[dict[str, Any]]
+    slices: Tensor, steps: int, batch_size: int, seed: int, note: Callable[[dict[str, Any]], None]
 ) -> PerceptualFeatures:
-    """Stage 1; slices [N, 1, S, S] in [0, 1]. AdamW, 2e-3 with warm-up and cosine decay. Appends losses to log."""
+    """Stage 1; slices [N, 1, S, S] in [0, 1]. AdamW, 2e-3 with warm-up and cosine decay. ``note`` is told
+    the losses every 50 steps."""
     net, rng = initial_features(seed), torch.Generator().manual_seed(seed + 1)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-4)
-    begin = time.monotonic()
     for step in range(steps):
         rate = 2e-3 * min(1.0, (step + 1) / 50) * (1 + math.cos(math.pi * step / steps)) / 2
         for group in optimizer.param_groups:
@@ -167,11 +159,7 @@ def train_features(
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         if step % 50 == 0 or step == steps - 1:
-            log.append({"step": step, "stages": [round(v, 4) for v in losses.tolist()]})
-            print(
-                f"step {step} {time.monotonic() - begin:.0f} s loss {losses.mean():.4f} {log[-1]['stages']}",
-                flush=True,
-            )
+            note({"step": step, "stages": [round(v, 4) for v in losses.tolist()]})
     return net.eval().requires_grad_(False)
 
 
@@ -224,76 +212,64 @@ def calibrate(net: PerceptualDistance, slices: Tensor, level: float, seed: int) 
     return level / found
 
 
-def read_slices(path: Path) -> NDArray[np.float32]:
-    """Slices [N, S, S] in [0, 1] from an .npy file; S >= 96, so that every stage has more than PLACES pixels."""
-    slices = np.load(path, allow_pickle=False).astype(np.float32)
+def check_slices(slices: NDArray[np.float32]) -> None:
+    """ValueError unless they are 40 or more slices [N, S, S] in [0, 1]; S >= 96, so that every stage has more than
+    PLACES pixels."""
     square = slices.ndim == 3 and slices.shape[1] == slices.shape[2] >= 96
     if not square or len(slices) < 40 or not (slices.min() >= 0 and slices.max() <= 1):
-        raise SystemExit(
-            f"{path}: expected 40 or more slices [N, S, S], S >= 96, in [0, 1], got {slices.shape}"
+        raise ValueError(
+            f"40 or more slices [N, S, S], S >= 96, in [0, 1] are needed to train with, not {slices.shape}"
         )
-    return slices
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Train, set the heads, calibrate, write the safetensors file (half precision) and the card beside it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--slices", type=Path, required=True, help=".npy [N, H, W] in [0, 1]")
-    parser.add_argument("--data", required=True, help="where the slices are from, for the card")
-    parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--steps", type=int, default=700)
-    parser.add_argument("--head-steps", type=int, default=150)
-    parser.add_argument("--batch-size", type=int, default=24)
-    parser.add_argument("--level", type=float, default=0.5, help="see calibrate")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    slices = read_slices(options.slices)
-    fingerprint = hashlib.sha256(slices.astype("<f4").tobytes()).hexdigest()
-    order = np.random.default_rng(options.seed).permutation(len(slices))
+@dataclass(frozen=True)
+class PerceptualTraining:
+    """Everything that determines the weights. level : see ``calibrate``."""
+
+    steps: int = 700
+    head_steps: int = 150
+    batch_size: int = 24
+    level: float = 0.5
+    seed: int = 0
+
+
+def train_distance(
+    slices: NDArray[np.float32],
+    config: PerceptualTraining,
+    report: Callable[[dict[str, Any]], None] = lambda entry: None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Train, set the heads, calibrate; returns (half-precision weights by name, what goes into the card).
+
+    slices : healthy, [N, S, S] in [0, 1]; a twentieth is kept aside for the losses in the card
+    report : told {"step", "stages"} every 50 steps
+    """
+    check_slices(slices)
+    order = np.random.default_rng(config.seed).permutation(len(slices))
     images = torch.from_numpy(slices[order]).unsqueeze(1)
     kept, train = images[: max(20, len(images) // 20)], images[max(20, len(images) // 20) :]
+    log: list[dict[str, Any]] = []
 
-    begin, log, net = time.monotonic(), list[dict[str, Any]](), PerceptualDistance()
-    net.features = train_features(train, options.steps, options.batch_size, options.seed, log)
+    def note(entry: dict[str, Any]) -> None:
+        log.append(entry)
+        report(entry)
+
+    net = PerceptualDistance()
+    net.features = train_features(train, config.steps, config.batch_size, config.seed, note)
     with torch.no_grad():
-        held_out = feature_loss(net.features, kept, torch.Generator().manual_seed(options.seed + 4))
-    course = train_heads(net, train, options.head_steps, options.batch_size, options.seed)
-    factor = calibrate(net, kept, options.level, options.seed)
-
+        held_out = feature_loss(net.features, kept, torch.Generator().manual_seed(config.seed + 4))
+    course = train_heads(net, train, config.head_steps, config.batch_size, config.seed)
+    factor = calibrate(net, kept, config.level, config.seed)
     tensors = {key.removeprefix("stages."): value for key, value in net.features.state_dict().items()}
     tensors |= {f"head{k}": net.get_buffer(f"head{k}").flatten() for k in range(len(STAGE_CHANNELS))}
-    tensors = {key: value.half().contiguous() for key, value in tensors.items()}
-    data = save(tensors)
-    write_bytes(options.output, data)
-    card = {
-        "name": "brain-squeeze",
+    record = {
         "task": "local instance discrimination under nuisances; heads from cut-and-paste",
-        "data": options.data,
-        "data_sha256": fingerprint,
+        "data_sha256": hashlib.sha256(slices.astype("<f4").tobytes()).hexdigest(),
         "slices": len(train),
         "slices_kept_aside": len(kept),
-        "steps": options.steps,
-        "head_steps": options.head_steps,
-        "batch_size": options.batch_size,
-        "seed": options.seed,
-        "torch": torch.__version__,
-        "seconds": round(time.monotonic() - begin),
-        "command": "python -m uadbench.engine.training.perceptual "
-        f"--slices slices.npy --data ... --output {options.output.name} --steps {options.steps} "
-        f"--head-steps {options.head_steps} --batch-size {options.batch_size} --level {options.level} "
-        f"--seed {options.seed}",
+        "training": asdict(config),
         "losses": log,
         "loss_kept_aside": [round(v, 4) for v in held_out.tolist()],
         "head_loss": {"first": round(course[0], 4), "last": round(course[-1], 4)},
-        "calibration": {"percentile_95_over_tissue": options.level, "factor": factor},
-        "precision": "float16",
-        "licence": "Apache-2.0",
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "content_sha256": content_hash(tensors),
+        "calibration": {"percentile_95_over_tissue": config.level, "factor": factor},
     }
-    text = json.dumps(card, indent=1, sort_keys=True) + "\n"
-    write_bytes(options.output.with_suffix(".json"), text.encode())
-
-
-if __name__ == "__main__":
-    main()
+    return {key: value.half().contiguous() for key, value in tensors.items()}, record

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from support.places import SHARED
 
-from uadbench.datasets import DATASETS, training_slices
+from uadbench.datasets import DATASETS
 from uadbench.datasets.case import CaseError
-from uadbench.datasets.preprocess import preprocess
+from uadbench.datasets.preprocess import preprocess, to_size
 from uadbench.datasets.public.ixi_stroke import brain_region, lesion_generator, make_split, open_ixi_stroke
 from uadbench.datasets.public.soop_flair import make_split as make_soop_split
 from uadbench.datasets.selection import read_split
@@ -233,18 +233,23 @@ def test_the_committed_ixi_split_follows_from_the_data(root: Path) -> None:
 
 
 def test_training_slices_are_all_healthy_and_none_is_held_out(root: Path) -> None:
-    held_out = {r["subject"] for r in read_split("ixi-stroke") if r["split"] != "train"}
-    held_out |= {r["case"] for r in read_split("soop-flair") if r["split"] != "train"}
     authors = set((root / "ixi-midaxial" / "train.csv").read_text().split()[1:])
-    seen = Counter()
-    for name, image in training_slices(root):
-        dataset, case = name.split(":")
-        assert case not in held_out
-        assert dataset != "ixi-stroke" or case in authors
-        assert image.shape == (128, 128)
-        assert 0 <= image.min() < image.max() <= 1
-        seen[dataset] += 1
-    assert seen == {"ixi-stroke": 465, "soop-flair": 220}
+    for name, count in (("ixi-stroke", 465), ("soop-flair", 220)):
+        dataset = DATASETS[name](root, 0, None)
+        train = dataset.split("train")
+        held_out = {case.subject for case in dataset.cases if case.split != "train"}
+        assert len(train) == count
+        assert not any(case.lesion or case.subject in held_out for case in train)
+        assert name != "ixi-stroke" or {case.subject for case in train} <= authors
+
+
+def test_a_training_slice_on_its_native_grid_resizes_to_the_loaded_one(root: Path) -> None:
+    for name in ("ixi-stroke", "soop-flair"):
+        dataset = DATASETS[name](root, 0, None)
+        case = dataset.split("train")[0]
+        native = next(iter(dataset.training_slices()))
+        assert native.shape[0] == native.shape[1] > 128
+        np.testing.assert_array_equal(to_size(native), dataset.load(case).image)
 
 
 def test_real_lesions_are_darker_in_ixi_brighter_in_soop_and_of_all_sizes(root: Path) -> None:

@@ -24,7 +24,6 @@ from uadbench.engine.perceptual.weights import (
     load_weights,
     lpips_squeeze_places,
 )
-from uadbench.engine.training.perceptual import main
 
 
 def images(*shape: int, seed: int = 0) -> Tensor:
@@ -210,29 +209,3 @@ def test_lpips_heads_carry_their_licence() -> None:
     assert card["license"] == "BSD-2-Clause"
     assert "Copyright (c) 2018, Richard Zhang" in card["license_text"]
     assert content_hash(load_file(SHIPPED / "lpips-squeeze-heads.safetensors")) == card["content_sha256"]
-
-
-def test_the_training_script_writes_weights_that_open(tmp_path: Path) -> None:
-    """Two steps of training give a file and a card that load; the same seed gives the same bytes."""
-    slices = np.stack([textured_disc(i) for i in range(40)]).astype(np.float32)
-    np.save(tmp_path / "slices.npy", slices)
-    hashes = []
-    for name in ("one", "two"):
-        options = {
-            "--slices": tmp_path / "slices.npy",
-            "--data": "blobs",
-            "--output": tmp_path / f"{name}.safetensors",
-        }
-        counts = {"--steps": 2, "--head-steps": 2, "--batch-size": 2}
-        main([str(part) for option in (options | counts).items() for part in option])
-        perceptual = open_perceptual("brain-squeeze", tmp_path / f"{name}.safetensors")
-        assert perceptual.card["data"] == "blobs"
-        hashes.append(perceptual.sha256)
-    assert hashes[0] == hashes[1]
-
-
-def textured_disc(seed: int) -> np.ndarray:
-    """A bright disc with texture, 96 x 96, in [0, 1]."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.indices((96, 96)) - 47.5
-    return np.clip((rows**2 + columns**2 < 36**2) * (0.6 + 0.1 * rng.normal(size=(96, 96))), 0, 1)

@@ -1,0 +1,86 @@
+"""``bench train-perceptual``: train the features and heads of ``brain-squeeze``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from uadbench.bench.commands import options
+
+
+@click.command(name="train-perceptual")
+@click.option(
+    "--data",
+    default="ixi-stroke,soop-flair",
+    show_default=True,
+    help="Comma-separated data sets to learn from.",
+)
+@options.data_root
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="NAME.safetensors to write; its card goes beside it.",
+)
+@click.option("--steps", type=click.IntRange(1), default=700, show_default=True, help="For the features.")
+@click.option("--head-steps", type=click.IntRange(1), default=150, show_default=True, help="For the heads.")
+@click.option("--batch-size", type=click.IntRange(1, 4096), default=24, show_default=True)
+@click.option(
+    "--level",
+    type=click.FloatRange(0, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="95th percentile of the map over tissue, for foreign tissue pasted in.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@options.one_line_errors
+def command(data: str, data_root: Path | None, output: Path, **given: Any) -> None:
+    """Train brain-squeeze on healthy slices, without any label: SqueezeNet features, then heads.
+
+    Features learn which differences between two views of a slice mean nothing; heads learn to tell foreign tissue that
+    was pasted in. No lesion is simulated.
+    """
+    import numpy as np
+    import torch
+    from safetensors.torch import save
+
+    from uadbench.bench.plan.config import ConfigError
+    from uadbench.bench.run.training import load_sources
+    from uadbench.engine.perceptual.weights import content_hash
+    from uadbench.engine.training.perceptual import PerceptualTraining, train_distance
+    from uadbench.reports.atomic import write_bytes
+
+    if output.suffix != ".safetensors":
+        raise ConfigError(f"--output {output.name} must end in .safetensors")
+    config = PerceptualTraining(**given)
+    sources = load_sources(dict.fromkeys((name.strip() for name in data.split(",")), 1.0), data_root)
+    slices = np.stack([pool.resize(image) for pool in sources.pools for image in pool.images])
+    try:
+        tensors, record = train_distance(slices.astype(np.float32), config, _show)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    weights = save(tensors)
+    card = {
+        "name": "brain-squeeze",
+        "data": list(sources.records),
+        **record,
+        "command": f"bench train-perceptual --data {data} "
+        + " ".join(f"--{key.replace('_', '-')} {value}" for key, value in given.items()),
+        "versions": {"uadbench": version("uadbench"), "torch": torch.__version__},
+        "precision": "float16",
+        "licence": "Apache-2.0",
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "content_sha256": content_hash(tensors),
+    }
+    write_bytes(output, weights)
+    write_bytes(output.with_suffix(".json"), (json.dumps(card, indent=1, sort_keys=True) + "\n").encode())
+    click.echo(output)
+
+
+def _show(entry: dict[str, Any]) -> None:
+    click.echo(f"step {entry['step']}, losses of the stages {entry['stages']}", err=True)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
@@ -20,10 +21,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from uadbench.bench.cli import VERBS, cli
+from uadbench.bench.commands.options import one_line_errors
+from uadbench.bench.plan.config import ConfigError
+from uadbench.bench.run.interrupt import Interrupted
 from uadbench.engine.networks.checkpoint import save_checkpoint, sha256_of
 from uadbench.engine.networks.unet import UNet, UNetConfig
 from uadbench.engine.perceptual.squeezenet import STAGE_CHANNELS, SqueezeNetStages
-from uadbench.reports.store import load_run, read_cases, read_json
+from uadbench.reports.atomic import read_json
+from uadbench.reports.runs import load_run
+from uadbench.reports.store import RunDirectory
 
 BENCH = [sys.executable, "-m", "uadbench.bench.cli"]
 
@@ -89,6 +95,12 @@ def test_run_has_the_options_that_others_script_against(option: str) -> None:
             ["run", "--methods", "thor", "--config", "no.toml"], "no.toml: cannot be read", id="config"
         ),
         pytest.param(["run", "--methods", "thor", "--limit", "0"], "limit is 0", id="limit"),
+        pytest.param(["run", "--methods", "thor", "--threads", "1099511627776"], "1<=x<=1024", id="threads"),
+        pytest.param(
+            ["run", "--methods", "thor", "--set", "n_boot=1000000000000"], "from 1 to 100000", id="n_boot"
+        ),
+        pytest.param(["run", "--methods", "thor", "--seed", "9" * 5000], "from 0 to 9223372", id="long seed"),
+        pytest.param(["run", "--methods", "thor", "--steps", "5,5"], "names 5 twice", id="steps twice"),
         pytest.param(
             ["run", "--methods", "blur", "--dataset", "folder", "--data-root", "no"], "no", id="folder"
         ),
@@ -100,6 +112,71 @@ def test_wrong_usage_is_exit_code_2_and_one_clear_line(arguments: list[str], mes
     assert result.exit_code == 2
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["run", "--methods", "blur", "--dataset", "ixi-stroke"], id="run"),
+        pytest.param(["train", "--data", "ixi-stroke", "--output", "out"], id="train"),
+        pytest.param(["data", "check", "ixi-stroke"], id="data check"),
+        pytest.param(["data", "preview", "ixi-stroke"], id="data preview"),
+        pytest.param(["data", "fetch", "ixi-stroke"], id="data fetch"),
+    ],
+)
+def test_a_data_set_that_is_not_here_is_exit_code_2_in_every_verb(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, [*arguments, "--data-root", str(tmp_path)])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_every_verb_translates_errors(verb: str) -> None:
+    """A refusal of the system is one line with the file and exit code 1, one of our own exit code 2."""
+    command: Any = cli.get_command(None, verb)  # type: ignore[arg-type]
+    leaves = command.commands.values() if isinstance(command, click.Group) else [command]
+    for leaf in leaves:
+        assert hasattr(leaf.callback, "__wrapped__"), leaf.name
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        pytest.param(OSError(28, "No space left", "a/b"), 1, "error: a/b: No space left", id="full disk"),
+        pytest.param(ConfigError("x is 1"), 2, "error: x is 1", id="our own"),
+        pytest.param(FloatingPointError("the loss is nan"), 1, "error: the loss is nan", id="failed at work"),
+        pytest.param(Interrupted(), 130, "interrupted", id="interrupted"),
+    ],
+)
+def test_errors_become_a_line_and_an_exit_code(
+    error: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uadbench.bench.commands.options.ignore_signals", lambda: None)
+
+    @click.command()
+    @one_line_errors
+    def verb() -> None:
+        raise error
+
+    result = CliRunner().invoke(verb, [])
+    assert result.exit_code == code
+    assert result.stderr == line + "\n"
+
+
+def test_list_loads_no_torch_and_takes_less_than_a_second() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); from uadbench.bench.cli import main\n"
+        "try: main(['list'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules; print(time.perf_counter() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1]) < 1
 
 
 @pytest.mark.parametrize("device", ["gpu", "mps", "cuda:x"])
@@ -116,7 +193,7 @@ def test_a_file_that_cannot_be_written_is_one_line_without_overwrite_in_the_hint
         raise OSError(28, "No space left on device", "results/cell.json")
 
     words = ["run", "--methods", "blur", "--overwrite", "--limit", "2"]
-    monkeypatch.setattr("uadbench.bench.run.run.make_plan", full)
+    monkeypatch.setattr("uadbench.bench.run.run.execute", full)
     monkeypatch.setattr(sys, "argv", ["bench", *words])
     result = CliRunner().invoke(cli, words)
     assert result.exit_code == 1
@@ -126,15 +203,37 @@ def test_a_file_that_cannot_be_written_is_one_line_without_overwrite_in_the_hint
     )
 
 
-def test_a_dry_run_shows_cells_cases_and_calls_and_leaves_nothing(tmp_path: Path) -> None:
-    done = bench(
-        "run", "--methods", "thor,ddpm", "--limit", "4", "--set", "val_limit=2", "--dry-run", cwd=tmp_path
-    )
+def test_a_dry_run_shows_cells_cases_calls_output_and_disk_and_leaves_nothing(tmp_path: Path) -> None:
+    options = ["--steps", "5,25", "--limit", "4", "--set", "val_limit=2"]
+    done = bench("run", "--methods", "thor,ddpm", *options, "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "thor-gaussian-25-torch-fp32" in done.stdout
+    assert "thor-gaussian-25-brain-squeeze-torch-fp32" in done.stdout
     assert "4 test, 2 healthy for thresholds" in done.stdout
-    assert "300 network calls" in done.stdout  # 2 methods x 25 steps x 6 cases
+    assert "360 network calls" in done.stdout  # 2 methods x (5 + 25) steps x 6 cases
+    assert re.search(r"^output      runs/phantom-[0-9a-f]{8}$", done.stdout, re.MULTILINE)
+    # 6 cases x (input + 2 arrays x 8 cells) x 128 x 128 x 4 bytes x 0.6
+    assert re.search(r"^disk        about 4 MiB$", done.stdout, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(["--set", "checkpoints.unet-gaussian=no.safetensors"], "no.safetensors", id="network"),
+        pytest.param(["--set", "perceptual_weights=no.st"], "no.st", id="perceptual weights"),
+        pytest.param(
+            ["--set", "checkpoints.unet-gausian=x"], "did you mean 'unet-gaussian'", id="network name"
+        ),
+        pytest.param(["--backends", "openvino", "--device", "cuda"], "openvino", id="back end"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_refuses(options: list[str], message: str, tmp_path: Path) -> None:
+    words = ["run", "--methods", "thor", "--limit", "1", "--output", str(tmp_path / "out"), *options]
+    dry, real = (CliRunner().invoke(cli, [*words, *more]) for more in (["--dry-run"], []))
+    assert dry.exit_code == real.exit_code == 2
+    assert message in dry.stderr
+    assert dry.stderr == real.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_list_names_all_that_other_commands_take() -> None:
@@ -171,7 +270,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     digest = sha256_of((folder / "net.safetensors").read_bytes())
     (folder / "net.json").write_text(json.dumps({"sha256": digest}))
     return [
-        *("--set", f"checkpoints.gaussian={folder / 'tiny.safetensors'}"),
+        *("--set", f"checkpoints.unet-gaussian={folder / 'tiny.safetensors'}"),
         *("--set", f"perceptual_weights={folder / 'net.safetensors'}"),
     ]
 
@@ -227,8 +326,8 @@ def test_a_run_killed_outright_is_finished_by_the_same_command_to_the_same_bytes
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        cell = tmp_path / "killed" / "cells" / "ddpm-gaussian-6-torch-fp32"
-        wait_for(lambda: len(read_cases(cell)) >= 2, process)
+        cell = RunDirectory(tmp_path / "killed").cell("ddpm-gaussian-6-torch-fp32")
+        wait_for(lambda: len(cell.read_cases()) >= 2, process)
         process.send_signal(signal.SIGKILL)
     done = sum(len(cell.cases) for cell in load_run(tmp_path / "killed").cells)
     assert 0 < done < 6 * 8
@@ -256,8 +355,8 @@ def test_an_interrupted_run_exits_with_130_and_says_how_to_go_on(tmp_path: Path,
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        cell = tmp_path / "run" / "cells" / "ddpm-gaussian-6-torch-fp32"
-        wait_for(lambda: len(read_cases(cell)) >= 2, process)
+        cell = RunDirectory(tmp_path / "run").cell("ddpm-gaussian-6-torch-fp32")
+        wait_for(lambda: len(cell.read_cases()) >= 2, process)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130

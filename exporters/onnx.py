@@ -113,9 +113,38 @@ def _export(
 ) -> dict[str, Any]:
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ExportError(f"opset is {opset}; torch's exporter writes {OPSETS[0]} to {OPSETS[1]}")
+    proto = _trace(model, example, inputs, outputs, dynamic, opset)
+    _check(proto, opset)
+    shapes = [_shape(value) for value in (*proto.graph.input, *proto.graph.output)]
+    wanted = "batch" if batch is None else batch
+    if any(shape["shape"][0] != wanted for shape in shapes):
+        raise ExportError(f"the exporter fixed the batch size against the request: {shapes}")
+    manifest = {
+        **record,
+        "opset": opset,
+        "precision": "fp32",
+        "batch": "dynamic" if batch is None else batch,
+        "inputs": shapes[: len(inputs)],
+        "outputs": shapes[len(inputs) :],
+        "operators": _operators(proto),
+        "versions": {package: metadata.version(package) for package in PACKAGES},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_artifact(path, proto.SerializeToString(deterministic=True), manifest)
+
+
+def _trace(
+    model: nn.Module,
+    example: tuple[Any, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    dynamic: Any,
+    opset: int,
+) -> Any:
+    """The network as an ONNX ModelProto, without what says where it was made."""
     try:
-        import onnx
-        import onnxscript  # noqa: F401 (the exporter needs it and says so only deep inside)
+        import onnx  # noqa: F401 (the exporter needs both and says so only deep inside)
+        import onnxscript  # noqa: F401
     except ImportError as error:
         raise ExportError(
             f"the export needs onnx and onnxscript ({error}); `pip install 'uadbench[cpu]'`"
@@ -137,8 +166,14 @@ def _export(
             raise ExportError(f"torch cannot export this network: {_first_line(error)}") from error
     if program is None:
         raise ExportError("torch's exporter returned nothing")
-    proto = program.model_proto
-    _forget_origin(proto)
+    _forget_origin(program.model_proto)
+    return program.model_proto
+
+
+def _check(proto: Any, opset: int) -> None:
+    """Raise ExportError unless the graph is valid and of that opset alone."""
+    import onnx
+
     written = {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import}
     if written != {"ai.onnx": opset}:
         raise ExportError(
@@ -148,22 +183,6 @@ def _export(
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the exported network is not valid ONNX: {_first_line(error)}") from error
-    shapes = [_shape(value) for value in (*proto.graph.input, *proto.graph.output)]
-    wanted = "batch" if batch is None else batch
-    if any(shape["shape"][0] != wanted for shape in shapes):
-        raise ExportError(f"the exporter fixed the batch size against the request: {shapes}")
-    manifest = {
-        **record,
-        "opset": opset,
-        "precision": "fp32",
-        "batch": "dynamic" if batch is None else batch,
-        "inputs": shapes[: len(inputs)],
-        "outputs": shapes[len(inputs) :],
-        "operators": _operators(proto),
-        "versions": {package: metadata.version(package) for package in PACKAGES},
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write_artifact(path, proto.SerializeToString(deterministic=True), manifest)
 
 
 def _example_batch(batch: int | None) -> int:

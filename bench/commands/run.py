@@ -14,7 +14,8 @@ from uadbench.bench.plan.config import RunConfig, load_config, make_config, pars
 from uadbench.bench.run.machine import prepare_process
 
 if TYPE_CHECKING:
-    from uadbench.bench.run.run import Finished, Session
+    from uadbench.bench.run.run import Finished
+    from uadbench.bench.run.session import Session
 
 # Rough, for the estimates of --dry-run only: the compact network's cost, what a CPU core makes of it, and what is
 # left of the two float32 arrays a case and cell (anomaly map, reconstruction) after compression.
@@ -91,7 +92,7 @@ def command(
 def _open(config: RunConfig, output: Path | None, command_line: str) -> Session:
     """Every check that a run makes before it writes: names, settings, data, weights, back ends."""
     from uadbench.bench.plan.plan import make_plan
-    from uadbench.bench.run.run import open_session
+    from uadbench.bench.run.session import open_session
 
     return open_session(make_plan(config), output, command_line)
 

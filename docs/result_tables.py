@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from uadbench.engine.methods import METHODS
 from uadbench.reports.identity import arm_of, variant_of
 from uadbench.reports.text import milliseconds, score
 from uadbench.reports.vocabulary import MEASURES, SIZE_NAMES
@@ -30,14 +31,17 @@ def table(csv: Path) -> str:
     several = frame[["backend", "precision"]].drop_duplicates().shape[0] > 1
     ours = ["back end", "speed-up"] if several else []
     shown = ("dice_average", *(f"dice_{size}" for size in SIZE_NAMES), "auprc")
-    titles = [MEASURES[name].title for name in shown]
-    heads = ["method", *ours, f"{MEASURES['dice_max'].title} (95 % interval)", *titles, "NFE", "ms/image"]
+    columns = [MEASURES[name].title for name in shown]
+    heads = ["method", *ours, f"{MEASURES['dice_max'].title} (95 % interval)", *columns, "NFE", "ms/image"]
     lines = [
         "| " + " | ".join(heads) + " |",
         "| --- " * (1 + bool(ours)) + "| ---: " * (len(heads) - 1 - bool(ours)) + "|",
     ]
+    titles = {name: info.title for name, info in METHODS.items()}
     for _, row in frame.iterrows():
-        label = variant_of(row.dropna()).label
+        info = row.dropna().to_dict()
+        info.setdefault("title", titles.get(str(row["method"])))  # files of the first version have none
+        label = variant_of(info).label
         cells = [f"*floor:* {label}" if row["floor"] else f"**{label}**"]
         if several:
             speedup = "–" if pd.isna(row["speedup"]) else f"{row['speedup']:.2f}"

@@ -103,7 +103,8 @@ def variant_of(info: Mapping[str, Any]) -> Variant:
         str(info.get("title") or method),
         str(info.get("noise", "none")),
         str(info.get("steps", "-")),
-        str(info.get("perceptual") or ""),
+        # Where a record has no settings it is of the first schema, whose net was the run's, used or not.
+        str(info.get("perceptual") or "") if "settings" in info else "",
         int(info.get("seed") or 0),
         settings if isinstance(settings, str) else json.dumps(settings, sort_keys=True),
         info.get("kind") == "floor",

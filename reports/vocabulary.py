@@ -1,7 +1,7 @@
 """What is reported: every measure once, with its title, direction, unit and meaning; stages and limits besides.
 
 Tables, the page, the CSV, comparisons and the README follow from here. A new score is one entry here and one scorer
-in ``bench.score.summary``.
+in ``bench.score.scorers``.
 """
 
 from __future__ import annotations

@@ -21,10 +21,12 @@ __all__ = [
     "MIN_SUBJECTS",
     "N_BOOT",
     "Difference",
+    "bootstrap_p",
     "case_weights",
     "holm",
     "paired_difference",
     "percentile_interval",
+    "resampled_difference",
     "tied",
     "wilcoxon_p",
 ]
@@ -40,20 +42,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference B - A, averaged over cases.
+    """A paired difference B - A, of means over cases or of pooled scores.
 
-    value : mean over cases of b - a
+    value : b - a
     lo, hi : 95 % bootstrap interval over subjects, None with fewer than ``MIN_SUBJECTS``
-    p : two-sided Wilcoxon signed-rank test over subjects' mean differences, None likewise
-    mean_a, mean_b : means over the same cases
+    p : two-sided; for means by the Wilcoxon signed-rank test over subjects' mean differences, for pooled scores by
+        the bootstrap; None likewise
+    a, b : the two means or scores, of the same cases
     """
 
     value: float
     lo: float | None
     hi: float | None
     p: float | None
-    mean_a: float
-    mean_b: float
+    a: float
+    b: float
     n_cases: int
     n_subjects: int
 
@@ -122,11 +125,35 @@ def paired_difference(
         lo=lo,
         hi=hi,
         p=p,
-        mean_a=float(first.mean()),
-        mean_b=float(second.mean()),
+        a=float(first.mean()),
+        b=float(second.mean()),
         n_cases=first.size,
         n_subjects=len(names),
     )
+
+
+def resampled_difference(
+    values: tuple[float, float], samples: tuple[Floats, Floats], n_cases: int, n_subjects: int
+) -> Difference:
+    """B - A of a score that is no mean over cases, from its values in resamples drawn alike for both [n_boot]."""
+    a, b = values
+    change = samples[1] - samples[0]
+    lo = hi = p = None
+    if n_subjects >= MIN_SUBJECTS:
+        lo, hi = percentile_interval(change)
+        p = None if lo is None else bootstrap_p(change)
+    return Difference(b - a, lo, hi, p, a, b, n_cases, n_subjects)
+
+
+def bootstrap_p(samples: ArrayLike) -> float:
+    """Two-sided p value of a difference from its resampled values: twice the smaller share beyond 0, at most 1.
+
+    Undefined values (NaN) are left out. One is added to both counts, so it is never 0: at best 2 / (n + 1).
+    """
+    values = np.asarray(samples, dtype=np.float64)
+    values = values[~np.isnan(values)]
+    beyond = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
+    return float(min(1.0, 2 * (beyond + 1) / (values.size + 1)))
 
 
 def tied(a: ArrayLike, b: ArrayLike, subjects: Sequence[str], seed: int, n_boot: int = N_BOOT) -> bool:

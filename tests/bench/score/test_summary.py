@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from uadbench.bench.score.pooled import THRESHOLDS
+from uadbench.bench.score.scorers import SCORERS
 from uadbench.bench.score.statistics import case_weights, percentile_interval
 from uadbench.bench.score.summary import (
     Scored,
-    dice_max_difference,
     healthy_threshold,
     image_score,
+    score_differences,
     summarize,
 )
+from uadbench.reports.vocabulary import SCORES
 
 SIDE = 32
 
@@ -300,22 +302,35 @@ def test_a_lesion_among_the_validation_cases_is_refused() -> None:
         summarize([], cases([50]), seed=0)
 
 
-def test_the_difference_of_max_dice_is_paired_by_case() -> None:
+def test_differences_of_pooled_scores_are_paired_by_case() -> None:
     test = cases([100, 300, 700, 60, 200, 500, 90, 800] * 3, signal=0.3)
     better = [replace(c, anomaly=np.clip(c.anomaly + 0.03 * c.mask, 0, 1)) for c in test]
-    first, second = (summarize(side, [], seed=0, n_boot=200)["dice_max"] for side in (test, better))
-    assert first["hi"] > second["lo"]  # the two intervals overlap
-    result = dice_max_difference(test, better[::-1], seed=0, n_boot=200)
-    assert result["value"] == pytest.approx(second["value"] - first["value"])
-    assert result["tied"] is False
-    assert dice_max_difference(test, test, seed=0, n_boot=20) == {
-        "value": 0.0,
-        "lo": 0.0,
-        "hi": 0.0,
-        "tied": True,
-    }
-    with pytest.raises(ValueError, match="same lesion cases"):
-        dice_max_difference(test, better[1:], seed=0)
+    names = ("dice_max", "dice_average", "auprc")
+    first, second = (summarize(side, [], seed=0, n_boot=200) for side in (test, better))
+    differences = score_differences(names, test, better[::-1], seed=0, n_boot=200)
+    for name, difference in differences.items():
+        assert first[name]["hi"] > second[name]["lo"]  # the two intervals overlap
+        assert difference.value == pytest.approx(second[name]["value"] - first[name]["value"])
+        assert difference.significant
+        assert difference.p == pytest.approx(2 / 201)
+        assert (difference.n_cases, difference.n_subjects) == (24, 24)
+    with pytest.raises(ValueError, match="same lesion and healthy cases"):
+        score_differences(names, test, better[1:], seed=0)
+
+
+def test_a_method_against_itself_differs_by_nothing_in_any_score() -> None:
+    test = cases([100, 300, 700, 60, 200, 500, 90, 800] * 2 + [0] * 12)
+    test = [replace(c, metrics={"ssim": 0.9, "psnr": 27.0, "lpips": 0.1}) for c in test]
+    for difference in score_differences(SCORERS, test, test, 0, 20, thresholds=(0.5, 0.5)).values():
+        assert (difference.value, difference.p) == (0.0, 1.0)
+
+
+def test_a_score_without_a_value_on_one_side_has_no_difference() -> None:
+    assert score_differences(["auroc_image"], cases([50, 90]), cases([50, 90]), 0, 5) == {"auroc_image": None}
+
+
+def test_there_is_one_scorer_for_each_measure_of_the_vocabulary_in_its_order() -> None:
+    assert tuple(SCORERS) == SCORES
 
 
 @pytest.mark.benchmark

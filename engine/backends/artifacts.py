@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.files import write_whole
 
 __all__ = [
     "Artifact",
@@ -69,12 +69,7 @@ def write_artifact(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[s
     }
     text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
     for target, content in ((path, data), (manifest_path(path), text.encode())):
-        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            partial.write_bytes(content)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(target, content)
     return manifest
 
 

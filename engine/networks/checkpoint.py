@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from uadbench.engine.files import write_whole
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.adapters import PREDICTIONS, as_epsilon
 from uadbench.engine.schedule import LINEAR, Schedule, schedule_from
@@ -67,15 +68,8 @@ def save_checkpoint(path: Path, model: nn.Module, card: Mapping[str, Any]) -> di
         "sha256": sha256_of(data),
         "bytes": len(data),
     }
-    text = json.dumps(full, indent=1, sort_keys=True) + "\n"
-    for target, content in ((path, data), (path.with_suffix(".json"), text.encode())):
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            partial.write_bytes(content)
-            partial.replace(target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    write_whole(path, data)
+    write_whole(path.with_suffix(".json"), (json.dumps(full, indent=1, sort_keys=True) + "\n").encode())
     return full
 
 

@@ -7,11 +7,9 @@ with ``weights_only=True`` or as safetensors: nothing in them is executed.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -77,17 +75,14 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
 
 def load_weights(name: str, path: Path | None = None) -> PerceptualWeights:
     """Read and verify the weights of a perceptual distance by name; see ``perceptual.open_perceptual``."""
-    if name == "brain-squeeze":
-        return load_brain_squeeze(path or SHIPPED / "brain-squeeze.safetensors")
-    if name == "lpips-squeeze":
-        return load_lpips_squeeze(path)
-    near = difflib.get_close_matches(name, PERCEPTUALS, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise PerceptualError(f"unknown perceptual distance {name!r}, choose from {', '.join(PERCEPTUALS)}{hint}")
+    if name not in PERCEPTUALS:
+        raise PerceptualError(f"unknown perceptual distance {name!r}, choose from {', '.join(PERCEPTUALS)}")
+    return _LOADERS[name](path)
 
 
-def load_brain_squeeze(path: Path) -> PerceptualWeights:
+def load_brain_squeeze(path: Path | None = None) -> PerceptualWeights:
     """Features and heads from one safetensors file, whose hash must be the one in the card beside it."""
+    path = path or SHIPPED / "brain-squeeze.safetensors"
     data = read_bytes(path, "reinstall uadbench")
     card = read_card(path.with_suffix(".json"))
     found = hashlib.sha256(data).hexdigest()
@@ -123,6 +118,12 @@ def load_lpips_squeeze(path: Path | None = None) -> PerceptualWeights:
     return PerceptualWeights(
         features, take_heads(heads, heads_path), content_hash({**features, **heads}), path, card
     )
+
+
+_LOADERS: dict[str, Callable[[Path | None], PerceptualWeights]] = {
+    "brain-squeeze": load_brain_squeeze,
+    "lpips-squeeze": load_lpips_squeeze,
+}
 
 
 def lpips_squeeze_places() -> tuple[Path, ...]:
@@ -221,13 +222,3 @@ def read_bytes(path: Path, remedy: str) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise PerceptualError(f"{path}: {getattr(error, 'strerror', None) or error}; {remedy}") from error
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write beside the place, then move there: a kill leaves the old file or the new one, never half of one."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uadbench.engine.files import write_whole
 from uadbench.engine.interfaces import to_signed
 from uadbench.engine.networks.checkpoint import CheckpointError
 from uadbench.engine.networks.unet import UNet, UNetConfig
@@ -167,7 +169,6 @@ def _advance(
 
 
 def _save_state(path: Path, state: _State, identity: str) -> None:
-    partial = path.with_suffix(".partial")
     values = {
         "model": state.model.state_dict(),
         "ema": state.ema.state_dict(),
@@ -177,12 +178,9 @@ def _save_state(path: Path, state: _State, identity: str) -> None:
         "seconds": state.seconds,
         "identity": identity,
     }
-    try:
-        torch.save(values, partial)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    buffer = io.BytesIO()
+    torch.save(values, buffer)
+    write_whole(path, buffer.getvalue())
 
 
 def train(

@@ -22,7 +22,7 @@ class Source:
     marker : a file or folder that must be inside it, relative
     layout : what the folder holds, in one line
     origin, licence, citation : what a user must know and cite
-    how : what a user has to do to get it
+    how : what a user has to do to get it, a numbered step a line
     sha256 : of its PNG files as the project used them, see ``content_hash``
     """
 
@@ -36,6 +36,11 @@ class Source:
     sha256: str
 
 
+def steps(*lines: str) -> str:
+    """Numbered lines, to be printed below a heading."""
+    return "".join(f"\n    {number}. {line}" for number, line in enumerate(lines, 1))
+
+
 SOURCES = {
     source.name: source
     for source in (
@@ -46,7 +51,17 @@ SOURCES = {
             origin="IXI data set (brain-development.org); mid-axial slices and split as the THOR authors publish them",
             licence="CC BY-SA 3.0",
             citation="IXI data set, brain-development.org; slices: Bercea et al. 2024, doi:10.48550/arXiv.2403.08464",
-            how="get the mid-axial slices that the THOR authors publish and put them into ixi-midaxial/png/",
+            how=steps(
+                "git clone https://github.com/ci-ber/THOR_DDPM (the slices, data/CAPS_IXI/png/, came with its commit "
+                "7e2102b: check that out where a newer one lacks them)",
+                "mkdir -p ixi-midaxial/png; for f in THOR_DDPM/data/CAPS_IXI/png/*NLin2009cSym_res-1x1x1_T1w.png; do "
+                'b=${f##*/}; cp "$f" ixi-midaxial/png/${b%%_*}.png; done',
+                "turn them where anterior is not on top; the split, which comes with uadbench "
+                "(datasets/splits/ixi-stroke.csv), uses 523 of these subjects, the others change no result, only the "
+                "comparison of contents",
+                "or from the volumes: download the T1 images of https://brain-development.org/ixi-dataset/, register "
+                "each to MNI152NLin2009cSym at 1 mm, keep the skull, save the mid-axial slice (z = +18 mm) as grey PNG",
+            ),
             sha256="a7faf7bc0a92a3ad271b14501a2f5d66263cb32258a9846c09e6773230401462",
         ),
         Source(
@@ -58,8 +73,15 @@ SOURCES = {
             licence="acute CC0; chronic Apache-2.0",
             citation="Absher et al. 2024, Scientific Data 11:839, doi:10.1038/s41597-024-03667-5; "
             "LESYMAP: Pustina et al. 2018, Neuropsychologia",
-            how="cut the lesion masks of OpenNeuro ds004889 (z = +18 mm) and LESYMAP (z = +20 mm) "
-            "and resample them to the grid of ixi-midaxial",
+            how=steps(
+                "acute: make soop-flair first (`bench data fetch soop-flair`); each mask of at least 20 px, padded by "
+                "22 rows above and below and 20 columns left and right, is stroke-masks/soop-<case>.png",
+                "chronic: git clone https://github.com/dorianps/LESYMAP; of inst/extdata/lesions/Subject_NNN.nii.gz "
+                "(already in MNI space) save the axial slice z = +20 mm, on the grid of ixi-midaxial, as "
+                "stroke-masks/lesymap-Subject_NNN.png where it holds lesion",
+                "write stroke-masks/index.csv with the columns mask,pixels,phase (acute or chronic); "
+                "datasets/splits/ixi-stroke.csv says which masks are used",
+            ),
             sha256="e5767445286fcd550f1591d64a4b5ab7a9ee9b557a06701206f7a59772f4f4af",
         ),
         Source(
@@ -69,7 +91,17 @@ SOURCES = {
             origin="Stroke Outcome Optimization Project, OpenNeuro ds004889",
             licence="CC0",
             citation="Absher et al. 2024, Scientific Data 11:839, doi:10.1038/s41597-024-03667-5",
-            how="cut FLAIR slices and lesion masks at MNI z = +18 mm out of OpenNeuro ds004889",
+            how=steps(
+                "download https://openneuro.org/datasets/ds004889 (version 1.1.2): the FLAIR volumes, and the lesion "
+                "masks below derivatives/lesion_masks (drawn on DWI)",
+                "bring both to MNI space at 1 mm and strip the skull by the authors' scripts, "
+                "https://github.com/neurolabusc/StrokeOutcomeOptimizationProjectDemo (acuteNormalize.m, needs SPM12); "
+                "their results for FLAIR, wsub-*_FLAIR.nii.gz, are at https://osf.io/yqktj/",
+                "save the axial slice z = +18 mm as grey PNG, anterior on top, and the mask's as 0 and 255, both under "
+                "the subject's name with four digits: images/sub-0001.png, masks/sub-0001.png",
+                "write index.csv with the columns case,lesion_px_in_slice,lesion_vox_in_volume,nonzero_px; the split "
+                "comes with uadbench (datasets/splits/soop-flair.csv)",
+            ),
             sha256="20df42787621a94dac8b5ff1d594a511e8f9af5fa25410d64329a7c7d5beb7a8",
         ),
     )
@@ -98,12 +130,18 @@ def find_root(name: str, root: Path | None) -> Path:
     source = SOURCES[name]
     tried = []
     for origin, base in data_roots(root):
-        inside = [base / name]
-        if base.resolve().name in SOURCES:  # one of the folders itself: the others lie beside it
-            inside.append(base.resolve().parent / name)
-        for folder in inside:
-            if (folder / source.marker).exists():
-                return folder
+        try:
+            inside = [base / name]
+            if base.resolve().name in SOURCES:  # one of the folders itself: the others lie beside it
+                inside.append(base.resolve().parent / name)
+            found = next((folder for folder in inside if (folder / source.marker).exists()), None)
+        except (OSError, RuntimeError, ValueError) as error:  # a name too long, no permission, a loop, a NUL
+            reason = getattr(error, "strerror", None) or error
+            raise CaseError(
+                f"{origin} = {str(base)!r}: cannot be opened ({reason}); name another folder"
+            ) from error
+        if found is not None:
+            return found
         tried.append(f"{origin} = {base}")
     raise CaseError(
         f"data '{name}' not found ({'; '.join(tried)}): no folder {name} with {source.marker} there; give the folder "
@@ -112,9 +150,18 @@ def find_root(name: str, root: Path | None) -> Path:
 
 
 def content_hash(folder: Path) -> str:
-    """sha256 over the names (relative, sorted) and contents of all PNG files below the folder."""
+    """sha256 over the names (relative, sorted) and contents of all PNG files below the folder.
+
+    CaseError where one cannot be read.
+    """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.png"), key=lambda path: path.relative_to(folder).as_posix()):
+    files = [path for path in folder.rglob("*.png") if path.is_file()]
+    for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
         digest.update(f"{path.relative_to(folder).as_posix()}\x1f".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise CaseError(
+                f"{path}: cannot be read ({error.strerror or error}); make it readable"
+            ) from error
     return digest.hexdigest()

@@ -17,6 +17,7 @@ from PIL import Image
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import CaseError, Dataset
 from uadbench.datasets.preprocess import MAX_SIDE, preprocess
+from uadbench.datasets.sources import content_hash, find_root
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)
 PLANE = PIXELS.astype(np.float32)
@@ -214,3 +215,21 @@ def test_an_index_that_is_no_file_is_one_line(
     make(tmp_path / "index.csv")
     with pytest.raises(CaseError, match=reason):
         DATASETS["folder"](tmp_path, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("base", "reason"),
+    [pytest.param("r" * 300, "name too long", id="long name"), pytest.param("a\0b", "null", id="NUL")],
+)
+def test_a_data_root_that_cannot_be_opened_is_one_line(tmp_path: Path, base: str, reason: str) -> None:
+    with pytest.raises(CaseError, match=reason) as error:
+        find_root("soop-flair", tmp_path / base)
+    assert "\n" not in str(error.value)
+
+
+def test_contents_are_compared_without_waiting_for_a_pipe(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    before = content_hash(tmp_path)
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").mkdir()
+    assert content_hash(tmp_path) == before

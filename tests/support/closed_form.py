@@ -35,12 +35,15 @@ class GaussianDenoiser:
 
 
 class AbsolutePerceptual:
-    """A stand-in for a perceptual map: the absolute difference."""
+    """A stand-in for a perceptual net: the absolute difference, and its mean as the distance."""
 
-    name = "absolute"
+    name, sha256 = "absolute", "1" * 64
 
     def against(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda x_rec: (x - x_rec).abs()
+
+    def distance(self, x: Tensor, x_rec: Tensor) -> Tensor:
+        return (x - x_rec).abs().mean(dim=(1, 2, 3))
 
 
 def disc(size: int = 32, radius: int = 5) -> Tensor:

@@ -10,27 +10,27 @@ from typing import Any
 
 import pytest
 
-from uadbench.bench.run import directory as rundir
 from uadbench.bench.run.directory import locked, note_session, prepare_run
 from uadbench.bench.run.run import _other_circumstances
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.reports import store
-from uadbench.reports.store import RunError, read_json, write_json
+from uadbench.reports.atomic import RunError, read_json, write_json
+from uadbench.reports.store import LOCK, RunDirectory
 
 
 def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
-    busy = f"process {os.getpid()} is writing this run"
-    with locked(tmp_path / "run"), pytest.raises(RunError, match=busy), locked(tmp_path / "run"):
+    run, busy = RunDirectory(tmp_path / "run"), "another process is writing this run"
+    with locked(run), pytest.raises(RunError, match=busy), locked(RunDirectory(tmp_path / "run")):
         pass
-    with locked(tmp_path / "run"):
+    with locked(run):
         pass
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match="is not empty and holds no run"), locked(tmp_path):
+    with pytest.raises(RunError, match="is not empty and holds no run"), locked(RunDirectory(tmp_path)):
         pass
-    with pytest.raises(RunError, match="is a file"), locked(tmp_path / "thesis.tex"):
+    with pytest.raises(RunError, match="is a file"), locked(RunDirectory(tmp_path / "thesis.tex")):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -63,18 +63,20 @@ def manifest(
     ],
 )
 def test_another_run_is_refused_with_the_difference_named(tmp_path: Path, other: dict, message: str) -> None:
-    assert prepare_run(tmp_path, manifest("a"), overwrite=False) == manifest("a")
+    assert prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False) == manifest("a")
     with pytest.raises(RunError, match=message):
-        prepare_run(tmp_path, other, overwrite=False)
-    assert prepare_run(tmp_path, {**manifest("a"), "created": "later"}, overwrite=False) == manifest("a")
+        prepare_run(RunDirectory(tmp_path), other, overwrite=False)
+    assert prepare_run(
+        RunDirectory(tmp_path), {**manifest("a"), "created": "later"}, overwrite=False
+    ) == manifest("a")
 
 
 def test_overwriting_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
-    prepare_run(tmp_path, manifest("a"), overwrite=False)
+    prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False)
     write_json(tmp_path / "cells" / "blur" / "cell.json", {})
     write_json(tmp_path / "inputs" / "a.npz", {})
     (tmp_path / "notes.txt").write_text("mine")
-    assert prepare_run(tmp_path, manifest("b"), overwrite=True)["run_id"] == "b"
+    assert prepare_run(RunDirectory(tmp_path), manifest("b"), overwrite=True)["run_id"] == "b"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "notes.txt"]
 
 
@@ -84,17 +86,17 @@ class Killed(BaseException):
 
 def test_a_kill_before_the_first_manifest_was_whole_is_forgotten(tmp_path: Path) -> None:
     (tmp_path / f".manifest.json.{os.getpid()}.tmp").write_text("{")
-    with locked(tmp_path):
-        prepare_run(tmp_path, manifest("a"), overwrite=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "manifest.json"]
+    with locked(RunDirectory(tmp_path)):
+        prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "manifest.json"]
 
 
 @pytest.mark.parametrize("moment", range(3))
 def test_a_kill_while_a_run_is_removed_leaves_one_that_can_be_taken_up_or_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
-    with locked(tmp_path):
-        prepare_run(tmp_path, manifest("a"), overwrite=False)
+    with locked(RunDirectory(tmp_path)):
+        prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False)
     for name in ("cells/blur/cell.json", "inputs/a.npz", "parity.json", "leaderboard.md"):
         write_json(tmp_path / name, {})
     (tmp_path / "notes.txt").write_text("mine")
@@ -109,61 +111,61 @@ def test_a_kill_while_a_run_is_removed_leaves_one_that_can_be_taken_up_or_remove
         whole(*arguments)
 
     whole = shutil.rmtree
-    monkeypatch.setattr(store.shutil, "rmtree", killed)
-    monkeypatch.setattr(rundir, "write_json", killed)
-    with locked(tmp_path), pytest.raises(Killed):
-        prepare_run(tmp_path, manifest("b"), overwrite=True)
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    monkeypatch.setattr(store, "write_json", killed)
+    with locked(RunDirectory(tmp_path)), pytest.raises(Killed):
+        prepare_run(RunDirectory(tmp_path), manifest("b"), overwrite=True)
     monkeypatch.undo()
     assert read_json(tmp_path / "manifest.json")["run_id"] == "a"
     assert not (tmp_path / "cells").exists()  # all of it or nothing
-    with locked(tmp_path):
-        assert prepare_run(tmp_path, manifest("a"), overwrite=False)["run_id"] == "a"
-    with locked(tmp_path):
-        assert prepare_run(tmp_path, manifest("b"), overwrite=True)["run_id"] == "b"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "manifest.json", "notes.txt"]
+    with locked(RunDirectory(tmp_path)):
+        assert prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False)["run_id"] == "a"
+    with locked(RunDirectory(tmp_path)):
+        assert prepare_run(RunDirectory(tmp_path), manifest("b"), overwrite=True)["run_id"] == "b"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "manifest.json", "notes.txt"]
 
 
 def test_results_without_a_manifest_are_removed_only_when_asked_for(tmp_path: Path) -> None:
-    with locked(tmp_path):
-        prepare_run(tmp_path, manifest("a"), overwrite=False)
+    with locked(RunDirectory(tmp_path)):
+        prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False)
     write_json(tmp_path / "cells" / "blur" / "cell.json", {})
     (tmp_path / "manifest.json").unlink()
     with (
-        locked(tmp_path),
+        locked(RunDirectory(tmp_path)),
         pytest.raises(RunError, match=r"holds cells of a run, but no manifest.json; .*--over"),
     ):
-        prepare_run(tmp_path, manifest("a"), overwrite=False)
+        prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False)
     assert (tmp_path / "cells" / "blur" / "cell.json").is_file()
-    with locked(tmp_path):
-        prepare_run(tmp_path, manifest("a"), overwrite=True)
+    with locked(RunDirectory(tmp_path)):
+        prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=True)
     assert not (tmp_path / "cells").exists()
 
 
 def test_a_folder_of_inputs_that_no_run_ever_held_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "inputs").mkdir()
-    with pytest.raises(RunError, match="is not empty and holds no run"), locked(tmp_path):
+    with pytest.raises(RunError, match="is not empty and holds no run"), locked(RunDirectory(tmp_path)):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["inputs"]
 
 
 def test_circumstances_are_noted_only_where_they_differ_and_something_is_computed() -> None:
-    here = SimpleNamespace(manifest={"environment": {"cpu": "new"}, "git": {"commit": "c"}})
+    ours = {"environment": {"cpu": "new"}, "git": {"commit": "c"}}
     there = {"environment": {"cpu": "old"}, "git": {"commit": "c"}}
+    work: Any = SimpleNamespace(session=SimpleNamespace(manifest=ours), manifest=there)
     said: list[str] = []
-    found = _other_circumstances(there, here, 3, said.append)  # type: ignore[arg-type]
-    assert found == {"environment": {"cpu": "new"}}
+    assert _other_circumstances(work, 3, said.append) == {"environment": {"cpu": "new"}}
     assert [line.partition(" differs")[0] for line in said] == ["the machine or software"]
-    assert _other_circumstances(there, here, 0, said.append) == {}  # type: ignore[arg-type]
+    assert _other_circumstances(work, 0, said.append) == {}
 
 
 def test_each_process_leaves_its_entry_in_the_manifest(tmp_path: Path) -> None:
     watch = Stopwatch(keep=frozenset())
     with watch.stage("other"):
         pass
-    note_session(tmp_path, manifest("a"), {"git": {"commit": "c"}}, watch, 0.0, finished=False)
+    note_session(RunDirectory(tmp_path), manifest("a"), {"git": {"commit": "c"}}, watch, 0.0, finished=False)
     there = read_json(tmp_path / "manifest.json")
     assert "finished" not in there
-    note_session(tmp_path, there, {}, watch, 0.0, finished=True)
+    note_session(RunDirectory(tmp_path), there, {}, watch, 0.0, finished=True)
     there = read_json(tmp_path / "manifest.json")
     assert [entry["ended"] for entry in there["sessions"]] == ["interrupted", "finished"]
     assert there["sessions"][0]["git"] == {"commit": "c"}

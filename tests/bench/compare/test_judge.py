@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_network as tiny
 import torch
 from click.testing import CliRunner
+from support import tiny_network as tiny
 from support.closed_form import AbsolutePerceptual
 from support.runs import make_run
 from torch import Tensor

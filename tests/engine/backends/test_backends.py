@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -183,76 +181,6 @@ def test_a_cuda_device_beyond_those_there_is_refused(monkeypatch: pytest.MonkeyP
     check_backend("torch", device="cuda")
     with pytest.raises(BackendError, match=rf"no device 'cuda:{count}'; torch sees {count} CUDA device"):
         check_backend("torch", device=f"cuda:{count}")
-
-
-def test_onnxruntime_is_imported_with_its_telemetry_off(tmp_path: Path) -> None:
-    """It writes an id into the cache folder as soon as it is imported otherwise."""
-    code = "from uadbench.engine.backends.onnxruntime import check; check(); import onnxruntime"
-    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
-    subprocess.run(
-        [sys.executable, "-c", code],
-        env={**environment, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)},
-        check=True,
-    )
-    assert not (tmp_path / "cache" / "Microsoft").exists()
-
-
-# Written to stderr, as openvino_telemetry asks from a child of its own.
-WATCH = """
-import os, socket, threading
-def watched(name):
-    def call(*args, **kwargs):
-        os.write(2, f"asked {name} {args[:2]}\\n".encode())
-        raise OSError("no network in this test")
-    return call
-for name in ("getaddrinfo", "gethostbyname", "create_connection"):
-    setattr(socket, name, watched(name))
-socket.socket.connect = watched("connect")
-"""
-
-
-def _in_a_new_home(code: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run the code as a user with that home, as on no build server, with each way to the network watched."""
-    servers = ("CI", "TF_BUILD", "JENKINS_URL", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
-    environment = {k: v for k, v in os.environ.items() if k not in servers} | {"HOME": str(home)}
-    return subprocess.run(
-        [sys.executable, "-c", WATCH + code], env=environment, capture_output=True, text=True, check=True
-    )
-
-
-@pytest.mark.parametrize("consent", [None, "0"])
-def test_openvino_is_imported_without_a_file_or_a_query(tmp_path: Path, consent: str | None) -> None:
-    """It writes an id into the home folder and looks up its makers' host as soon as it is imported otherwise."""
-    if consent is not None:
-        (tmp_path / "intel").mkdir()
-        (tmp_path / "intel" / "openvino_telemetry").write_text(consent)
-    before = sorted(tmp_path.rglob("*"))
-    done = _in_a_new_home(
-        "from uadbench.engine.backends.openvino import check, load_runtime\n"
-        "check()\n"
-        "assert load_runtime().convert_model\n"
-        "for thread in threading.enumerate():\n"
-        "    thread is threading.current_thread() or thread.join(20)\n"
-        "import openvino_telemetry\n"  # what else uses it still can
-        "print('silent')",
-        tmp_path,
-    )
-    assert "asked" not in done.stderr
-    assert done.stdout == "silent\n"
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_who_has_agreed_to_openvinos_telemetry_keeps_it(tmp_path: Path) -> None:
-    (tmp_path / "intel").mkdir()
-    (tmp_path / "intel" / "openvino_telemetry").write_text("1")
-    done = _in_a_new_home(
-        "from uadbench.engine.backends.openvino import load_runtime\n"
-        "load_runtime()\n"
-        "import sys\n"
-        "print(sys.modules['openvino.tools.ovc.telemetry_utils'].tm.__name__)",
-        tmp_path,
-    )
-    assert done.stdout == "openvino_telemetry\n"
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])

@@ -53,7 +53,7 @@ def test_every_folder_with_python_is_in_the_package_list() -> None:
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     folders = {path.parent.relative_to(ROOT) for path in SOURCES}
     present = {"uadbench." + ".".join(folder.parts) for folder in folders}
-    assert present | {"uadbench.models"} == listed
+    assert present | {"uadbench", "uadbench.models"} == listed
     missing = [name for name in listed if not (ROOT / Path(*name.split(".")[1:])).is_dir()]
     assert not missing
 

@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 FETCHABLE = "lpips-squeeze"
-SIZES = (
-    ("tiny (3 px or fewer, not scored)", 3),
-    ("small", 71),
-    ("medium", 570),
-    ("large", 128 * 128),
-)  # up to, px
+TINY = "tiny (3 px or fewer, not scored)"
 
 
 @click.group(name="data")
@@ -91,7 +86,7 @@ def check_command(name: str, data_root: Path | None, no_progress: bool) -> None:
     """Read every case of NAME, count by split and lesion size, list what fails (exit code 1 if any does)."""
     from rich.progress import track
 
-    from uadbench.datasets.case import SPLITS, CaseError
+    from uadbench.datasets.case import SIZES, SPLITS, CaseError
 
     dataset = open_dataset(name, data_root)
     counts: Counter[tuple[str, str]] = Counter()
@@ -106,7 +101,7 @@ def check_command(name: str, data_root: Path | None, no_progress: bool) -> None:
     click.echo(f"{dataset.name}: {dataset.title}; {dataset.modality}; fingerprint {dataset.fingerprint[:12]}")
     for split in SPLITS:
         parts = [
-            f"{counts[split, key]} {key}" for key in ("healthy", *dict(SIZES), "failed") if counts[split, key]
+            f"{counts[split, key]} {key}" for key in ("healthy", TINY, *SIZES, "failed") if counts[split, key]
         ]
         click.echo(f"{split}: {', '.join(parts) or 'none'}")
     for line in once(failures):
@@ -139,8 +134,10 @@ def group_of(sample: Sample) -> str:
     """healthy, or the papers' size group by lesion pixels at 128 x 128."""
     if not sample.case.lesion:
         return "healthy"
+    from uadbench.datasets.case import SIZES
+
     pixels = int(sample.mask.sum())
-    return next(label for label, up_to in SIZES if pixels <= up_to)
+    return next((name for name, (over, up_to) in SIZES.items() if over < pixels <= up_to), TINY)
 
 
 @command.command("fetch")

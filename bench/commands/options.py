@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,9 @@ def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:
             ignore_signals()
             click.echo("interrupted", err=True)
             sys.exit(130)
+        except BrokenPipeError:  # whoever read our output has gone, as in `bench list | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         except OSError as error:
             click.echo(f"error: {reason(error)}", err=True)
             sys.exit(1)

@@ -167,12 +167,12 @@ def test_errors_become_a_line_and_an_exit_code(
     assert result.stderr == line + "\n"
 
 
-def test_list_loads_no_torch_and_takes_less_than_a_second() -> None:
+def test_list_loads_no_torch_and_takes_less_than_a_second_of_the_processor() -> None:
     code = (
-        "import sys, time; start = time.perf_counter(); from uadbench.bench.cli import main\n"
+        "import sys, time; from uadbench.bench.cli import main\n"
         "try: main(['list'])\n"
         "except SystemExit as end: assert not end.code\n"
-        "assert 'torch' not in sys.modules; print(time.perf_counter() - start)"
+        "assert 'torch' not in sys.modules; print(time.process_time())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,5 @@
+"""``python -m uadbench`` is ``bench``."""
+
+from uadbench.bench.cli import main
+
+main()

@@ -1,0 +1,214 @@
+"""What a program may call, as ``import uadbench`` offers it: a method on images, a run as tables, the methods."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from uadbench.bench.run.machine import prepare_process
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from uadbench.bench.plan.config import RunConfig
+    from uadbench.bench.plan.grid import Cell
+    from uadbench.engine.interfaces import Denoiser, Perceptual
+
+__all__ = ["LoadedRun", "Result", "detect", "load_run", "methods"]
+
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method found, each float32 in the form of the images given, [H, W] or [B, H, W].
+
+    anomaly : >= 0, larger where the image is less as expected
+    reconstruction : the pseudo-healthy image, in [0, 1]
+    """
+
+    anomaly: Images
+    reconstruction: Images
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run directory as tables. Scores are fractions; what was not or could not be computed is missing, never 0.
+
+    leaderboard : a row a cell, the columns of leaderboard.csv
+    cases : a row a case and cell: what the cell is (``variant`` and ``arm`` are its labels), "dice" at the threshold
+        that 5 % of healthy pixels exceed, "lesion_px", "group" of lesion sizes, image "score", times, and
+        reconstruction scores of healthy cases
+    manifest : manifest.json
+    """
+
+    leaderboard: pd.DataFrame
+    cases: pd.DataFrame
+    manifest: dict[str, Any]
+
+
+def methods() -> pd.DataFrame:
+    """A row a method: name, title, paper, noises (its own first), and whether it is a floor."""
+    import pandas as pd
+
+    from uadbench.engine.methods import all_methods
+
+    rows = [
+        {"name": name, "title": info.title, "paper": info.paper, "noises": info.noises, "floor": info.floor}
+        for name, info in all_methods().items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def load_run(path: str | Path) -> LoadedRun:
+    """Read a run directory into tables; RunError with one clear line if it is none."""
+    import pandas as pd
+
+    from uadbench.reports.identity import arm_of, variant_of
+    from uadbench.reports.rows import rows_of
+    from uadbench.reports.runs import load_run as read_run
+
+    run = read_run(Path(path))
+    rows = []
+    for cell in run.cells:
+        variant, arm = variant_of(cell.info), arm_of(cell.info)
+        scores = (cell.metrics or {}).get("per_case") or {}
+        identity = {
+            key: cell.info.get(key)
+            for key in ("dataset", "method", "noise", "steps", "perceptual", "seed", "settings", "kind")
+        }
+        identity |= {"backend": arm.backend, "precision": arm.precision, "device": arm.device}
+        identity |= {"variant": variant.label, "arm": arm.label, "cell": cell.slug}
+        for record in cell.cases:
+            own = scores.get(record["case_id"], {})
+            measured = {key: own.get(key) for key in ("dice", "group", "score")}
+            rows.append({**_case(record), **measured, **identity})
+    return LoadedRun(rows_of([run]), pd.DataFrame(rows), run.manifest)
+
+
+def _case(record: dict[str, Any]) -> dict[str, Any]:
+    """The columns that follow from a line of cases.jsonl."""
+    keys = ("subject", "split", "lesion", "lesion_px", "status", "reason")
+    times = ("latency_ms", "network_call_ms", "nfe", "batch_size")
+    return {
+        "case": record["case_id"],
+        **{key: record.get(key) for key in (*keys, *times)},
+        **(record.get("metrics") or {}),
+    }
+
+
+def detect(
+    image: ArrayLike,
+    method: str = "thor",
+    backend: str = "torch",
+    seed: int = 0,
+    *,
+    lesion_sign: int = -1,
+    **settings: Any,
+) -> Result:
+    """Run a method on images, with the shipped networks unless told otherwise.
+
+    image : [H, W] or [B, H, W] in [0, 1]; H and W multiples of 8, and 128 for an exported back end
+    method, backend : as on the command line, "thor" or "thor:simplex", "torch" or "openvino:bf16"
+    seed : of the noise, which hangs on it and on an image's place in the batch
+    lesion_sign : +1 where lesions are bright, -1 where dark; floors look at it
+    settings : further settings of ``bench run``, such as steps=50, device="cuda", thor={"window": 9}
+
+    Networks are opened in each call, so give many images at once. Raises ValueError on images of another form and
+    ConfigError, CheckpointError, PerceptualError or BackendError, each with one line.
+    """
+    prepare_process()
+    images = _images(image)
+    config, cell = _plan(method, backend, seed, settings)
+    import torch
+
+    from uadbench.engine.perceptual.distance import open_perceptual
+
+    weights = Path(config.perceptual_weights) if config.perceptual_weights else None
+    perceptual = open_perceptual(config.perceptual[0], weights, config.device)
+    with closing(_open(config, cell)) as denoiser, torch.inference_mode():
+        parts = [
+            _call(config, cell, denoiser, perceptual, lesion_sign, images[i : i + config.batch_size], i)
+            for i in range(0, len(images), config.batch_size)
+        ]
+    shape = np.shape(image)
+    anomaly, reconstruction = (np.concatenate(found).reshape(shape) for found in zip(*parts, strict=True))
+    return Result(anomaly, reconstruction)
+
+
+def _images(image: ArrayLike) -> Images:
+    """[B, H, W] float32, checked."""
+    images = np.asarray(image)
+    if images.ndim not in (2, 3) or 0 in images.shape or images.dtype.kind not in "fiub":
+        raise ValueError(
+            f"images are {images.dtype} {images.shape}; numbers of the form [H, W] or [B, H, W] are needed"
+        )
+    images = images.astype(np.float32)
+    if not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
+        low, high = images.min(), images.max()
+        raise ValueError(f"images hold values from {low:.4g} to {high:.4g}; finite ones in [0, 1] are needed")
+    if images.shape[-1] % 8 or images.shape[-2] % 8:
+        raise ValueError(
+            f"images are {images.shape[-2]} x {images.shape[-1]}; sides that are multiples of 8 are needed, and the "
+            "shipped networks were trained on 128 x 128"
+        )
+    return images.reshape(-1, *images.shape[-2:])
+
+
+def _plan(method: str, backend: str, seed: int, settings: dict[str, Any]) -> tuple[RunConfig, Cell]:
+    from uadbench.bench.plan.config import ConfigError, make_config
+    from uadbench.bench.plan.grid import plan_cells
+    from uadbench.engine.backends import check_backend
+
+    config = make_config(settings, {"methods": [method], "backends": [backend], "seed": seed})
+    name = method.partition(":")[0]
+    cells = [cell for cell in plan_cells(config) if cell.variant.method == name]
+    if len(cells) != 1:
+        raise ConfigError(
+            f"{method} on {backend} with these settings are {len(cells)} variants; detect runs one"
+        )
+    if cells[0].needs_median:
+        raise ConfigError(f"{name} needs the median of a data set's healthy slices; use `bench run`")
+    check_backend(cells[0].arm.backend, cells[0].arm.precision, cells[0].arm.device)
+    return config, cells[0]
+
+
+def _open(config: RunConfig, cell: Cell) -> Denoiser:
+    from uadbench.bench.run.evaluate import NoNetwork
+    from uadbench.bench.run.networks import open_denoiser
+
+    if not cell.networks:
+        return NoNetwork()
+    path, arm = cell.networks["denoiser"].path, cell.arm
+    return open_denoiser(arm.backend, path, arm.precision, arm.device, config.threads, config.batch_size)
+
+
+def _call(
+    config: RunConfig,
+    cell: Cell,
+    denoiser: Denoiser,
+    perceptual: Perceptual,
+    lesion_sign: int,
+    images: Images,
+    first: int,
+) -> tuple[Images, Images]:
+    """(anomaly, reconstruction) of one batch, both [B, H, W]; ``first`` is the place of its first image."""
+    import torch
+
+    from uadbench.engine.interfaces import to_signed, to_unit
+    from uadbench.engine.rng import noise_source
+    from uadbench.engine.tools import make_tools
+
+    x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(denoiser.device)
+    ids = [str(first + i) for i in range(len(images))]
+    kind = "gaussian" if cell.variant.floor else cell.variant.noise  # a floor draws none
+    noise = noise_source(kind, cell.variant.seed, ids, (images.shape[1], images.shape[2]), denoiser.device)
+    tools = make_tools(denoiser, cell.schedule, noise, perceptual, config.eta, lesion_sign)
+    found = cell.method(x, tools)
+    reconstruction = to_unit(found.reconstruction).clamp(0, 1)
+    return found.anomaly[:, 0].float().cpu().numpy(), reconstruction[:, 0].float().cpu().numpy()

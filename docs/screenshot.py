@@ -1,30 +1,28 @@
 """Pictures of a page by headless Chromium: ``python docs/screenshot.py PAGE.html OUT.png --dark``.
 
-Chromium is driven through chromedriver's WebDriver interface on the loopback device (Debian: packages chromium and
-chromium-driver); nothing else is needed. The tests click through the page with the same ``open_browser``.
+Needs the extra ``dev`` (selenium) and Debian's chromium and chromium-driver. The tests click through the page with
+the same ``open_browser`` and ``show``.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
-import json
-import re
+import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
-__all__ = ["Browser", "BrowserError", "find_programs", "open_browser", "screenshot"]
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
-_FLAGS = [
+__all__ = ["BrowserError", "find_programs", "open_browser", "screenshot", "show"]
+
+_FLAGS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -35,74 +33,11 @@ _FLAGS = [
     "--disable-dev-shm-usage",
     "--hide-scrollbars",
     "--force-color-profile=srgb",
-]
+)
 
 
 class BrowserError(Exception):
-    """The browser is missing or refused a command; the message says which and the remedy."""
-
-
-@dataclass(frozen=True)
-class Browser:
-    """A running browser with one tab. session : address of the WebDriver session."""
-
-    session: str
-
-    def call(self, path: str, body: dict[str, Any]) -> Any:
-        """A WebDriver command; BrowserError with the driver's message when it fails."""
-        request = urllib.request.Request(
-            f"{self.session}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        return _answer(request)
-
-    def cdp(self, command: str, **params: Any) -> Any:
-        """A command of the Chrome DevTools protocol."""
-        return self.call("goog/cdp/execute", {"cmd": command, "params": params})
-
-    def run(self, script: str) -> Any:
-        """The value of a JavaScript expression."""
-        return self.call("execute/sync", {"script": f"return ({script});", "args": []})
-
-    def open(self, page: Path, *, width: int, height: int, dark: bool = False, scale: float = 1.0) -> None:
-        """Show a local page in a window of ``width`` x ``height`` CSS pixels, in the light or dark colour scheme."""
-        self.cdp(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=scale,
-            mobile=width < 600,
-        )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.cdp("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("url", {"url": page.resolve().as_uri()})
-
-    def click(self, selector: str) -> None:
-        """Click the first element that a CSS selector finds, as a user would (it must be visible)."""
-        found = self.call("element", {"using": "css selector", "value": selector})
-        self.call(f"element/{next(iter(found.values()))}/click", {})
-
-    def type(self, selector: str, text: str) -> None:
-        """Type into the first element that a CSS selector finds."""
-        found = self.call("element", {"using": "css selector", "value": selector})
-        self.call(f"element/{next(iter(found.values()))}/value", {"text": text})
-
-    def png(self, full: bool = False) -> bytes:
-        """The window, or the whole page, as PNG bytes."""
-        answer = self.cdp(
-            "Page.captureScreenshot", format="png", captureBeyondViewport=full, **self._clip(full)
-        )
-        return base64.b64decode(answer["data"])
-
-    def pdf(self) -> bytes:
-        """The page as it prints."""
-        answer = self.cdp("Page.printToPDF", preferCSSPageSize=True, printBackground=False)
-        return base64.b64decode(answer["data"])
-
-    def _clip(self, full: bool) -> dict[str, Any]:
-        if not full:
-            return {}
-        size = self.cdp("Page.getLayoutMetrics")["cssContentSize"]
-        return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
+    """The browser is missing or the page lacks what was asked for; the message says which and the remedy."""
 
 
 def find_programs() -> tuple[str, str]:
@@ -116,92 +51,81 @@ def find_programs() -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def open_browser() -> Iterator[Browser]:
-    """A fresh headless Chromium with an empty profile, gone at the end. BrowserError where it cannot start."""
-    chromium, driver = find_programs()
-    with tempfile.TemporaryDirectory(prefix="uadbench-browser-", ignore_cleanup_errors=True) as profile:
-        process = subprocess.Popen(
-            [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        try:
-            address = f"http://127.0.0.1:{_port(process)}"
-            options = {"binary": chromium, "args": [*_FLAGS, f"--user-data-dir={profile}"]}
-            wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
-            request = urllib.request.Request(
-                f"{address}/session", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
-            )
-            session = f"{address}/session/{_answer(request)['sessionId']}"
-            try:
-                yield Browser(session)
-            finally:
-                with contextlib.suppress(BrowserError):
-                    _answer(urllib.request.Request(session, method="DELETE"))
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
-
-
-def _port(process: subprocess.Popen[str]) -> int:
-    """The port that chromedriver says it listens on."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if found := re.search(r"started successfully on port (\d+)", line):
-            return int(found[1])
-    raise BrowserError("chromedriver ended before it listened; run `chromedriver --version` to see why")
-
-
-def _answer(request: urllib.request.Request) -> Any:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback: never through a proxy
+def open_browser() -> Iterator[Chrome]:
+    """A fresh headless Chromium with an empty profile, gone at the end; BrowserError where it cannot start."""
     try:
-        with opener.open(request, timeout=60) as response:
-            return json.load(response)["value"]
-    except urllib.error.HTTPError as error:
-        message = json.load(error)["value"]["message"].splitlines()[0]
-        raise BrowserError(f"chromedriver: {message}") from error
-    except OSError as error:
-        raise BrowserError(f"chromedriver does not answer ({error})") from error
+        from selenium.common import WebDriverException
+        from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+    except ImportError as error:
+        raise BrowserError("selenium is not installed; pip install -e '.[dev]'") from error
+    chromium, driver = find_programs()  # given explicitly: selenium downloads nothing
+    options = ChromeOptions()
+    options.binary_location = chromium
+    with tempfile.TemporaryDirectory(prefix="uadbench-browser-", ignore_cleanup_errors=True) as profile:
+        for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        try:
+            with patch.dict(os.environ, no_proxy="localhost"):  # the driver is on this machine
+                browser = Chrome(options=options, service=ChromeService(driver))
+        except WebDriverException as error:
+            raise BrowserError(f"chromium does not start ({str(error.msg).splitlines()[0]})") from error
+        try:
+            yield browser
+        finally:
+            browser.quit()
 
 
-# Picks a case in the page's own list, as a reader would; true when one was found.
-_CHOOSE = """function (wanted) {
-  for (const select of document.querySelectorAll("select")) {
-    const option = Array.from(select.options).find((one) => one.text.startsWith(wanted + ":"));
-    if (option) {
-      select.value = option.value;
-      select.dispatchEvent(new Event("change"));
-      return true;
-    }
-  }
-  return false;
-}"""
+def show(
+    browser: Chrome,
+    page: Path,
+    *,
+    width: int,
+    height: int,
+    dark: bool = False,
+    scale: float = 1.0,
+    at: str = "",
+) -> None:
+    """Show a local page in a window of ``width`` x ``height`` CSS pixels, light or dark, at the fragment ``at``."""
+    size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    browser.get("about:blank")  # a page that differs in its fragment only would not be loaded again
+    browser.get(page.resolve().as_uri() + (f"#{at}" if at else ""))
 
 
 def screenshot(
     page: Path,
     output: Path,
     *,
-    width: int,
-    height: int,
+    width: int = 1280,
+    height: int = 900,
     dark: bool = False,
-    anchor: str = "",
     scale: float = 1.0,
     case: str = "",
+    anchor: str = "",
 ) -> None:
     """Write a PNG of the page, scrolled to the element that the CSS selector ``anchor`` finds.
 
-    case : id of the case that the page's case browser is to show
+    height : 0 for all of the page; case : id of the case that the page's case browser is to show
     Raises BrowserError when nothing matches the selector or the page does not hold the case.
     """
     with open_browser() as browser:
-        browser.open(page, width=width, height=height, dark=dark, scale=scale)
-        if case and not browser.run(f"({_CHOOSE})({json.dumps(case)})"):
+        at = f"case={case}" if case else ""
+        show(browser, page, width=width, height=height or 900, dark=dark, scale=scale, at=at)
+        if case and not browser.execute_script("return document.getElementById(arguments[0])", at):
             raise BrowserError(f"{page}: shows no case {case!r}; its case list names those that it holds")
-        if anchor and not browser.run(f"document.querySelector({json.dumps(anchor)}) !== null"):
-            raise BrowserError(f"{page}: nothing matches the selector {anchor!r}")
         if anchor:
-            browser.run(f"document.querySelector({json.dumps(anchor)}).scrollIntoView()")
+            found = browser.execute_script("return document.querySelector(arguments[0])", anchor)
+            if found is None:
+                raise BrowserError(f"{page}: nothing matches the selector {anchor!r}")
+            browser.execute_script("arguments[0].scrollIntoView()", found)
+        if not height:
+            height = browser.execute_script("return document.documentElement.scrollHeight")
+            size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(browser.png())
+        output.write_bytes(browser.get_screenshot_as_png())
 
 
 def main() -> int:
@@ -210,7 +134,7 @@ def main() -> int:
     parser.add_argument("page", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=900)
+    parser.add_argument("--height", type=int, default=900, help="0 for all of the page")
     parser.add_argument("--scale", type=float, default=1.0, help="device pixels a CSS pixel")
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--case", default="", help="id of the case to show in the case browser")
@@ -220,16 +144,7 @@ def main() -> int:
         print(f"{given.page}: no such page; `bench report` writes one", file=sys.stderr)
         return 1
     try:
-        screenshot(
-            given.page,
-            given.output,
-            width=given.width,
-            height=given.height,
-            dark=given.dark,
-            anchor=given.anchor,
-            scale=given.scale,
-            case=given.case,
-        )
+        screenshot(**vars(given))
     except BrowserError as error:
         print(error, file=sys.stderr)
         return 1

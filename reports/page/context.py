@@ -1,72 +1,67 @@
-"""What the page's template shows of a section: plain values, already worded, nothing escaped yet."""
+"""What the page's template shows of a section's tables: plain values, already worded, nothing escaped yet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from uadbench.reports.caveats import LOAD_LIMIT, busy_threads
-from uadbench.reports.page.cases import (
-    Chosen,
-    anomaly_image,
-    case_inputs,
-    choose,
-    colour_range,
-    grey_image,
-    outline_image,
-)
-from uadbench.reports.page.figures import shown_cells
-from uadbench.reports.places import short_text
+from uadbench.reports.caveats import busy_threads
+from uadbench.reports.page.shown import HEADLINE, best_floor, shown_cells
 from uadbench.reports.ranking import Marks
-from uadbench.reports.rows import Section, cell_label, run_id
-from uadbench.reports.store import Cell, Run, RunError, read_arrays
-from uadbench.reports.text import DASH, figure, milliseconds, percent
+from uadbench.reports.rows import Section, cell_label
+from uadbench.reports.text import DASH, figure, milliseconds, score
+from uadbench.reports.vocabulary import FURTHER, LOAD_LIMIT, MEASURES, TABLE
 
-__all__ = ["case_browser", "glance", "quality_rows", "result_rows", "timing_rows"]
+__all__ = [
+    "further_heads",
+    "further_rows",
+    "glance",
+    "not_applicable",
+    "result_heads",
+    "result_rows",
+    "subset_note",
+    "timing_rows",
+]
 
-_QUALITY = ["dice_max_exact", "dice_average", "dice_case", "ssim_healthy", "psnr_healthy", "lpips_healthy"]
+
+def result_heads(several_runs: bool) -> list[dict[str, str]]:
+    """The columns of the main table: title, a line beneath, the first direction of sorting, class, aria-sort."""
+    heads = [_head("Method", text=True), _head("Back end", text=True)]
+    heads += [_head(MEASURES[name].title, falling=MEASURES[name].better > 0) for name in TABLE]
+    heads[2]["sorted"] = heads[2]["first"]
+    heads += [_head("NFE"), _head("ms/image", "p50, p90"), _head("ms/call", "p50")]
+    heads += [_head("Speed-up", "parity", falling=True), _head("Cases", falling=True)]
+    return heads + ([_head("Run", text=True)] if several_runs else [])
+
+
+def _head(title: str, sub: str = "", *, falling: bool = False, text: bool = False) -> dict[str, str]:
+    first = "descending" if falling else "ascending"
+    return {"title": title, "sub": sub, "first": first, "cls": "" if text else "num", "sorted": ""}
 
 
 def result_rows(frame: pd.DataFrame, found: Marks) -> list[dict[str, Any]]:
     """The rows of the main table, methods and floors, in the frame's order."""
-    top = max(frame["dice_max_hi"].max(), frame["dice_max"].max())
+    top = max(frame[f"{HEADLINE.name}_hi"].max(), frame[HEADLINE.name].max())
     scale = 1.0 if pd.isna(top) or top <= 0 else float(top)
     return [_result_row(index, row, found, scale) for index, row in frame.iterrows()]
 
 
 def _result_row(index: Any, row: Any, found: Marks, scale: float) -> dict[str, Any]:
     name, _, rest = row["variant"].partition(" · ")
-    scores = {
-        score: _score(index, row, score, found)
-        for score in [
-            "dice_max",
-            "dice_small",
-            "dice_medium",
-            "dice_large",
-            "auprc",
-            "dice_healthy_fpr5",
-            "auroc_image",
-        ]
-    }
-    bar = None
-    if not pd.isna(row["dice_max"]):
-        low = row["dice_max"] if pd.isna(row["dice_max_lo"]) else row["dice_max_lo"]
-        high = row["dice_max"] if pd.isna(row["dice_max_hi"]) else row["dice_max_hi"]
-        bar = {key: f"{100 * value / scale:.1f}" for key, value in (("v", row["dice_max"]), ("lo", low))}
-        bar["width"] = f"{100 * (high - low) / scale:.1f}"
+    backend, _, precision = row["arm"].partition(" ")
     return {
         "name": name,
         "rest": rest,
         "kind": row["kind"],
-        "backend": row["backend"],
-        "precision": row["precision"],
-        "engine": f"{row['backend']} {row['precision']}",
+        "backend": backend,
+        "precision": precision,
+        "arm": row["arm"],
         "label": cell_label(row),
         "below": found.below.get(index, ""),
-        "scores": scores,
-        "bar": bar,
+        "applies": not row["not_applicable"],
+        "scores": [_score(index, row, name, found) for name in TABLE],
+        "bar": _bar(row, scale),
         "nfe": _plain(row["nfe"], figure),
         "p50": _plain(row["latency_ms_p50"], milliseconds),
         "p90": _plain(row["latency_ms_p90"], milliseconds),
@@ -81,40 +76,71 @@ def _result_row(index: Any, row: Any, found: Marks, scale: float) -> dict[str, A
     }
 
 
+def _bar(row: Any, scale: float) -> dict[str, str] | None:
+    """Where the headline score and its interval stand on a bar of the column's width, in percent of it."""
+    value, low, high = row[HEADLINE.name], row[f"{HEADLINE.name}_lo"], row[f"{HEADLINE.name}_hi"]
+    if pd.isna(value):
+        return None
+    if pd.isna(low) or pd.isna(high):
+        low = high = value
+    places = {"v": value, "lo": low, "width": high - low}
+    return {key: f"{100 * place / scale:.1f}" for key, place in places.items()}
+
+
 def _plain(value: Any, text: Any) -> dict[str, str]:
     return {"text": text(value), "sort": "" if pd.isna(value) else f"{float(value):.9g}"}
 
 
-def _score(index: Any, row: Any, score: str, found: Marks) -> dict[str, Any]:
-    mark = "best" if (index, score) in found.best else "tie" if (index, score) in found.ties else ""
-    return _plain(row[score], percent) | {"mark": mark, "interval": _interval(row, score)}
+def _score(index: Any, row: Any, name: str, found: Marks) -> dict[str, Any]:
+    mark = "best" if (index, name) in found.best else "tie" if (index, name) in found.ties else ""
+    value = _plain(row[name], lambda value: score(value, name))
+    return value | {"mark": mark, "interval": _interval(row, name)}
 
 
-def _interval(row: Any, score: str, factor: float = 100.0, digits: int = 1) -> str:
-    low, high = row[f"{score}_lo"], row[f"{score}_hi"]
-    return "" if pd.isna(low) or pd.isna(high) else f"{low * factor:.{digits}f}–{high * factor:.{digits}f}"
+def _interval(row: Any, name: str) -> str:
+    low, high = row[f"{name}_lo"], row[f"{name}_hi"]
+    return "" if pd.isna(low) or pd.isna(high) else f"{score(low, name)}–{score(high, name)}"
 
 
-def quality_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Further scores of the shown cells: exact Dice, Dice a case, reconstruction of healthy slices."""
-    rows = []
-    for _, row in shown_cells(frame).iterrows():
-        entry: dict[str, Any] = {"label": row["variant"], "kind": row["kind"]}
-        for score in _QUALITY:
-            percents = score.startswith("dice")
-            factor, digits = (100.0, 1) if percents else (1.0, 1 if score == "psnr_healthy" else 3)
-            text = DASH if pd.isna(row[score]) else f"{row[score] * factor:.{digits}f}"
-            entry[score] = {"text": text, "interval": _interval(row, score, factor, digits)}
-        rows.append(entry)
-    return rows
+def subset_note(frame: pd.DataFrame) -> str:
+    """The banner over a section of which a run took only a part of the test split, else ''."""
+    taken = ", ".join(sorted({str(text) for text in frame["subset"] if text}))
+    return f"subset: {taken}: figures of a part are no results" if taken else ""
+
+
+def not_applicable(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """(variants, why) for what cannot be applied to the data set, each reason once."""
+    part = frame[frame["not_applicable"] != ""]
+    reasons = part.groupby("not_applicable", sort=True)["variant"].unique()
+    return [(", ".join(sorted(variants)), str(reason)) for reason, variants in reasons.items()]
+
+
+def further_heads() -> list[str]:
+    """The columns of the second table; what is better when it is less says so."""
+    return [
+        MEASURES[name].title + ("" if MEASURES[name].better > 0 else " (less is better)") for name in FURTHER
+    ]
+
+
+def further_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The vocabulary's further scores of the shown cells."""
+    return [
+        {
+            "label": row["variant"],
+            "kind": row["kind"],
+            "scores": [
+                {"text": score(row[name], name), "interval": _interval(row, name)} for name in FURTHER
+            ],
+        }
+        for _, row in shown_cells(frame).iterrows()
+    ]
 
 
 def timing_rows(section: Section) -> list[dict[str, Any]]:
     """Latency percentiles, first call, warm-up, memory and load of every cell, with a warning on a loaded machine."""
     rows = []
-    for index, row in section.frame.iterrows():
+    for index, row in section.frame[section.frame["not_applicable"] == ""].iterrows():
         busy = busy_threads(section, int(str(index)))
-        load = row["load_max"]
         # the first call is of a whole batch, the percentiles are of an image; warm-up is once a cell
         first = row["first_call_ms"] / row["batch_size"]
         values = [row[f"latency_ms_{key}"] for key in ("p50", "p90", "p95", "p99")]
@@ -126,7 +152,7 @@ def timing_rows(section: Section) -> list[dict[str, Any]]:
                 "ms": [milliseconds(value) for value in [*values, first, row["warmup_ms"]]],
                 "batch": figure(row["batch_size"]),
                 "memory": DASH if pd.isna(row["peak_memory_mib"]) else f"{row['peak_memory_mib']:.0f}",
-                "load": DASH if pd.isna(load) else f"{load:.1f}",
+                "load": DASH if pd.isna(row["load_max"]) else f"{row['load_max']:.1f}",
                 "busy": "" if busy is None else f"above {LOAD_LIMIT} × {busy} threads",
             }
         )
@@ -135,22 +161,17 @@ def timing_rows(section: Section) -> list[dict[str, Any]]:
 
 def glance(section: Section, found: Marks) -> list[tuple[str, str, str]]:
     """(caption, figure, detail) of what one wants to know first."""
-    frame = section.frame[section.frame["dice_max"].notna()]
-    methods, floors = frame[frame["kind"] != "floor"], frame[frame["kind"] == "floor"]
+    frame = section.frame[section.frame[HEADLINE.name].notna()]
+    methods = frame[frame["kind"] != "floor"]
+    best = methods.loc[(HEADLINE.better * methods[HEADLINE.name]).sort_values(ascending=False).index[:1]]
     items = []
-    for caption, part in (("Best method, max Dice", methods), ("Best floor, max Dice", floors)):
-        if len(part):
-            row = part.loc[part["dice_max"].idxmax()]
-            interval = _interval(row, "dice_max")
+    for caption, part in (("Best method", best), ("Best floor", best_floor(frame))):
+        for _, row in part.iterrows():
+            interval = _interval(row, HEADLINE.name)
             name = row["variant"] + (f", {interval}" if interval else "")
-            items.append((caption, f"{percent(row['dice_max'])} %", name))
-    if len(methods) and len(floors):
-        variants: dict[str, bool] = {}
-        for index, row in methods.iterrows():  # best cell first: a variant counts by its best cell
-            variants.setdefault(row["variant"], index in found.below)
-        below = sorted(name for name, is_below in variants.items() if is_below)
-        text = ", ".join(below) if below else "every method is above the best floor"
-        items.append(("Methods below the best floor", f"{len(below)} of {len(variants)}", text))
+            value = f"{score(row[HEADLINE.name], HEADLINE.name)} {HEADLINE.unit}".strip()
+            items.append((f"{caption}, {HEADLINE.title}", value, name))
+    items += _below(section.frame, found)
     faster = section.frame[section.frame["speedup"].notna()]
     if len(faster):
         row = faster.loc[faster["speedup"].idxmax()]
@@ -158,73 +179,21 @@ def glance(section: Section, found: Marks) -> list[tuple[str, str, str]]:
     return items
 
 
-def case_browser(section: Section) -> dict[str, Any]:
-    """The chosen cases with their pictures, input and truth first, then every method and floor."""
-    frame = shown_cells(section.frame)
-    several = len(section.runs) > 1
-    shown: list[tuple[str, Run, Cell]] = []
-    for index, row in frame.iterrows():
-        run, cell = section.cell(int(str(index)))
-        if cell.metrics is not None:
-            label = row["variant"] + (f" · {run_id(run)}" if several and row["kind"] != "floor" else "")
-            shown.append((label, run, cell))
-    chosen = choose([cell for _, _, cell in shown])
-    tops = [colour_range(cell, chosen) for _, _, cell in shown]
-    cases = []
-    for case in chosen:
-        inputs = case_inputs(section.runs, case)
-        if inputs is None:
-            continue
-        image, mask = inputs
-        truth = outline_image(image, mask) if mask.any() else None
-        panels = [_panel(label, cell, case, top) for (label, _, cell), top in zip(shown, tops, strict=True)]
-        cases.append(
-            {
-                "case": case,
-                "title": _title(case),
-                "input": grey_image(image),
-                "truth": truth,
-                "panels": panels,
-            }
-        )
-    scales = [(label, f"{top:.3g}") for (label, _, _), top in zip(shown, tops, strict=True)]
-    return {"cases": cases, "scales": scales, "engines": _engines(shown)}
-
-
-def _engines(shown: Sequence[tuple[str, Run, Cell]]) -> str:
-    names = sorted({f"{cell.info.get('backend')} {cell.info.get('precision')}" for _, _, cell in shown})
-    return ", ".join(names)
-
-
-def _title(case: Chosen) -> str:
-    if case.group == "healthy":
-        return f"healthy, score rank {case.rank} of {case.of}"
-    return f"{case.group} lesion, {case.lesion_px} px, rank {case.rank} of {case.of}"
-
-
-def _panel(label: str, cell: Cell, case: Chosen, top: float) -> dict[str, Any]:
-    name, _, rest = label.partition(" · ")
-    panel: dict[str, Any] = {
-        "label": label,
-        "name": name,
-        "rest": rest,
-        "floor": cell.info.get("kind") == "floor",
-    }
-    record = next((entry for entry in cell.cases if entry["case_id"] == case.case_id), None)
-    if record is None or record.get("status") != "ok":
-        status = record.get("status") if record else "not run"
-        reason = short_text(str((record or {}).get("reason") or ""))
-        return panel | {"missing": f"{status}: {reason}" if reason else str(status)}
-    try:
-        anomaly, reconstruction = read_arrays(cell.path, case.case_id)
-    except RunError:
-        return panel | {"missing": "the run no longer holds this case's arrays"}
-    scored = ((cell.metrics or {}).get("per_case") or {}).get(case.case_id) or {}
-    value, word = (scored.get("dice"), "Dice") if case.lesion_px else (scored.get("score"), "score")
-    text = "" if value is None else f"{word} {percent(value) if word == 'Dice' else f'{value:.3g}'}"
-    return panel | {
-        "missing": "",
-        "reconstruction": grey_image(reconstruction),
-        "map": anomaly_image(anomaly, top),
-        "value": text,
-    }
+def _below(frame: pd.DataFrame, found: Marks) -> list[tuple[str, str, str]]:
+    """How many methods are below the best floor, and over which floors that says nothing; [] without either."""
+    floors, methods = (frame[(frame["kind"] == "floor") == is_floor] for is_floor in (True, False))
+    scored = methods[methods[HEADLINE.name].notna()]
+    silent = sorted(set(floors["variant"]) - set(floors[floors[HEADLINE.name].notna()]["variant"]))
+    count = floors["variant"].nunique() - len(silent)
+    if scored.empty or not count:
+        return []
+    variants: dict[str, bool] = {}
+    for index, row in scored.iterrows():  # best cell first: a variant counts by its best cell
+        variants.setdefault(row["variant"], index in found.below)
+    below = sorted(name for name, is_below in variants.items() if is_below)
+    text = ", ".join(below)
+    if not below:
+        text = f"all are above the best of {count} {'floor' if count == 1 else 'floors'} scored"
+    if silent:
+        text += f"; not scored: {', '.join(silent)}"
+    return [("Methods below the best floor", f"{len(below)} of {len(variants)}", text)]

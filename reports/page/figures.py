@@ -1,222 +1,123 @@
-"""The page's plots of a section, as inline SVG with a legend that the page writes."""
+"""The plots of a section's scores, as inline SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
-from uadbench.reports.page.svg import (
-    GRID,
-    MUTED,
-    PAPER,
-    RC,
-    SERIES,
-    inline_svg,
-    new_axes,
-    series_colour,
-    stage_colour,
-)
+from uadbench.reports.identity import REFERENCE
+from uadbench.reports.page.shown import FLOOR, HEADLINE, Look, best_floor, looks, shown_cells
+from uadbench.reports.page.svg import GRID, MUTED, PAPER, RC, add_legend, inline_svg, new_axes
+from uadbench.reports.vocabulary import MEASURES, SIZE_NAMES
 
 __all__ = [
-    "MARKERS",
-    "STAGES",
-    "Plot",
     "accuracy_against_latency",
-    "dice_by_size",
+    "dice_against_threshold",
+    "latency_ticks",
     "precision_recall",
-    "series",
-    "shown_cells",
-    "time_by_stage",
+    "scores_by_size",
 ]
 
-STAGES = ("network", "perceptual", "noise", "update", "morphology", "other")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
-# methods beyond the eight colours share them and are told apart by dashes
-_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+WIDTH, HEIGHT = 4.6, 2.9
+_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
+
+Curves = Mapping[int, tuple[Sequence[float], Sequence[float]]]
 
 
-@dataclass(frozen=True)
-class Plot:
-    """An inline SVG and its legend: (kind, colour variable, marker or dash number, text)."""
-
-    svg: str
-    legend: tuple[tuple[str, str, int, str], ...] = ()
-
-
-def series(frame: pd.DataFrame) -> dict[str, int]:
-    """A number for each method variant of a section, by name, so that a method keeps its colour in every plot."""
-    names = sorted({row["variant"] for _, row in frame[frame["kind"] != "floor"].iterrows()})
-    return {name: index for index, name in enumerate(names)}
-
-
-def shown_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """One cell a method variant and run: torch fp32 where it is scored, else the best; floors all."""
-    order = frame.assign(
-        _name=[row["variant"] for _, row in frame.iterrows()],
-        _missing=frame["dice_max"].isna(),
-        _other=~((frame["backend"] == "torch") & (frame["precision"] == "fp32")),
-    )
-    order = order.sort_values(["_missing", "_other"], kind="stable")
-    return frame.loc[sorted(order.drop_duplicates(["_name", "run"]).index)]
-
-
-def _dash(index: int) -> Any:
-    return _DASHES[(index // SERIES) % len(_DASHES)]
-
-
-def accuracy_against_latency(frame: pd.DataFrame, name: str) -> Plot | None:
-    """Pooled max Dice with its interval over the median milliseconds an image; a marker a back end."""
-    part = frame[(frame["kind"] != "floor") & frame["dice_max"].notna() & (frame["latency_ms_p50"] > 0)]
+def accuracy_against_latency(frame: pd.DataFrame, name: str) -> str | None:
+    """The headline score with its interval over the median milliseconds an image; a marker an arm."""
+    score = HEADLINE.name
+    part = frame[(frame["kind"] != "floor") & frame[score].notna() & (frame["latency_ms_p50"] > 0)]
     if part.empty:
         return None
-    numbers = series(frame)
-    engines = sorted({f"{row['backend']} {row['precision']}" for _, row in part.iterrows()})
+    known = looks(frame)
+    order = sorted(set(part["arm"]), key=lambda arm: (arm != REFERENCE.label, arm))
+    arms = {arm: _MARKERS[place % len(_MARKERS)] for place, arm in enumerate(order)}
     with mpl.rc_context(RC):
-        figure, axes = new_axes(5.6, 3.6)
+        figure, axes = new_axes(WIDTH, HEIGHT)
         for _, row in part.iterrows():
-            value, low, high = (100 * row[key] for key in ("dice_max", "dice_max_lo", "dice_max_hi"))
-            colour = series_colour(numbers[row["variant"]])
-            if not np.isnan(low + high):
-                axes.plot([row["latency_ms_p50"]] * 2, [low, high], color=colour, linewidth=1.4, alpha=0.55)
-            marker = MARKERS[engines.index(f"{row['backend']} {row['precision']}") % len(MARKERS)]
-            axes.plot(
-                row["latency_ms_p50"],
-                value,
-                marker,
-                color=colour,
-                markersize=7.5,
-                markeredgecolor=PAPER,
-                clip_on=False,
+            look, x = known[row["variant"]], row["latency_ms_p50"]
+            _interval(axes, x, row, score, look)
+            axes.plot(x, row[score] * HEADLINE.factor, **_point(look, arms[row["arm"]]))
+        entries = _entries(part, known, "point")
+        if len(arms) > 1:
+            entries += [(Line2D([], [], **_point(FLOOR, marker)), arm) for arm, marker in arms.items()]
+        for _, row in best_floor(frame).iterrows():
+            axes.axhline(
+                row[score] * HEADLINE.factor, color=MUTED, linewidth=1.2, linestyle=FLOOR.dash, zorder=1
             )
-        _floor_line(axes, frame)
-        axes.set_xscale("log")
+            entries.append(_floor_entry(row, "line"))
+        _latency_axis(axes, part["latency_ms_p50"])
         axes.set_ylim(bottom=0)
-        axes.margins(x=0.12)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(_minor(part["latency_ms_p50"]))
-        axes.tick_params(axis="x", which="minor", labelsize=8.5)
-        axes.set_xlabel("ms an image, median (log)")
-        axes.set_ylabel("max Dice, %")
-        axes.grid(True, axis="both", which="major")
-        svg = inline_svg(figure, name, "Accuracy against latency: max Dice over milliseconds an image")
-    present = [row["variant"] for _, row in part.iterrows()]
-    legend = [("line", f"--s{numbers[text] % SERIES}", 0, text) for text in numbers if text in present]
-    legend += [("marker", "--muted", index % len(MARKERS), text) for index, text in enumerate(engines)]
-    floors = frame[(frame["kind"] == "floor") & frame["dice_max"].notna()]
-    legend += [("dash", "--muted", 0, f"best floor: {row['method']}") for _, row in floors.head(1).iterrows()]
-    return Plot(svg, tuple(legend))
+        axes.set_ylabel(_axis(HEADLINE.title, HEADLINE.unit))
+        axes.grid(True)
+        add_legend(figure, entries)
+        return inline_svg(figure, name, f"{HEADLINE.title} over milliseconds an image")
 
 
-def _two_lines(row: Any) -> str:
-    """A tick label of two lines, cut where it would leave no room for the bars."""
-    lines = (row["variant"], f"{row['backend']} {row['precision']}")
-    return "\n".join(line if len(line) <= 34 else f"{line[:33]}…" for line in lines)
+def _latency_axis(axes: Axes, values: pd.Series) -> None:
+    pad = max(1.12, (values.max() / values.min()) ** 0.12)
+    low, high = values.min() / pad, values.max() * pad
+    ticks = latency_ticks(low, high)
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("ms an image, median (log)")
 
 
-def _minor(values: pd.Series) -> Any:
-    """Label 2 and 5 between the decades where the data span less than two of them."""
-    if values.max() / values.min() > 100:
-        return NullFormatter()
-
-    def text(value: float, _: Any) -> str:
-        digit = round(value / 10 ** np.floor(np.log10(value)))
-        return f"{value:g}" if digit in (2, 5) else ""
-
-    return FuncFormatter(text)
-
-
-def _floor_line(axes: Axes, frame: pd.DataFrame) -> None:
-    floors = frame[(frame["kind"] == "floor") & frame["dice_max"].notna()]
-    if floors.empty:
-        return
-    floor = floors.loc[floors["dice_max"].idxmax()]
-    axes.axhline(100 * floor["dice_max"], color=MUTED, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
+def latency_ticks(low: float, high: float) -> list[float]:
+    """At least two round values within [low, high] for a log axis, 0 < low < high, whatever the span."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        ticks = [float(f"{digit * decade:g}") for decade in decades for digit in digits]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= 3:
+            return ticks
+    linear = MaxNLocator(nbins=5, min_n_ticks=3).tick_values(low, high)
+    return [float(tick) for tick in linear if low <= tick <= high]
 
 
-def time_by_stage(frame: pd.DataFrame, stages: dict[int, dict[str, float]], name: str) -> Plot | None:
-    """Mean milliseconds an image by stage, a bar a method cell. stages: row -> {stage: ms}."""
-    part = frame[(frame["kind"] != "floor") & frame.index.isin([row for row in stages if stages[row]])]
-    if part.empty:
-        return None
-    with mpl.rc_context(RC):
-        figure, axes = new_axes(5.6, 0.8 + 0.42 * len(part))
-        longest = max(sum(stages[int(index)].values()) for index in part.index)
-        for position, index in enumerate(part.index):
-            left = 0.0
-            for number, stage in enumerate(STAGES):
-                width = stages[int(index)].get(stage) or 0.0
-                axes.barh(
-                    position,
-                    width,
-                    left=left,
-                    height=0.66,
-                    color=stage_colour(number),
-                    edgecolor=PAPER,
-                    lw=0.5,
-                )
-                left += width
-            share = (stages[int(index)].get("network") or 0.0) / left if left else 0.0
-            axes.annotate(
-                f"{left:.{0 if left >= 100 else 1}f} ms · {share:.0%}",
-                (left, position),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=9,
-                color=MUTED,
-            )
-        axes.set_yticks(range(len(part)), [_two_lines(row) for _, row in part.iterrows()], fontsize=8.5)
-        axes.set_ylim(len(part) - 0.45, -0.55)
-        axes.set_xlim(0, longest * 1.42)
-        axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("ms an image, mean")
-        svg = inline_svg(figure, name, "Time by stage: milliseconds an image")
-    return Plot(svg, tuple(("box", f"--t{number}", 0, stage) for number, stage in enumerate(STAGES)))
-
-
-def dice_by_size(frame: pd.DataFrame, name: str) -> Plot | None:
-    """Pooled max Dice within the small, medium and large lesions with intervals; the best floor in grey."""
+def scores_by_size(frame: pd.DataFrame, name: str) -> str | None:
+    """The headline score within each group of lesion sizes with intervals; the best floor in grey."""
+    columns = [f"dice_{size}" for size in SIZE_NAMES]
     part = shown_cells(frame)
-    sizes = ("small", "medium", "large")
-    columns = [f"dice_{size}" for size in sizes]
     methods = part[(part["kind"] != "floor") & part[columns].notna().any(axis=1)]
-    floors = part[(part["kind"] == "floor") & part["dice_max"].notna()].head(1)
     if methods.empty:
         return None
-    numbers = series(frame)
-    shown = pd.concat([methods, floors])
+    known = looks(frame)
+    shown = pd.concat([methods, best_floor(part)])
     step = 0.74 / max(len(shown), 2)
     with mpl.rc_context(RC):
-        figure, axes = new_axes(5.6, 3.6)
+        figure, axes = new_axes(WIDTH, HEIGHT)
         for place, (_, row) in enumerate(shown.iterrows()):
-            floor = row["kind"] == "floor"
-            colour = MUTED if floor else series_colour(numbers[row["variant"]])
+            look = known.get(row["variant"], FLOOR)
             for group, column in enumerate(columns):
-                x = group + (place - (len(shown) - 1) / 2) * step
-                value, low, high = (100 * row[key] for key in (column, f"{column}_lo", f"{column}_hi"))
-                if np.isnan(value):
+                if np.isnan(row[column]):
                     continue
-                if not np.isnan(low + high):
-                    axes.plot([x, x], [low, high], color=colour, linewidth=1.6, alpha=0.6)
-                axes.plot(x, value, "D" if floor else "o", color=colour, markersize=7, markeredgecolor=PAPER)
-        counts = [_count(shown[f"{column}_n"]) for column in columns]
-        axes.set_xticks(range(3), [f"{size}{text}" for size, text in zip(sizes, counts, strict=True)])
-        axes.set_xlim(-0.5, 2.5)
+                x = group + (place - (len(shown) - 1) / 2) * step
+                _interval(axes, x, row, column, look)
+                axes.plot(x, row[column] * MEASURES[column].factor, **_point(look, _shape(row)))
+        titles = [MEASURES[column].title + _count(shown[f"{column}_n"]) for column in columns]
+        axes.set_xticks(range(len(columns)), titles)
+        axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(bottom=0)
         axes.tick_params(axis="x", length=0)
-        for edge in (0.5, 1.5):
-            axes.axvline(edge, color=GRID, linewidth=0.8)
-        axes.set_ylabel("max Dice, %")
+        for edge in range(len(columns) - 1):
+            axes.axvline(edge + 0.5, color=GRID, linewidth=0.8)
+        axes.set_ylabel(_axis(HEADLINE.title, HEADLINE.unit))
         axes.grid(True, axis="y")
-        svg = inline_svg(figure, name, "Dice by lesion size")
-    return Plot(svg, _legend(shown, numbers, "box"))
+        add_legend(figure, _entries(shown, known, "point"))
+        return inline_svg(figure, name, f"{HEADLINE.title} by lesion size")
 
 
 def _count(column: pd.Series) -> str:
@@ -226,44 +127,102 @@ def _count(column: pd.Series) -> str:
     return f" (n = {known[0]})" if len(known) == 1 else f" (n = {known[0]}–{known[-1]})"
 
 
-def precision_recall(
-    frame: pd.DataFrame, curves: Mapping[int, tuple[Sequence[float], Sequence[float]]], name: str
-) -> Plot | None:
+def precision_recall(frame: pd.DataFrame, curves: Curves, name: str) -> str | None:
     """Precision over recall of the pooled pixels. curves: row -> (recall, precision); the best floor dashed."""
-    part = shown_cells(frame)
-    part = part[part.index.isin(list(curves))]
-    methods, floors = part[part["kind"] != "floor"], part[part["kind"] == "floor"].head(1)
-    if methods.empty:
+    shown, known = _with_curves(frame, curves), looks(frame)
+    if shown.empty:
         return None
-    numbers = series(frame)
-    shown = pd.concat([methods, floors])
     with mpl.rc_context(RC):
-        figure, axes = new_axes(5.6, 3.6)
+        figure, axes = new_axes(WIDTH, HEIGHT)
         for index, row in shown.iterrows():
             recall, precision = (100 * np.asarray(values, dtype=float) for values in curves[int(str(index))])
-            floor = row["kind"] == "floor"
-            number = 0 if floor else numbers[row["variant"]]
-            style = (0, (5, 3)) if floor else _dash(number)
-            axes.plot(
-                recall,
-                precision,
-                color=MUTED if floor else series_colour(number),
-                linewidth=1.8,
-                linestyle=style,
-            )
+            axes.plot(recall, precision, **_line(known.get(row["variant"], FLOOR)))
         axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="recall, %", ylabel="precision, %")
         axes.grid(True)
-        svg = inline_svg(figure, name, "Precision-recall curves of the pooled pixels")
-    return Plot(svg, _legend(shown, numbers, "line"))
+        add_legend(figure, _entries(shown, known, "line"))
+        return inline_svg(figure, name, "Precision-recall curves of the pooled pixels")
 
 
-def _legend(shown: pd.DataFrame, numbers: dict[str, int], kind: str) -> tuple[tuple[str, str, int, str], ...]:
+def dice_against_threshold(frame: pd.DataFrame, curves: Curves, name: str) -> str | None:
+    """Pooled Dice over the threshold. curves: row -> (thresholds, Dice), fractions; a dot at each maximum."""
+    shown, known = _with_curves(frame, curves), looks(frame)
+    if shown.empty:
+        return None
+    with mpl.rc_context(RC):
+        figure, axes = new_axes(WIDTH, HEIGHT)
+        for index, row in shown.iterrows():
+            thresholds, dice = (np.asarray(values, dtype=float) for values in curves[int(str(index))])
+            above = thresholds > 0  # a log axis has no 0
+            thresholds, dice = thresholds[above], 100 * dice[above]
+            look = known.get(row["variant"], FLOOR)
+            axes.plot(thresholds, dice, **_line(look))
+            top = int(dice.argmax())
+            axes.plot(thresholds[top], dice[top], "o", color=look.colour, markersize=4.5, clip_on=False)
+        axes.set_xscale("log")
+        axes.set_xlim(0.01, 1)
+        axes.xaxis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(bottom=0)
+        axes.set(xlabel="threshold (log)", ylabel="pooled Dice, %")
+        axes.grid(True)
+        add_legend(figure, _entries(shown, known, "line"))
+        return inline_svg(figure, name, "Pooled Dice over the threshold")
+
+
+def _with_curves(frame: pd.DataFrame, curves: Curves) -> pd.DataFrame:
+    """The shown methods that have a curve and the best floor that has one; empty where no method has."""
+    part = shown_cells(frame)
+    part = part[part.index.isin(list(curves))]
+    methods = part[part["kind"] != "floor"]
+    return methods if methods.empty else pd.concat([methods, best_floor(part)])
+
+
+def _axis(title: str, unit: str) -> str:
+    return f"{title}, {unit}" if unit else title
+
+
+def _interval(axes: Axes, x: float, row: Any, column: str, look: Look) -> None:
+    factor = MEASURES[column].factor
+    low, high = row[f"{column}_lo"] * factor, row[f"{column}_hi"] * factor
+    if not np.isnan(low + high):
+        axes.plot([x, x], [low, high], color=look.colour, linewidth=1.4, alpha=0.6)
+
+
+def _shape(row: Any) -> str:
+    return "D" if row["kind"] == "floor" else "o"
+
+
+def _point(look: Look, marker: str) -> dict[str, Any]:
+    return {
+        "marker": marker,
+        "color": look.colour,
+        "linestyle": "",
+        "markersize": 7,
+        "fillstyle": look.fill,
+        "markerfacecoloralt": PAPER,
+        "markeredgewidth": 1.3,
+        "clip_on": False,
+    } | ({"markerfacecolor": PAPER, "fillstyle": "full"} if look.fill == "none" else {})
+
+
+def _line(look: Look) -> dict[str, Any]:
+    return {"color": look.colour, "linestyle": look.dash, "linewidth": 1.8}
+
+
+def _entries(shown: pd.DataFrame, known: Mapping[str, Look], kind: str) -> list[tuple[Line2D, str]]:
+    """Legend entries ("point" or "line") of the variants shown, and of the floor where one is."""
     entries = []
-    for _, row in shown.iterrows():
+    for _, row in shown.drop_duplicates("variant").iterrows():
         if row["kind"] == "floor":
-            entries.append(("dash" if kind == "line" else kind, "--muted", 0, f"best floor: {row['method']}"))
+            entries.append(_floor_entry(row, kind))
         else:
-            entry = (kind, f"--s{numbers[row['variant']] % SERIES}", 0, row["variant"])
-            if entry not in entries:
-                entries.append(entry)
-    return tuple(entries)
+            look = known[row["variant"]]
+            style = _point(look, "o") if kind == "point" else _line(look)
+            entries.append((Line2D([], [], **style), row["variant"]))
+    return entries
+
+
+def _floor_entry(row: Any, kind: str) -> tuple[Line2D, str]:
+    style = _line(FLOOR) if kind == "line" else _point(FLOOR, "D")
+    return Line2D([], [], **style), f"best floor: {row['variant']}"

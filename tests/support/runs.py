@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -9,9 +10,12 @@ from unittest.mock import patch
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
-from uadbench.reports.store import append_case, write_arrays, write_input, write_json
+from uadbench.reports.store import CellDirectory, RunDirectory
 
 SIZE = 128
+TITLES = {"thor": "THOR", "ddpm": "DDPM", "anoddpm": "AnoDDPM", "autoddpm": "AutoDDPM"}
+PERCEPTUAL = {"thor": "brain-squeeze", "autoddpm": "brain-squeeze"}
+GROUPS = ("small", "medium", "large")
 # method, noise, steps, back end, precision, kind, pooled max Dice, ms an image, NFE
 CELLS: tuple[tuple[str, str, str, str, str, str, float, float, int], ...] = (
     ("thor", "gaussian", "25", "torch", "fp32", "method", 0.412, 1450.0, 29),
@@ -49,34 +53,27 @@ def make_run(
     seed: int = 0,
     reason: str = "image is constant (min = max = 0.0); a slice with tissue is needed",
     parity: bool = True,
+    dead: Collection[str] = (),
+    not_applicable: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a run directory with inputs, arrays, cases, metrics, latency and parity; returns its path."""
+    """Write a run directory with inputs, arrays, cases, metrics, latency and parity; returns its path.
+
+    dead : methods that fail on every case; not_applicable : why, by the methods that cannot run on the data set
+    """
     rng = np.random.default_rng(seed)
-    with patch(
-        "os.fsync"
-    ):  # nothing here has to outlive a power cut, and hundreds of small files are written
-        return _make(path, rng, run_id, dataset or {}, cells, n_lesion, n_healthy, seed, reason, parity)
-
-
-def _make(
-    path: Path,
-    rng: np.random.Generator,
-    run_id: str,
-    dataset: dict[str, Any],
-    cells: tuple[tuple[str, str, str, str, str, str, float, float, int], ...],
-    n_lesion: int,
-    n_healthy: int,
-    seed: int,
-    reason: str,
-    parity: bool,
-) -> Path:
+    run = RunDirectory(path)
     slugs = ["-".join(cell[:5]) for cell in cells]
-    write_json(path / "manifest.json", _manifest(run_id, dataset, slugs, n_lesion, n_healthy, seed))
-    cases = [_case(rng, path, index, index < n_lesion) for index in range(n_lesion + n_healthy)]
-    for cell, slug in zip(cells, slugs, strict=True):
-        _write_cell(path / "cells" / slug, cell, cases, rng, seed, reason)
-    if parity:
-        write_json(path / "parity.json", {slug: _parity(slug) for slug in slugs if "none" not in slug})
+    # nothing here has to outlive a power cut, and hundreds of small files are written
+    with patch("os.fsync"):
+        run.write_manifest(_manifest(run_id, dataset or {}, slugs, n_lesion, n_healthy, seed))
+        cases = [_case(rng, run, index, index < n_lesion) for index in range(n_lesion + n_healthy)]
+        for cell, slug in zip(cells, slugs, strict=True):
+            folder, why = run.cell(slug), (not_applicable or {}).get(cell[0], "")
+            folder.write_info(_info(cell, why))
+            if not why:
+                _write_results(folder, cell, cases, rng, seed, reason, cell[0] in dead)
+        if parity:
+            run.write_parity({slug: _parity(slug) for slug in slugs if "none" not in slug})
     return path
 
 
@@ -107,6 +104,7 @@ def _manifest(
         "dataset": {
             "name": "phantom",
             "title": "Phantom: brain slices made from the MNI152 tissue maps",
+            "origin": "synthetic",
             "modality": "T1w",
             "caveats": ["Synthetic: slices and lesions are generated; figures say nothing about patients."],
             "licence": "CC0-1.0",
@@ -120,80 +118,126 @@ def _manifest(
         | dataset,
         "seed": seed,
         "checkpoints": {"gaussian": {"sha256": "12" * 32, "card": {"steps": 6000, "parameters": 4100000}}},
-        "perceptual": {"name": "brain-squeeze", "sha256": "34" * 32},
+        "perceptual": {"brain-squeeze": {"sha256": "34" * 32}},
         "command": "bench run --methods thor,ddpm,anoddpm,autoddpm --backends torch,onnxruntime,openvino",
         "cells": slugs,
     }
 
 
-def _case(rng: np.random.Generator, run: Path, index: int, lesion: bool) -> dict[str, Any]:
+def _case(rng: np.random.Generator, run: RunDirectory, index: int, lesion: bool) -> dict[str, Any]:
     """A brain-like slice with a lesion of one of the size groups, kept with the run."""
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     radius = np.hypot((rows - 64) / 54, (columns - 64) / 44)
     texture = zoom(rng.normal(size=(16, 16)), 8, order=3) * 0.09
     tissue = np.where(radius < 1, 0.55 + texture + 0.2 * (radius > 0.82), 0.0)
     side = (4.0, 9.0, 17.0)[index % 3] * rng.uniform(0.8, 1.2)
+    group = GROUPS[index % 3] if lesion else None
     row, column = rng.uniform(48, 80), rng.choice([rng.uniform(40, 52), rng.uniform(76, 88)])
     blob = np.hypot(rows - row, (columns - column) * 1.3) + zoom(rng.normal(size=(16, 16)), 8, order=3)
     mask = (blob < side) & (radius < 0.8) if lesion else np.zeros((SIZE, SIZE), bool)
     image = np.clip(gaussian_filter(tissue - 0.28 * gaussian_filter(mask.astype(float), 1.0), 0.6), 0, 1)
     image = np.clip(image + rng.normal(scale=0.01, size=image.shape) * (radius < 1), 0, 1)
     case_id = f"sub-{index:03d}"
-    write_input(run, case_id, image.astype(np.float32), mask)
-    return {"case_id": case_id, "lesion": lesion, "image": image, "clean": tissue, "mask": mask}
+    run.write_input(case_id, image.astype(np.float32), mask)
+    return {
+        "case_id": case_id,
+        "lesion": lesion,
+        "image": image,
+        "clean": tissue,
+        "mask": mask,
+        "group": group,
+    }
 
 
-def _write_cell(
-    path: Path, cell: tuple, cases: list[dict], rng: np.random.Generator, seed: int, reason: str
+def _info(cell: tuple, not_applicable: str) -> dict[str, Any]:
+    """cell.json of one of CELLS."""
+    method, noise, steps, backend, precision, kind, _, _, nfe = cell
+    return {
+        "dataset": "phantom",
+        "method": method,
+        "title": TITLES.get(method, method),
+        "noise": noise,
+        "steps": steps,
+        "perceptual": PERCEPTUAL.get(method, ""),
+        "settings": {},
+        "seed": 0,
+        "backend": backend,
+        "precision": precision,
+        "device": "cpu",
+        "kind": kind,
+        "not_applicable": not_applicable,
+        "t_start": 350 if nfe else None,
+        "hyperparameters": {"smooth": 2.0},
+        "backend_info": {"provider": backend, "threads": 2},
+    }
+
+
+def _write_results(
+    folder: CellDirectory,
+    cell: tuple,
+    cases: list[dict],
+    rng: np.random.Generator,
+    seed: int,
+    reason: str,
+    dead: bool,
 ) -> None:
-    method, noise, steps, backend, precision, kind, dice, latency_ms, nfe = cell
-    write_json(
-        path / "cell.json",
-        {
-            "dataset": "phantom",
-            "method": method,
-            "noise": noise,
-            "steps": steps,
-            "t_start": 350 if nfe else None,
-        }
-        | {"backend": backend, "precision": precision, "kind": kind}
-        | {"hyperparameters": {"smooth": 2.0}, "backend_info": {"provider": backend, "threads": 2}},
-    )
-    per_case: dict[str, Any] = {}
+    dice, latency_ms, nfe = cell[6:]
     raw = latency_ms * rng.lognormal(0, 0.04, size=len(cases))
+    per_case: dict[str, Any] = {}
     for index, case in enumerate(cases):
-        record = {
-            "case_id": case["case_id"],
-            "subject": case["case_id"],
-            "split": "test",
-            "lesion": case["lesion"],
-            "status": "ok",
-            "reason": None,
-            "nfe": nfe,
-            "latency_ms": float(raw[index]),
-            "stages_ms": {name: float(raw[index] * share) for name, share in STAGES.items()},
-            "batch_size": 8,
-            "first_call": index == 0,
-            "load": 1.4,
-            "seed": seed,
-            "lesion_px": int(case["mask"].sum()),
-            "metrics": {"ssim": 0.9, "psnr": 27.0},
-        }
-        if index == 1:
-            append_case(path, record | {"status": "failed", "reason": reason, "metrics": {}})
+        record = _record(case, index, float(raw[index]), nfe, seed)
+        if dead or index == 1:
+            folder.append_case(record | {"status": "failed", "reason": reason, "metrics": {}})
             continue
         signal = gaussian_filter(case["mask"].astype(float), 1.5) * dice
         noise_map = np.abs(gaussian_filter(rng.normal(size=(SIZE, SIZE)), 1.2)) * (case["image"] > 0.1)
-        write_arrays(path, case["case_id"], signal + noise_map * 0.3, np.clip(case["clean"], 0, 1))
-        append_case(path, record)
+        arrays = signal + noise_map * 0.3, np.clip(case["clean"], 0, 1)
+        folder.append_case(record | {"arrays_sha256": folder.write_arrays(case["case_id"], *arrays)})
         overlap = float(np.clip(rng.normal(dice, 0.12), 0, 1)) if case["lesion"] else None
         per_case[case["case_id"]] = {
             "dice": overlap,
             "lesion_px": record["lesion_px"],
+            "group": case["group"],
             "score": float(rng.random()),
         }
-    write_json(path / "metrics.json", _metrics(dice, cases, per_case, reason))
-    write_json(path / "latency.json", _latency(raw, nfe))
+    metrics, latency = _metrics(dice, cases, per_case, reason), _latency(raw, nfe)
+    if dead:
+        metrics, latency = _nothing(metrics, cases, reason), _nulls(latency) | {"n": 0, "raw_ms": []}
+    folder.write_summary(metrics, latency)
+
+
+def _record(case: dict, index: int, latency_ms: float, nfe: int, seed: int) -> dict[str, Any]:
+    """A line of cases.jsonl of a case that went well."""
+    return {
+        "case_id": case["case_id"],
+        "subject": case["case_id"],
+        "split": "test",
+        "lesion": case["lesion"],
+        "status": "ok",
+        "reason": None,
+        "nfe": nfe,
+        "latency_ms": latency_ms,
+        "stages_ms": {name: latency_ms * share for name, share in STAGES.items()},
+        "batch_size": 8,
+        "first_call": index == 0,
+        "load": 1.4,
+        "seed": seed,
+        "lesion_px": int(case["mask"].sum()),
+        "metrics": {"ssim": 0.9, "psnr": 27.0},
+    }
+
+
+def _nulls(value: Any) -> Any:
+    """The same keys without any figure, as a cell has them of which no case went well."""
+    return {key: _nulls(entry) for key, entry in value.items()} if isinstance(value, dict) else None
+
+
+def _nothing(metrics: dict[str, Any], cases: list[dict], reason: str) -> dict[str, Any]:
+    """metrics.json of a cell of which no case went well."""
+    failed = [{"case_id": case["case_id"], "reason": reason} for case in cases]
+    counts = {"n_cases": 0, "n_lesion": 0, "n_healthy": 0, "n_excluded": 0, "n_failed": len(cases)}
+    curve = {"recall": [], "precision": []}
+    return _nulls(metrics) | counts | {"excluded": {}, "failed": failed, "per_case": {}, "pr_curve": curve}
 
 
 def _metrics(dice: float, cases: list[dict], per_case: dict, reason: str) -> dict[str, Any]:
@@ -212,6 +256,7 @@ def _metrics(dice: float, cases: list[dict], per_case: dict, reason: str) -> dic
         "failed": [{"case_id": cases[1]["case_id"], "reason": reason}],
         "dice_max": interval(dice, 0.035, threshold=0.31),
         "dice_max_exact": interval(dice + 0.002, 0.035, threshold=0.308),
+        "dice_average": interval(dice * 0.9, 0.04),
         "dice_small": interval(dice * 0.35, 0.06, n=10),
         "dice_medium": interval(dice * 1.05, 0.05, n=10),
         "dice_large": interval(min(1, dice * 1.5), 0.05, n=9),
@@ -219,6 +264,7 @@ def _metrics(dice: float, cases: list[dict], per_case: dict, reason: str) -> dic
         "dice_healthy_fpr5": interval(dice * 0.6, 0.03, threshold=0.22),
         "dice_case": interval(dice * 0.55, 0.03),
         "auroc_image": interval(min(1, 0.5 + dice / 2), 0.06),
+        "fpr_healthy_test": interval(0.06, 0.02),
         "ssim_healthy": interval(0.91, 0.01),
         "psnr_healthy": {"value": 27.4, "lo": 26.9, "hi": 27.9},
         "lpips_healthy": interval(0.08, 0.01),

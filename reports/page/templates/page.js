@@ -77,41 +77,4 @@
   words.addEventListener("input", filter);
   for (const list of [kind, engine, data]) if (list) list.addEventListener("change", filter);
   filter();
-
-  // cases: one at a time, chosen by list, strip, buttons or arrow keys
-  for (const browser of all(".browser")) {
-    const cases = all("article.case", browser), select = browser.querySelector("select");
-    const strip = browser.querySelector(".strip");
-    let current = 0;
-    const show = (index, scroll = true) => {
-      current = (index + cases.length) % cases.length;
-      cases.forEach((one, at) => { one.hidden = at !== current; });
-      select.value = String(current);
-      all("button", strip).forEach((one, at) => {
-        one.setAttribute("aria-pressed", String(at === current));
-        if (at === current && scroll) {
-          strip.scrollLeft = one.offsetLeft - strip.offsetLeft - (strip.clientWidth - one.offsetWidth) / 2;
-        }
-      });
-    };
-    cases.forEach((one, at) => {
-      const button = document.createElement("button"), image = document.createElement("img");
-      button.type = "button";
-      image.src = one.querySelector(".truth img, .input img").src;
-      image.alt = one.dataset.title;
-      button.title = one.dataset.title;
-      button.append(image);
-      button.addEventListener("click", () => show(at));
-      strip.append(button);
-    });
-    select.addEventListener("change", () => show(Number(select.value)));
-    browser.querySelector(".previous").addEventListener("click", () => show(current - 1));
-    browser.querySelector(".next").addEventListener("click", () => show(current + 1));
-    browser.addEventListener("keydown", (event) => {
-      if (event.target === select || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
-      show(current + (event.key === "ArrowRight" ? 1 : -1));
-      event.preventDefault();
-    });
-    show(0, false);
-  }
 })();

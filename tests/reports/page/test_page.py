@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from support.runs import CELLS, make_run
 
 from uadbench.reports.leaderboard import write_reports
-from uadbench.reports.page.cases import (
-    Chosen,
-    anomaly_image,
-    choose,
-    colour_range,
-    grey_image,
-    outline_image,
-    size_group,
-)
 from uadbench.reports.published import published_tables
-from uadbench.reports.store import append_case, load_run, read_json, write_arrays, write_json
+from uadbench.reports.runs import load_run
+from uadbench.reports.store import RunDirectory
 
 EVIL = "</script></title></style><img src=x onerror=alert(1)>\"'&$x^2$"
 
@@ -34,7 +23,7 @@ EVIL = "</script></title></style><img src=x onerror=alert(1)>\"'&$x^2$"
 class Tags(HTMLParser):
     """Collects (tag, attributes) of a page and fails on crossed or unclosed elements."""
 
-    VOID = frozenset(("meta", "img", "input", "br", "path", "use", "rect"))
+    VOID = frozenset(("meta", "link", "img", "input", "br", "path", "use", "rect"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,13 +66,15 @@ def text(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_page_asks_nothing_of_any_network(text: str) -> None:
-    """No address but data: and #fragments anywhere, and a policy that forbids the rest; scripts only by hash."""
+    """No address but data:, #fragments and the CSV beside it; a policy forbids the rest, scripts run by hash only."""
     parser = parse(text)
     for tag, attributes in parser.tags:
-        assert tag not in ("link", "iframe", "object", "embed", "base")
+        assert tag not in ("iframe", "object", "embed", "base")
+        assert tag != "link" or attributes["rel"] == "icon"
         for name in ("src", "href", "action", "xlink:href"):
             value = attributes.get(name)
-            assert value is None or value.startswith(("data:image/", "#")), (tag, name, value)
+            beside = (tag, name, value) == ("a", "href", "leaderboard.csv")
+            assert value is None or value.startswith(("data:image/", "#")) or beside, (tag, name, value)
         assert not any(name.startswith("on") for name in attributes)
     assert "http://" not in text
     assert "https://" not in text
@@ -104,7 +95,7 @@ def test_the_same_runs_give_the_same_bytes(run: Path, text: str, tmp_path: Path)
 
 
 def test_every_id_is_unique_and_every_reference_is_met(text: str) -> None:
-    """Four plots with matplotlib's ids share a page without sharing ids."""
+    """Plots with matplotlib's ids share a page without sharing ids, and so do the cases' outlines."""
     tags = parse(text).tags
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -132,18 +123,20 @@ def test_what_users_supply_is_text(tmp_path: Path) -> None:
             reason=poison,
             n_lesion=3,
             n_healthy=2,
-            cells=CELLS[:3] + CELLS[-1:],
+            cells=CELLS[:3] + CELLS[-2:],
+            not_applicable={"blur": poison},
         )
-        manifest = read_json(run / "manifest.json")
+        loaded = load_run(run)
+        manifest = loaded.manifest
         manifest["environment"]["cpu"] = manifest["command"] = manifest["config"]["methods"] = poison
-        write_json(run / "manifest.json", manifest)
-        for cell in load_run(run).cells:
-            info = cell.info | {"method": f"{poison}{cell.info['method']}", "noise": poison}
-            write_json(cell.path / "cell.json", info)
-            record = cell.cases[0] | {"case_id": poison, "status": "failed", "reason": poison}
-            append_case(cell.path, record)
-        parity = read_json(run / "parity.json")
-        write_json(run / "parity.json", {slug: entry | {"reason": poison} for slug, entry in parity.items()})
+        loaded.directory.write_manifest(manifest)
+        for cell in loaded.cells:
+            named = {key: f"{poison}{cell.info[key]}" for key in ("method", "title")}
+            cell.directory.write_info(cell.info | named | {"noise": poison})
+            record = loaded.cells[0].cases[0] | {"case_id": poison, "status": "failed", "reason": poison}
+            cell.directory.append_case(record)
+        parity = loaded.parity or {}
+        loaded.directory.write_parity({slug: entry | {"reason": poison} for slug, entry in parity.items()})
         outputs.append(page_of(run, tmp_path / f"page-{name}"))
     plot = re.compile(
         r'<svg viewBox="[^"]*" role="img".*?</svg>', re.S
@@ -173,16 +166,21 @@ def test_the_page_says_all_that_it_must(text: str) -> None:
         "lesion of 3 px or fewer",
         "max Dice differs by 1.4 points",
         "Accuracy against latency",
-        "Time by stage",
-        "Dice by lesion size",
+        "Max Dice by lesion size",
         "Precision-recall",
+        "Dice against threshold",
+        "Dice of each case",
+        "Paired differences",
+        "Time by stage",
+        "Time outside the network",
+        'href="leaderboard.csv"',
         "chosen by rule",
         "share one colour scale",
         "How it was measured",
         "bootstrap over subjects",
         "Test CPU @ 2.60GHz",
         "onnxruntime</dt><dd>1.27.0",
-        "brain-squeeze (sha256 3434343434343434)",
+        "3434343434343434",
         "not comparable",
         "29.74",
         "arXiv:2403.08464",
@@ -190,27 +188,38 @@ def test_the_page_says_all_that_it_must(text: str) -> None:
         assert part in text, part
 
 
+def test_a_case_has_one_address_on_the_page(tmp_path: Path) -> None:
+    """The same case in two sections gets two fragments, the first of them the plain one."""
+    runs = [
+        make_run(
+            tmp_path / name,
+            run_id=name,
+            n_lesion=3,
+            n_healthy=1,
+            cells=CELLS[:1],
+            dataset={"fingerprint": name * 32},
+        )
+        for name in ("ab", "cd")
+    ]
+    text = write_reports(runs, tmp_path / "out")[2].read_text(encoding="utf-8")
+    ids = re.findall(r'<article class="case" id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert "case=sub-000" in ids
+    assert sum(name.startswith("case=sub-000&amp;in=d") for name in ids) == 1
+
+
 def test_plots_read_in_either_theme(text: str) -> None:
     """No plot holds a fixed colour: all come from the page's variables, and text stays text."""
     plots = re.findall(r'<svg viewBox="[^"]*" role="img".*?</svg>', text, re.S)
-    assert len(plots) == 4
+    assert len(plots) == 8
     for plot in plots:
         assert not re.search(r"#[0-9a-f]{6}\b", plot)
         assert "var(--" in plot
         assert "<text" in plot
 
 
-def test_the_page_stays_small_whatever_the_number_of_methods(tmp_path: Path) -> None:
-    """More methods mean fewer cases, never more than MAX_IMAGES pictures."""
-    cell = _cell(tmp_path, [(f"c{number}", number, 0.5) for number in range(4, 90)])
-    assert len(choose([cell] * 4)) == 24
-    assert len(choose([cell] * 40)) == 700 // 82
-
-
 def test_a_run_without_pictures_still_gives_a_page(run: Path, tmp_path: Path) -> None:
     """Committed results hold no arrays: the tables remain, and the page says that there are no pictures."""
-    import shutil
-
     bare = tmp_path / "bare"
     shutil.copytree(run, bare, ignore=shutil.ignore_patterns("arrays", "inputs"))
     text = page_of(bare, tmp_path)
@@ -220,86 +229,9 @@ def test_a_run_without_pictures_still_gives_a_page(run: Path, tmp_path: Path) ->
 
 def test_a_run_with_nothing_done_gives_a_page(tmp_path: Path) -> None:
     """A manifest alone is reported as what it is."""
-    write_json(tmp_path / "run" / "manifest.json", {"run_id": "r", "cells": ["thor-gaussian-25-torch-fp32"]})
+    manifest = {"run_id": "r", "cells": ["thor-gaussian-25-torch-fp32"]}
+    RunDirectory(tmp_path / "run").write_manifest(manifest)
     assert "No cell has been run yet." in page_of(tmp_path / "run", tmp_path)
-
-
-def _cell(run: Path, values: list[tuple[str, int, float]]) -> Any:
-    """A cell whose cases are (id, lesion pixels, per-case figure)."""
-    path = run / "cells" / "thor"
-    write_json(run / "manifest.json", {"cells": ["thor"]})
-    write_json(path / "cell.json", {"kind": "method", "method": "thor"})
-    for case_id, pixels, _ in values:
-        append_case(
-            path,
-            {"case_id": case_id, "split": "test", "status": "ok", "lesion": pixels > 0, "lesion_px": pixels},
-        )
-    scored = {case_id: {"dice": value, "score": value} for case_id, _, value in values}
-    write_json(path / "metrics.json", {"per_case": scored})
-    return load_run(run).cells[0]
-
-
-def test_cases_are_spread_from_best_to_worst_over_sizes_and_healthy(tmp_path: Path) -> None:
-    """8 places among 5 small, 5 large, 9 healthy: shared in turn, first and last of each group always among them."""
-    values = [(f"s{number}", 50, number / 10) for number in range(5)]
-    values += [(f"l{number}", 900, number / 10) for number in range(5)]
-    values += [(f"h{number}", 0, number / 10) for number in range(9)]
-    chosen = choose([_cell(tmp_path, values)], limit=8)
-    assert [case.group for case in chosen] == ["small"] * 3 + ["large"] * 3 + ["healthy"] * 2
-    assert [case.case_id for case in chosen] == ["s4", "s2", "s0", "l4", "l2", "l0", "h8", "h0"]
-    assert [(case.rank, case.of) for case in chosen[-2:]] == [(1, 9), (9, 9)]
-
-
-@pytest.mark.parametrize(
-    ("pixels", "group"),
-    [
-        (0, "healthy"),
-        (3, "tiny"),
-        (4, "small"),
-        (71, "small"),
-        (72, "medium"),
-        (570, "medium"),
-        (571, "large"),
-    ],
-)
-def test_sizes_are_grouped_as_in_the_papers(pixels: int, group: str) -> None:
-    """Small (3, 71], medium (71, 570], large above."""
-    assert size_group(pixels) == group
-
-
-def decoded(address: str) -> np.ndarray:
-    header, _, data = address.partition(",")
-    assert header in ("data:image/webp;base64", "data:image/png;base64")
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
-
-
-def test_pictures_show_what_they_are_made_from() -> None:
-    """Grey keeps the order of values, the map's bright spot is where the anomaly is, the outline is on the mask."""
-    ramp = np.tile(np.linspace(0, 1, 128, dtype=np.float32), (128, 1))
-    grey = decoded(grey_image(ramp))
-    assert np.abs(grey[64, :, 0] - np.linspace(0, 255, 128)).max() < 8
-    anomaly = np.zeros((128, 128), np.float32)
-    anomaly[30:50, 70:90] = 3.0
-    shown = decoded(anomaly_image(anomaly, 3.0)).sum(axis=2)
-    assert shown[40, 80] > 600
-    assert shown[100, 20] < 40
-    outline = decoded(outline_image(np.zeros((128, 128)), anomaly > 0))
-    assert outline.shape == (256, 256, 3)
-    assert outline[60:100, 140, 0].min() > 120
-    assert outline[80, 160].sum() < 60
-
-
-def test_a_colour_scale_is_a_cells_own_percentile(tmp_path: Path) -> None:
-    """The scale's top is the 99.5th percentile over the chosen cases; a map of zeros has the scale 0 to 1."""
-    cell = _cell(tmp_path, [("a", 50, 0.5), ("b", 50, 0.4)])
-    cases = [Chosen("a", "small", 1, 2, 50), Chosen("b", "small", 2, 2, 50)]
-    values = np.arange(128 * 128, dtype=np.float32).reshape(128, 128)
-    for case in cases:
-        write_arrays(cell.path, case.case_id, values, np.zeros((128, 128)))
-    assert colour_range(cell, cases) == pytest.approx(0.995 * (128 * 128 - 1), rel=1e-3)
-    for case in cases:
-        write_arrays(cell.path, case.case_id, values * 0, np.zeros((128, 128)))
-    assert colour_range(cell, cases) == 1.0
 
 
 def test_published_tables_are_whole_and_cited() -> None:

@@ -1,0 +1,97 @@
+"""The case browser: the chosen cases with their pictures, input and truth first, then every method and floor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uadbench.reports.identity import arm_of
+from uadbench.reports.page.choice import HEALTHY, Chosen, choose
+from uadbench.reports.page.held import arrays_of, inputs_of
+from uadbench.reports.page.pictures import colour_range, grey_image, map_image, mask_image, outline_path
+from uadbench.reports.page.shown import shown_cells
+from uadbench.reports.places import short_text
+from uadbench.reports.rows import Section, run_id
+from uadbench.reports.runs import Cell
+from uadbench.reports.text import percent
+
+__all__ = ["case_browser"]
+
+Shown = tuple[str, Cell]
+
+
+def case_browser(section: Section, images: int) -> dict[str, Any]:
+    """The chosen cases and their pictures, at most ``images`` of methods' results; each map's own scale."""
+    shown = _shown(section)
+    chosen = choose([cell for _, cell in shown], images=images)
+    tops = [colour_range(cell, chosen) for _, cell in shown]
+    cases = []
+    for case in chosen:
+        inputs = inputs_of(section.runs, case.case_id)
+        if inputs is None:
+            continue
+        image, mask = inputs
+        cases.append(
+            {
+                "case": case,
+                "title": _title(case),
+                "input": grey_image(image),
+                "truth": mask_image(mask) if mask.any() else None,
+                "outline": outline_path(mask),
+                "size": {"width": image.shape[1], "height": image.shape[0]},
+                "panels": [
+                    _panel(label, cell, case, top) for (label, cell), top in zip(shown, tops, strict=True)
+                ],
+            }
+        )
+    held = {panel["label"] for entry in cases for panel in entry["panels"] if not panel["missing"]}
+    scales = [(label, f"{top:.3g}") for (label, _), top in zip(shown, tops, strict=True) if label in held]
+    arms = sorted({arm_of(cell.info).label for _, cell in shown})
+    return {"cases": cases, "scales": scales, "arms": ", ".join(arms)}
+
+
+def _shown(section: Section) -> list[Shown]:
+    """(label, cell) of the shown cells that are scored; with several runs the run is part of a method's label."""
+    several = len(section.runs) > 1
+    found = []
+    for index, row in shown_cells(section.frame).iterrows():
+        run, cell = section.cell(int(str(index)))
+        if cell.metrics is not None:
+            label = row["variant"] + (f" · {run_id(run)}" if several and row["kind"] != "floor" else "")
+            found.append((label, cell))
+    return found
+
+
+def _title(case: Chosen) -> str:
+    if case.group == HEALTHY:
+        return f"{HEALTHY}, score rank {case.rank} of {case.of}"
+    return f"{case.group} lesion, {case.lesion_px} px, rank {case.rank} of {case.of}"
+
+
+def _panel(label: str, cell: Cell, case: Chosen, top: float) -> dict[str, Any]:
+    name, _, rest = label.partition(" · ")
+    floor = cell.info.get("kind") == "floor"
+    panel: dict[str, Any] = {"label": label, "name": name, "rest": rest, "floor": floor}
+    record = next((entry for entry in cell.cases if entry["case_id"] == case.case_id), None)
+    if record is None or record.get("status") != "ok":
+        status = record.get("status") if record else "not run"
+        reason = short_text(str((record or {}).get("reason") or ""))
+        return panel | {"missing": f"{status}: {reason}" if reason else str(status)}
+    arrays = arrays_of(cell, case.case_id)
+    if arrays is None:
+        return panel | {"missing": "the run no longer holds this case's arrays"}
+    anomaly, reconstruction = arrays
+    return panel | {
+        "missing": "",
+        "reconstruction": grey_image(reconstruction),
+        "map": map_image(anomaly, top),
+        "top": f"{top:.6g}",
+        "value": _value(cell, case),
+    }
+
+
+def _value(cell: Cell, case: Chosen) -> str:
+    """The case's own figure: Dice at the healthy threshold, or the image's score where it is healthy."""
+    scored = ((cell.metrics or {}).get("per_case") or {}).get(case.case_id) or {}
+    if case.group == HEALTHY:
+        return "" if scored.get("score") is None else f"score {scored['score']:.3g}"
+    return "" if scored.get("dice") is None else f"Dice {percent(scored['dice'])}"

@@ -1,0 +1,102 @@
+"""A section's plots with their titles and notes, in the order of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from uadbench.reports.page import distributions, figures, times
+from uadbench.reports.page.shown import HEADLINE, best_floor, shown_cells
+from uadbench.reports.page.thresholds import dice_curve
+from uadbench.reports.rows import Section
+
+__all__ = ["plots"]
+
+_ONE = "One cell a method: torch fp32 where it was scored."
+_FLOOR = "Grey: the best floor."
+
+
+def plots(section: Section) -> list[dict[str, str]]:
+    """{"title", "note", "svg"} of every plot that the section has data for."""
+    entries = [*_scores(section), *_cases(section), *_times(section)]
+    return [{"title": title, "note": note, "svg": svg} for title, note, svg in entries if svg is not None]
+
+
+def _scores(section: Section) -> list[tuple[str, str, str | None]]:
+    frame, key = section.frame, section.key
+    recall: dict[int, Any] = {}
+    for index in frame.index:
+        curve = (section.cell(int(index))[1].metrics or {}).get("pr_curve") or {}
+        if curve.get("recall"):
+            recall[int(index)] = (curve["recall"], curve["precision"])
+    return [
+        (
+            "Accuracy against latency",
+            "Up and to the left is better. Colour and fill: method; shape: back end and precision. Strokes: 95 % "
+            "intervals.",
+            figures.accuracy_against_latency(frame, f"{key}-latency"),
+        ),
+        (
+            f"{HEADLINE.title} by lesion size",
+            f"All pixels of a group pooled, with 95 % intervals. {_ONE} {_FLOOR}",
+            figures.scores_by_size(frame, f"{key}-sizes"),
+        ),
+        (
+            "Precision-recall",
+            f"Pooled pixels. {_ONE} {_FLOOR}",
+            figures.precision_recall(frame, recall, f"{key}-recall"),
+        ),
+        (
+            "Dice against threshold",
+            f"Pooled pixels, at the thresholds that {HEADLINE.title} is the best of (dots). {_ONE} {_FLOOR}",
+            figures.dice_against_threshold(frame, _threshold_curves(section), f"{key}-thresholds"),
+        ),
+    ]
+
+
+def _threshold_curves(section: Section) -> dict[int, Any]:
+    part = shown_cells(section.frame)
+    wanted = [*part[part["kind"] != "floor"].index, *best_floor(part).index]
+    curves = {int(index): dice_curve(section.cell(int(index))[1], section.runs) for index in wanted}
+    return {index: curve for index, curve in curves.items() if curve is not None}
+
+
+def _cases(section: Section) -> list[tuple[str, str, str | None]]:
+    frame, key = section.frame, section.key
+    cases: Mapping[int, Mapping[str, float]] = {
+        int(index): distributions.case_dice_of(section.cell(int(index))[1])
+        for index in shown_cells(frame).index
+    }
+    reference = distributions.reference_row(frame, cases)
+    against = "" if reference is None else str(frame.loc[reference, "variant"])
+    return [
+        (
+            "Dice of each case",
+            "A dot a lesion case, at the threshold that 5 % of healthy validation pixels exceed. Stroke: mean. "
+            + _FLOOR,
+            distributions.case_dice(frame, cases, f"{key}-cases"),
+        ),
+        (
+            "Paired differences",
+            f"Each case's Dice less that of {against}, the best method, on the same case: up is better. Stroke: mean. "
+            "`bench compare` tests such differences.".replace("`", ""),
+            distributions.paired_differences(frame, cases, f"{key}-pairs"),
+        ),
+    ]
+
+
+def _times(section: Section) -> list[tuple[str, str, str | None]]:
+    frame, key = section.frame, section.key
+    stages = {int(index): times.stages_of(section.cell(int(index))[1].latency) for index in frame.index}
+    return [
+        (
+            "Time by stage",
+            "Mean milliseconds an image, and the network's share.",
+            times.time_by_stage(frame, stages, f"{key}-stages"),
+        ),
+        (
+            "Time outside the network",
+            "The same without the network, on its own scale.",
+            times.time_outside_network(frame, stages, f"{key}-rest"),
+        ),
+    ]

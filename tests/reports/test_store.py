@@ -1,142 +1,144 @@
-"""The run directory keeps what was written and survives torn writes."""
+"""The run directory keeps what was written, survives torn writes, and touches nothing that is not its own."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from uadbench.reports.store import (
-    RunError,
-    append_case,
-    clear_partial,
-    load_run,
-    read_arrays,
-    read_cases,
-    read_input,
-    read_json,
-    repair_cases,
-    write_arrays,
-    write_input,
-    write_json,
-)
+from uadbench.reports.atomic import RunError, write_json
+from uadbench.reports.store import LOCK, CellDirectory, RunDirectory
+
+ARRAYS = np.random.default_rng(0).random((2, 8, 8), dtype=np.float32)
 
 
-def test_json_is_sorted_and_ends_with_a_newline(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"b": 1, "a": "ä"})
-    assert (tmp_path / "a.json").read_bytes() == '{\n "a": "ä",\n "b": 1\n}\n'.encode()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+def test_arrays_and_inputs_come_back_as_they_were(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    sha256 = run.cell("blur").write_arrays("case-1", *ARRAYS)
+    for found, wanted in zip(run.cell("blur").read_arrays("case-1", sha256), ARRAYS, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    run.write_input("c.1", np.full((4, 4), 0.25), np.eye(4))
+    image, mask = run.read_input("c.1")
+    assert (image.dtype, mask.dtype) == (np.float32, np.bool_)
+    np.testing.assert_array_equal(mask, np.eye(4, dtype=bool))
 
 
-def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(path, {"a": float("nan")})
-    assert read_json(path) == {"a": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+def test_another_cases_arrays_do_not_stand_in_for_its_own(tmp_path: Path) -> None:
+    cell = CellDirectory(tmp_path)
+    sha256 = cell.write_arrays("a", *ARRAYS)
+    cell.write_arrays("b", *ARRAYS[::-1])
+    (tmp_path / "arrays" / "b.npz").replace(tmp_path / "arrays" / "a.npz")
+    with pytest.raises(RunError, match="is not the file that was written"):
+        cell.read_arrays("a", sha256)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        pytest.param(b"{", "is not JSON", id="torn"),
-        pytest.param(b"[1]", "holds a list", id="not an object"),
-        pytest.param(b"\xff\xfe", "is not JSON", id="not text"),
-    ],
-)
-def test_bad_json_is_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(RunError, match=message):
-        read_json(tmp_path / "a.json")
-
-
-def test_arrays_come_back_bit_identical_and_same_input_gives_same_bytes(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    anomaly, reconstruction = rng.random((2, 8, 8), dtype=np.float32)
-    write_arrays(tmp_path / "one", "case-1", anomaly, reconstruction)
-    write_arrays(tmp_path / "two", "case-1", anomaly, reconstruction)
-    again = read_arrays(tmp_path / "one", "case-1")
-    np.testing.assert_array_equal(again[0], anomaly)
-    np.testing.assert_array_equal(again[1], reconstruction)
-    one, two = (tmp_path / name / "arrays" / "case-1.npz" for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()
-
-
-def test_inputs_keep_image_and_mask(tmp_path: Path) -> None:
-    image, mask = np.full((4, 4), 0.25, np.float32), np.eye(4, dtype=bool)
-    write_input(tmp_path, "c.1", image, mask)
-    read_image, read_mask = read_input(tmp_path, "c.1")
-    assert read_image.dtype == np.float32
-    assert read_mask.dtype == np.bool_
-    np.testing.assert_array_equal(read_mask, mask)
-
-
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b", "x\n"])
-def test_a_case_id_cannot_lead_out_of_the_run(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b", "x\n", "a" * 201, "/etc/passwd"])
+def test_neither_a_case_nor_a_cell_can_lead_out_of_the_run(tmp_path: Path, name: str) -> None:
+    run = RunDirectory(tmp_path / "run")
     with pytest.raises(RunError, match="cannot name a file"):
-        write_input(tmp_path, name, np.zeros((2, 2)), np.zeros((2, 2)))
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"text"])
-def test_a_damaged_array_file_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "arrays").mkdir()
-    (tmp_path / "arrays" / "c.npz").write_bytes(content)
-    with pytest.raises(RunError, match="cannot be read"):
-        read_arrays(tmp_path, "c")
+        run.write_input(name, np.zeros((2, 2)), np.zeros((2, 2)))
+    with pytest.raises(RunError, match="cannot name a file"):
+        run.cell("blur").write_arrays(name, np.zeros((2, 2)), np.zeros((2, 2)))
+    with pytest.raises(RunError, match="cannot name a file"):
+        run.cell(name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_record_of_a_case_wins_and_a_torn_last_line_is_ignored(tmp_path: Path) -> None:
+    cell = CellDirectory(tmp_path)
     for case_id, status in (("a", "failed"), ("b", "ok"), ("a", "ok")):
-        append_case(tmp_path, {"case_id": case_id, "status": status})
+        cell.append_case({"case_id": case_id, "status": status})
     with open(tmp_path / "cases.jsonl", "a") as file:
         file.write('{"case_id": "c", "sta')
     expected = [{"case_id": "a", "status": "ok"}, {"case_id": "b", "status": "ok"}]
-    assert read_cases(tmp_path) == expected
-    repair_cases(tmp_path)
-    append_case(tmp_path, {"case_id": "d"})
-    assert read_cases(tmp_path) == [*expected, {"case_id": "d"}]
-
-
-def test_a_broken_line_that_is_not_the_last_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "cases.jsonl").write_text('{"case_id": "a"\n{"case_id": "b"}\n')
-    with pytest.raises(RunError, match="line 1 is not a case record"):
-        read_cases(tmp_path)
-
-
-def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "inputs").mkdir()
-    write_input(tmp_path, "a", np.zeros((2, 2)), np.zeros((2, 2)))
-    (tmp_path / "inputs" / ".b.npz.77.tmp").write_bytes(b"half")
-    clear_partial(tmp_path)
-    assert [path.name for path in (tmp_path / "inputs").iterdir()] == ["a.npz"]
-
-
-def test_a_run_is_read_whole_and_an_unbegun_cell_is_left_out(tmp_path: Path) -> None:
-    write_json(tmp_path / "manifest.json", {"cells": ["blur", "thor"]})
-    write_json(tmp_path / "cells" / "blur" / "cell.json", {"method": "blur"})
-    append_case(tmp_path / "cells" / "blur", {"case_id": "a"})
-    write_json(tmp_path / "cells" / "blur" / "metrics.json", {"n_cases": 1})
-    run = load_run(tmp_path)
-    assert [(cell.slug, cell.info["method"], len(cell.cases)) for cell in run.cells] == [("blur", "blur", 1)]
-    assert run.cells[0].metrics == {"n_cases": 1}
-    assert run.cells[0].latency is None
-    assert run.parity is None
+    assert cell.read_cases() == expected
+    cell.repair_cases()
+    cell.append_case({"case_id": "d", "status": "ok"})
+    assert cell.read_cases() == [*expected, {"case_id": "d", "status": "ok"}]
 
 
 @pytest.mark.parametrize(
-    ("manifest", "message"),
+    "line",
     [
-        pytest.param(None, "holds no manifest.json", id="none"),
-        pytest.param({}, "has no list of cells", id="no cells"),
-        pytest.param({"cells": ["../../etc"]}, "cannot name a file", id="path"),
+        pytest.param(b'{"case_id": "b"', id="torn"),
+        pytest.param(b"\x00\x00\x00", id="zeros"),
+        pytest.param(b"\xff\xfe", id="not text"),
+        pytest.param(b"[1, 2]", id="a list"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b'{"status": "ok"}', id="without a case"),
+        pytest.param(b'{"case_id": "b"}', id="without a status"),
+        pytest.param(b'{"case_id": ["b"], "status": "ok"}', id="a case that is a list"),
+        pytest.param(b"[" * 100_000, id="nested too deep"),
     ],
 )
-def test_what_is_not_a_run_is_refused(tmp_path: Path, manifest: dict | None, message: str) -> None:
-    if manifest is not None:
-        write_json(tmp_path / "manifest.json", manifest)
-    with pytest.raises(RunError, match=message):
-        load_run(tmp_path)
-    with pytest.raises(RunError, match="no such folder"):
-        load_run(tmp_path / "absent")
+def test_a_line_that_is_none_stands_for_no_case_wherever_it_stands(tmp_path: Path, line: bytes) -> None:
+    cell = CellDirectory(tmp_path)
+    cell.append_case({"case_id": "a", "status": "ok"})
+    with open(tmp_path / "cases.jsonl", "ab") as file:
+        file.write(line + b"\n")
+    cell.append_case({"case_id": "c", "status": "ok"})
+    assert [record["case_id"] for record in cell.read_cases()] == ["a", "c"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b'{"n_case', b"\xff", b"[" * 100_000])
+def test_a_summary_that_is_not_whole_counts_as_missing(tmp_path: Path, content: bytes) -> None:
+    cell = CellDirectory(tmp_path)
+    cell.write_summary({"n_cases": 1}, {"n": 1})
+    assert (cell.metrics, cell.latency) == ({"n_cases": 1}, {"n": 1})
+    for name in ("metrics.json", "latency.json", "warmup.json", "cell.json"):
+        (tmp_path / name).write_bytes(content)
+    assert (cell.metrics, cell.latency, cell.warm_up) == (None, None, {})
+    assert cell.begun is (content == b"{}")
+    cell.drop_summary()
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "is_run"),
+    [
+        pytest.param({"run_id": "a", "cells": []}, True, id="ours"),
+        pytest.param({"name": "my-app", "version": 3}, False, id="of a browser extension"),
+        pytest.param({"run_id": 3, "cells": []}, False, id="a number for an identity"),
+        pytest.param({"run_id": "a"}, False, id="no cells"),
+    ],
+)
+def test_a_run_is_known_by_its_identity(tmp_path: Path, manifest: dict[str, Any], is_run: bool) -> None:
+    write_json(tmp_path / "manifest.json", manifest)
+    assert RunDirectory(tmp_path).has_manifest
+    assert RunDirectory(tmp_path).is_run is is_run
+
+
+def test_a_folders_names_are_foreign_unless_a_lock_says_that_a_run_was_here(tmp_path: Path) -> None:
+    for name in ("inputs", "notes.txt", "leaderboard.md", ".a.json.77.tmp", ".x.tmp"):
+        (tmp_path / name).touch()
+    run = RunDirectory(tmp_path)
+    assert run.foreign() == [".x.tmp", "inputs", "leaderboard.md", "notes.txt"]
+    (tmp_path / LOCK).touch()
+    assert run.foreign() == [".x.tmp", "notes.txt"]
+
+
+def test_leftovers_of_a_killed_process_go_and_what_others_left_stays(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_input("a", np.zeros((2, 2)), np.zeros((2, 2)))
+    ours = ("inputs/.b.npz.77.tmp", ".manifest.json.77.tmp", ".cells.78.tmp/blur/cell.json")
+    theirs = (".x.tmp", "notes.77.tmp", "photos/.y.77.tmp")
+    for name in (*ours, *theirs):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    run.clear_partial()
+    assert not [name for name in ours if (tmp_path / name).exists()]
+    assert all((tmp_path / name).read_bytes() == b"half" for name in theirs)
+    assert (tmp_path / "inputs" / "a.npz").is_file()
+
+
+def test_the_median_is_kept_with_what_it_was_made_of(tmp_path: Path) -> None:
+    run, record = RunDirectory(tmp_path), {"split": "train", "n": 3, "failed": []}
+    run.write_median(ARRAYS[0], record)
+    median, found = run.read_median()
+    np.testing.assert_array_equal(median, ARRAYS[0])
+    assert found == record
+    (tmp_path / "prior.npz").write_bytes(b"torn")
+    with pytest.raises(RunError, match="damaged"):
+        run.read_median()

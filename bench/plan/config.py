@@ -23,6 +23,7 @@ from msgspec import Meta
 from uadbench.bench.plan.fields import ConfigError, Text, convert_field, shown
 
 __all__ = [
+    "PLACES",
     "ConfigError",
     "RunConfig",
     "canonical",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 # Where things lie does not change results: data and weights enter the run's identity by their content.
-_PLACES = ("data_root", "perceptual_weights", "checkpoints")
+PLACES = ("data_root", "perceptual_weights", "checkpoints")
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
@@ -166,7 +167,7 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 
 def config_hash(config: RunConfig) -> str:
     """sha256 of the canonical JSON, places of files left out."""
-    return digest({key: value for key, value in canonical(config).items() if key not in _PLACES})
+    return digest({key: value for key, value in canonical(config).items() if key not in PLACES})
 
 
 def digest(value: Any) -> str:

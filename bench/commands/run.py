@@ -81,6 +81,7 @@ def command(
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
     session = _open(config, output, command_line)
     if dry_run:
+        _check_output(session, not resume)
         _show_session(session)
         return
     finished = _execute(session, not resume, no_progress, command_line)
@@ -95,6 +96,13 @@ def _open(config: RunConfig, output: Path | None, command_line: str) -> Session:
     from uadbench.bench.run.session import open_session
 
     return open_session(make_plan(config), output, command_line)
+
+
+def _check_output(session: Session, overwrite: bool) -> None:
+    from uadbench.bench.run.directory import check_output
+    from uadbench.reports.store import RunDirectory
+
+    check_output(RunDirectory(session.output), session.manifest, overwrite)
 
 
 def _execute(session: Session, overwrite: bool, no_progress: bool, command_line: str) -> Finished:
@@ -137,7 +145,7 @@ def _show_session(session: Session) -> None:
     click.echo(
         f"calls       {plan.calls} network calls, one image each, in batches of {plan.config.batch_size}"
     )
-    there = " (is there; what it holds is kept or refused)" if session.output.exists() else ""
+    there = ", which is there and would be taken up or overwritten" if session.output.exists() else ""
     click.echo(f"output      {session.output}{there}")
     click.echo(f"disk        about {_size(_bytes(session))}")
     seconds = plan.calls * GFLOP_A_CALL / (GFLOPS_A_CORE * plan.threads)

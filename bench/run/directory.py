@@ -16,7 +16,7 @@ from uadbench.bench.run.timing import Stopwatch
 from uadbench.reports.atomic import RunError
 from uadbench.reports.store import RunDirectory
 
-__all__ = ["default_output", "locked", "note_session", "now", "prepare_run", "run_id"]
+__all__ = ["check_output", "default_output", "locked", "note_session", "now", "prepare_run", "run_id"]
 
 
 def now() -> str:
@@ -38,6 +38,13 @@ def default_output(config: RunConfig, identity: str) -> Path:
     return Path("runs") / f"{config.dataset}-{identity[:8]}"
 
 
+def check_output(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) -> None:
+    """Raise RunError where ``locked`` and ``prepare_run`` would because of what lies there; nothing is touched."""
+    _refuse_foreign(run)
+    if not overwrite:
+        _refuse_other(run, manifest)
+
+
 @contextmanager
 def locked(run: RunDirectory) -> Iterator[None]:
     """Hold the run directory for this process, making it if need be.
@@ -47,13 +54,7 @@ def locked(run: RunDirectory) -> Iterator[None]:
     touched then.
     """
     output = run.path
-    if output.exists():
-        if not output.is_dir():
-            raise RunError(f"{output}: is a file; give a folder as --output")
-        if run.has_manifest and not run.is_run:
-            raise RunError(f"{output}: its manifest.json is not a run's; give another --output")
-        if not run.has_manifest and run.foreign():
-            raise RunError(f"{output}: is not empty and holds no run; give another --output")
+    _refuse_foreign(run)
     try:
         output.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(run.lock_file, timeout=0):
@@ -75,11 +76,8 @@ def prepare_run(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) ->
     Raises RunError when ``overwrite`` is not given and the folder holds a run of another identity, or results of
     which no manifest says what they are.
     """
-    if not run.has_manifest and not overwrite and run.content:
-        raise RunError(
-            f"{run.path}: holds {', '.join(run.content)} of a run, but no manifest.json; "
-            "give another --output, or --overwrite to start anew"
-        )
+    if not overwrite:
+        _refuse_other(run, manifest)
     if overwrite or not run.has_manifest:
         run.clear_partial()
         run.clear()
@@ -87,15 +85,39 @@ def prepare_run(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) ->
         run.write_manifest(manifest)
         return manifest
     there = run.read_manifest()
+    run.clear_partial()
+    for slug in there["cells"]:
+        run.cell(slug).repair_cases()
+    return there
+
+
+def _refuse_foreign(run: RunDirectory) -> None:
+    """Raise RunError where there is something that is no run."""
+    if not run.path.exists():
+        return
+    if not run.path.is_dir():
+        raise RunError(f"{run.path}: is a file; give a folder as --output")
+    if run.has_manifest and not run.is_run:
+        raise RunError(f"{run.path}: its manifest.json is not a run's; give another --output")
+    if not run.has_manifest and run.foreign():
+        raise RunError(f"{run.path}: is not empty and holds no run; give another --output")
+
+
+def _refuse_other(run: RunDirectory, manifest: dict[str, Any]) -> None:
+    """Raise RunError where there is a run of another identity, or results of which no manifest says what they are."""
+    if not run.has_manifest and run.content:
+        raise RunError(
+            f"{run.path}: holds {', '.join(run.content)} of a run, but no manifest.json; "
+            "give another --output, or --overwrite to start anew"
+        )
+    if not run.has_manifest:
+        return
+    there = run.read_manifest()
     if there.get("run_id") != manifest["run_id"]:
         raise RunError(
             f"{run.path}: holds another run ({_difference(there, manifest)}); "
             "give another --output, or --overwrite to start anew"
         )
-    run.clear_partial()
-    for slug in there["cells"]:
-        run.cell(slug).repair_cases()
-    return there
 
 
 def _difference(there: dict[str, Any], wanted: dict[str, Any]) -> str:

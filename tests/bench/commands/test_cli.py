@@ -236,6 +236,24 @@ def test_a_dry_run_refuses_what_a_run_refuses(options: list[str], message: str, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        pytest.param("manifest.json", '{"mine": 1}', "its manifest.json is not a run's", id="own manifest"),
+        pytest.param("notes.txt", "mine", "is not empty and holds no run", id="own folder"),
+    ],
+)
+def test_a_dry_run_refuses_a_folder_that_is_no_run_and_touches_nothing(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    words = ["run", "--methods", "blur", "--limit", "1", "--output", str(tmp_path), "--dry-run"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_list_names_all_that_other_commands_take() -> None:
     listing = json.loads(CliRunner().invoke(cli, ["list", "--json"]).stdout)
     assert {"thor", "ddpm", "anoddpm", "autoddpm"} <= set(listing["methods"])

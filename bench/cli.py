@@ -23,7 +23,7 @@ VERBS = {
     "doctor": "Say what works on this machine, and the remedy for what does not.",
     "export": "Export networks for other back ends.",
     "parity": "Hold back ends against torch: network, trajectory, scores.",
-    "compare": "Test the differences between two runs, case by case.",
+    "compare": "Test the differences between methods or runs, case by case.",
 }
 
 

@@ -21,7 +21,10 @@ _LINE = "{:<18}{:>7}{:>7}{:>8}{:>20}{:>9}  {}"
 
 
 def as_text(comparison: Comparison) -> str:
-    """A block for each pair, none of its lines wider than 80 columns. Scores in percent, times in ms an image."""
+    """A block for each pair, at most 80 columns wide unless a path is longer.
+
+    Scores are in percent, times in milliseconds an image.
+    """
     return "\n\n".join("\n".join(_block(one)) for one in comparison.pairs)
 
 
@@ -115,7 +118,15 @@ def _block(one: Compared) -> Iterator[str]:
 
 
 def _wrapped(first: str, text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent="   ")
+    """Lines of at most 80 columns; paths and names are never broken."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent="   ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _line(row: Row) -> str:

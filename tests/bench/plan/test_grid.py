@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from support.places import ROOT
 
 from uadbench.bench.plan.config import ConfigError, load_config, make_config
-from uadbench.bench.plan.grid import noise_levels, plan_cells
+from uadbench.bench.plan.grid import Cell, plan_cells
+from uadbench.bench.plan.walk import Walk, walk
 from uadbench.engine.interfaces import Result
 from uadbench.engine.methods import METHODS, MethodInfo
 from uadbench.engine.methods.ddpm import DDPM
+from uadbench.engine.methods.thor import Thor
+from uadbench.engine.schedule import linear_schedule
 
 ROWS = sorted((ROOT / "configs").glob("*.toml"))
+
+
+def method_cells(flags: dict, sets: Sequence[tuple[str, object]] = ()) -> list[Cell]:
+    """The cells of what was asked for, less the floors."""
+    return [cell for cell in plan_cells(make_config({}, flags, sets)) if not cell.variant.floor]
 
 
 def test_every_published_row_has_a_config() -> None:
@@ -29,32 +38,69 @@ def test_every_published_row_has_a_config() -> None:
 
 @pytest.mark.parametrize("path", ROWS, ids=lambda path: path.stem)
 def test_a_published_rows_config_visits_every_level(path: Path) -> None:
-    (cell,) = [cell for cell in plan_cells(make_config(load_config(path), {})) if not cell.floor]
+    (cell,) = method_cells(load_config(path))
     name, noise = path.stem.split("-")
-    assert (cell.name, cell.noise, cell.steps) == (name, noise, "paper")
+    variant = cell.variant
+    assert (variant.method, variant.noise, variant.steps, variant.settings) == (name, noise, "paper", "{}")
     start = {"gaussian": 350, "simplex": 250}[noise]
-    assert cell.nfe == (200 + 50 * 5 if name == "autoddpm" else start)
+    assert cell.walk.nfe == (200 + 50 * 5 if name == "autoddpm" else start)
 
 
 def test_the_cells_are_the_four_floors_and_the_product_of_what_was_asked_for() -> None:
     config = make_config({}, {"methods": "thor:simplex,ddpm", "precision": "fp32,bf16", "steps": "10"})
-    assert [cell.slug for cell in plan_cells(config)] == [
+    cells = plan_cells(config)
+    assert [cell.slug for cell in cells] == [
         "residual-median-none-0-torch-fp32",
         "intensity-none-0-torch-fp32",
         "asymmetry-none-0-torch-fp32",
         "blur-none-0-torch-fp32",
-        "thor-simplex-10-torch-fp32",
-        "thor-simplex-10-torch-bf16",
+        "thor-simplex-10-brain-squeeze-torch-fp32",
+        "thor-simplex-10-brain-squeeze-torch-bf16",
         "ddpm-gaussian-10-torch-fp32",
         "ddpm-gaussian-10-torch-bf16",
     ]
-    assert {cell.nfe for cell in plan_cells(config) if not cell.floor} == {10}
+    assert {cell.walk.nfe for cell in cells if not cell.variant.floor} == {10}
+
+
+def test_steps_seeds_and_nets_multiply_and_a_net_only_where_the_method_looks_through_one() -> None:
+    cells = method_cells(
+        {
+            "methods": "thor,ddpm",
+            "steps": "5,paper",
+            "seed": "0,3",
+            "perceptual": "brain-squeeze,lpips-squeeze",
+        }
+    )
+    found = {
+        name: [
+            (c.variant.steps, c.variant.perceptual, c.variant.seed) for c in cells if c.variant.method == name
+        ]
+        for name in ("thor", "ddpm")
+    }
+    nets = ("brain-squeeze", "lpips-squeeze")
+    assert found["thor"] == [(n, p, seed) for n in ("5", "paper") for p in nets for seed in (0, 3)]
+    assert found["ddpm"] == [(n, "", seed) for n in ("5", "paper") for seed in (0, 3)]
+
+
+def test_all_stands_for_every_method_and_the_same_cell_runs_once() -> None:
+    assert [cell.variant.method for cell in method_cells({"methods": "all"})] == list(METHODS)
+    cells = method_cells({"methods": "thor,thor:gaussian,thor:simplex"})
+    assert [cell.variant.noise for cell in cells] == ["gaussian", "simplex"]
+
+
+def test_a_setting_that_differs_from_the_preset_gives_the_variant_another_slug_and_label() -> None:
+    (usual,) = method_cells({"methods": "thor"})
+    (other,) = method_cells({"methods": "thor"}, [("thor.window", 9)])
+    (spelled,) = method_cells({"methods": "thor"}, [("thor.window", 13)])
+    assert other.slug != usual.slug == spelled.slug
+    assert other.variant.settings == '{"window": 9}'
+    assert "window 9" in other.variant.label
 
 
 def test_noise_default_is_each_methods_own_and_noise_speaks_to_those_that_have_a_choice() -> None:
     def noises(**flags: str) -> dict[str, str]:
-        config = make_config({}, {"methods": "thor,anoddpm", **flags})
-        return {cell.name: cell.noise for cell in plan_cells(config) if not cell.floor}
+        cells = method_cells({"methods": "thor,anoddpm", **flags})
+        return {cell.variant.method: cell.variant.noise for cell in cells}
 
     assert noises() == {"thor": "gaussian", "anoddpm": "simplex"}
     assert noises(noise="simplex") == {"thor": "simplex", "anoddpm": "simplex"}
@@ -62,8 +108,8 @@ def test_noise_default_is_each_methods_own_and_noise_speaks_to_those_that_have_a
 
 
 def test_t_start_reaches_methods_and_a_methods_own_setting_wins() -> None:
-    config = make_config({}, {"methods": "thor,ddpm", "t_start": 200}, [("thor.t_start", 310)])
-    starts = {cell.name: cell.record("d", {})["t_start"] for cell in plan_cells(config) if not cell.floor}
+    cells = method_cells({"methods": "thor,ddpm", "t_start": 200}, [("thor.t_start", 310)])
+    starts = {cell.variant.method: cell.record("d", {})["t_start"] for cell in cells}
     assert starts == {"thor": 310, "ddpm": 200}
 
 
@@ -101,7 +147,12 @@ def test_t_start_reaches_methods_and_a_methods_own_setting_wins() -> None:
         pytest.param(
             {"methods": "ddpm", "steps": "400"}, [], "allowed is 1 to t_start = 350", id="too many steps"
         ),
-        pytest.param({"methods": "thor,thor:gaussian"}, [], "twice", id="same cell twice"),
+        pytest.param(
+            {"methods": "thor"},
+            [("checkpoints.gaussian", "x")],
+            "unknown network of a checkpoint 'gaussian'",
+            id="network",
+        ),
         pytest.param({}, [], "no methods given", id="none"),
     ],
 )
@@ -124,7 +175,7 @@ def test_what_no_registry_knows_or_a_method_refuses_is_said_before_anything_runs
 )
 def test_a_hyper_parameter_of_the_fields_type_is_taken(key: str, value: object) -> None:
     method, _, name = key.partition(".")
-    (cell,) = [c for c in plan_cells(make_config({}, {"methods": method}, [(key, value)])) if not c.floor]
+    (cell,) = method_cells({"methods": method}, [(key, value)])
     assert getattr(cell.method, name) == (tuple(value) if isinstance(value, list) else value)
 
 
@@ -155,6 +206,18 @@ def test_a_method_of_another_package_that_raises_is_named_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_the_levels_whose_noise_a_chain_draws_are_found_by_walking_it() -> None:
-    assert noise_levels(DDPM(t_start=100, steps=4)) == (50, 75, 100)  # the step from 25 to 0 draws none
-    assert noise_levels(DDPM(t_start=100, steps=4), eta=0.0) == (100,)
+@pytest.mark.parametrize(
+    ("method", "eta", "expected"),
+    [
+        # the step from 25 to 0 draws none
+        pytest.param(DDPM(t_start=100, steps=4), 1.0, Walk(4, (50, 75, 100), False), id="ancestral"),
+        pytest.param(DDPM(t_start=100, steps=4), 0.0, Walk(4, (100,), False), id="DDIM"),
+        pytest.param(
+            Thor(t_start=100, steps=4, harmonize_at=(50,)), 0.0, Walk(4, (100,), True), id="through a net"
+        ),
+    ],
+)
+def test_what_a_method_does_to_a_case_is_found_by_walking_it(
+    method: DDPM | Thor, eta: float, expected: Walk
+) -> None:
+    assert walk(method, linear_schedule(), eta) == expected

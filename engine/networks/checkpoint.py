@@ -32,6 +32,10 @@ __all__ = [
 ]
 
 
+# All that a card's network may raise on its way to a module with weights.
+_MISFIT = (SafetensorError, RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, MemoryError)
+
+
 class CheckpointError(Exception):
     """A checkpoint cannot be used; the message names the file and the remedy."""
 
@@ -94,6 +98,8 @@ def read_card(path: Path) -> dict[str, Any]:
             raise ValueError(f"kind {card['kind']!r}; {', '.join(NETWORKS)} are known")
         if card["prediction"] not in PREDICTIONS:
             raise ValueError(f"prediction {card['prediction']!r}; {', '.join(PREDICTIONS)} are known")
+        if not isinstance(card.get("sha256"), str):
+            raise ValueError("it has no sha256")
         schedule_of(card)
     except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -123,7 +129,7 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         model = kind.module(kind.config(**shape))
         weights = {name: w.to(torch.float32) for name, w in load(data).items()}
         model.load_state_dict(weights)
-    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+    except _MISFIT as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         reason = lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0]
         raise CheckpointError(f"{path} does not fit the network in its card: {reason}") from error

@@ -141,4 +141,4 @@ def test_an_image_alone_equals_the_same_image_in_a_batch(function) -> None:
     maps = random_maps(batch=8, seed=5) * torch.arange(1, 9).view(8, 1, 1, 1)
     together = function(maps)
     alone = torch.cat([function(maps[i : i + 1]) for i in range(8)])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+    torch.testing.assert_close(together, alone, rtol=1e-6, atol=1e-6)  # maps reach 8

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from uadbench.engine.schedule import Schedule, linear_schedule
+from uadbench.engine.schedule import LINEAR, Schedule, linear_schedule, schedule_from
 
 
 def test_abar_is_the_running_product_and_starts_at_one() -> None:
@@ -59,3 +61,31 @@ def test_an_impossible_chain_is_refused_with_the_reason(
 def test_betas_outside_the_open_unit_interval_are_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         Schedule((0.1, 1.0))
+
+
+def test_a_cards_schedule_is_the_one_it_records() -> None:
+    assert schedule_from(LINEAR) == linear_schedule()
+    other = schedule_from({"kind": "linear", "length": 4, "start": 0.1, "end": 0.4})
+    np.testing.assert_allclose(other.betas, [0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose(other.abar, [1, 0.9, 0.9 * 0.8, 0.9 * 0.8 * 0.7, 0.9 * 0.8 * 0.7 * 0.6])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"kind": "cosine"}, "kind is 'cosine'; 'linear' is known", id="kind"),
+        pytest.param({"kind": None}, "kind is None", id="no kind"),
+        pytest.param({"length": 0}, "length is 0; a whole number from 1 to 100000", id="empty"),
+        pytest.param({"length": 10**9}, "length is 1000000000", id="so long that it fills the memory"),
+        pytest.param({"length": 10.0}, "length is 10.0", id="fraction"),
+        pytest.param({"length": True}, "length is True", id="boolean"),
+        pytest.param({"start": "a"}, "runs from 'a' to 0.02; two numbers", id="word"),
+        pytest.param({"end": None}, "two numbers are needed", id="no end"),
+        pytest.param({"end": 1.0}, "each between 0 and 1", id="beta of 1"),
+        pytest.param({"start": 0}, "each between 0 and 1", id="beta of 0"),
+        pytest.param({"end": float("nan")}, "each between 0 and 1", id="NaN"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        schedule_from({**LINEAR, **change})

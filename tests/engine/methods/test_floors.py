@@ -1,0 +1,70 @@
+"""The floors find what they are made to find, and say what they need."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from support.closed_form import AbsolutePerceptual, GaussianDenoiser
+
+from uadbench.engine.interfaces import Tools, to_signed
+from uadbench.engine.methods import FLOORS, build_method
+from uadbench.engine.rng import noise_source
+from uadbench.engine.schedule import linear_schedule
+from uadbench.engine.tools import make_tools
+
+SCHEDULE = linear_schedule()
+
+
+def tools_with(lesion_sign: int, median: torch.Tensor | None) -> Tools:
+    source, network = noise_source("gaussian", 0, ["a"], (64, 64)), GaussianDenoiser(SCHEDULE, 0, 1)
+    return make_tools(network, SCHEDULE, source, AbsolutePerceptual(), lesion_sign=lesion_sign, median=median)
+
+
+@pytest.mark.parametrize(
+    ("lesion_sign", "value"), [pytest.param(-1, 0.2, id="dark"), pytest.param(+1, 0.97, id="bright")]
+)
+@pytest.mark.parametrize("name", FLOORS)
+def test_a_floor_points_at_a_lesion_of_the_sign_it_is_told(name: str, lesion_sign: int, value: float) -> None:
+    x = to_signed(torch.full((1, 1, 64, 64), 0.7 if lesion_sign < 0 else 0.4))
+    x[..., :4, :], x[..., -4:, :], x[..., :4], x[..., -4:] = -1, -1, -1, -1
+    healthy = x.clone()
+    x[..., 20:28, 12:20] = to_signed(torch.tensor(value))
+    anomaly = build_method(name, "none")(x, tools_with(lesion_sign, healthy)).anomaly
+    assert anomaly.min() >= 0
+    assert anomaly[..., 22:26, 14:18].mean() > 2 * anomaly[..., 40:50, 20:44].mean()
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_only_the_floor_that_says_so_needs_a_median(name: str) -> None:
+    x = torch.linspace(-1, 1, 64 * 64).reshape(1, 1, 64, 64)
+    method, tools = build_method(name, "none"), tools_with(-1, None)
+    if FLOORS[name].needs_median:
+        with pytest.raises(ValueError, match="needs the median of healthy slices; the data set has none"):
+            method(x, tools)
+    else:
+        assert torch.isfinite(method(x, tools).anomaly).all()
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_a_floor_calls_no_network_and_draws_no_noise(name: str) -> None:
+    def refuse(*arguments: object) -> torch.Tensor:
+        raise AssertionError("a floor costs next to nothing")
+
+    tools = dataclasses.replace(
+        tools_with(-1, torch.zeros(1, 1, 64, 64)),
+        denoise=refuse,
+        predict_x0=refuse,
+        reverse=refuse,
+        noise=refuse,
+        diffuse=refuse,
+        against=refuse,
+    )
+    build_method(name, "none")(torch.zeros(1, 1, 64, 64), tools)
+
+
+def test_asymmetry_of_a_symmetric_image_is_nothing() -> None:
+    x = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    x = x + x.flip(-1) - 1
+    assert build_method("asymmetry", "none")(x, tools_with(+1, None)).anomaly.max() < 1e-6

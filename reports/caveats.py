@@ -69,7 +69,7 @@ def problems(section: Section) -> dict[str, Any]:
     for run in section.runs:
         begun = {cell.slug for cell in run.cells}
         unfinished += [f"{slug}: not begun" for slug in run.manifest.get("cells") or () if slug not in begun]
-        for cell in run.cells:
+        for cell in [cell for cell in run.cells if not cell.info.get("not_applicable")]:
             for record in cell.cases:
                 if record.get("status") != "ok":
                     reason = short_text(str(record.get("reason") or ""))

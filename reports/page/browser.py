@@ -24,7 +24,7 @@ def case_browser(section: Section, images: int) -> dict[str, Any]:
     shown = _shown(section)
     chosen = choose([cell for _, cell in shown], images=images)
     tops = [colour_range(cell, chosen) for _, cell in shown]
-    cases = []
+    cases: list[dict[str, Any]] = []
     for case in chosen:
         inputs = inputs_of(section.runs, case.case_id)
         if inputs is None:

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 WIDTH, HEIGHT = 4.6, 2.9
+_NOUGHT = 0.006  # where a log axis from 0.01 on shows 0
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 
 Curves = Mapping[int, tuple[Sequence[float], Sequence[float]]]
@@ -152,19 +153,18 @@ def dice_against_threshold(frame: pd.DataFrame, curves: Curves, name: str) -> st
         figure, axes = new_axes(WIDTH, HEIGHT)
         for index, row in shown.iterrows():
             thresholds, dice = (np.asarray(values, dtype=float) for values in curves[int(str(index))])
-            above = thresholds > 0  # a log axis has no 0
-            thresholds, dice = thresholds[above], 100 * dice[above]
+            thresholds, dice = np.maximum(thresholds, _NOUGHT), 100 * dice
             look = known.get(row["variant"], FLOOR)
             axes.plot(thresholds, dice, **_line(look))
             top = int(dice.argmax())
             axes.plot(thresholds[top], dice[top], "o", color=look.colour, markersize=4.5, clip_on=False)
         axes.set_xscale("log")
-        axes.set_xlim(0.01, 1)
-        axes.xaxis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xlim(_NOUGHT, 1)
+        axes.xaxis.set_major_locator(FixedLocator([_NOUGHT, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]))
+        axes.xaxis.set_major_formatter(lambda value, _: "0" if value == _NOUGHT else f"{value:g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(bottom=0)
-        axes.set(xlabel="threshold (log)", ylabel="pooled Dice, %")
+        axes.set(xlabel="threshold (log; 0 at the left edge)", ylabel="pooled Dice, %")
         axes.grid(True)
         add_legend(figure, _entries(shown, known, "line"))
         return inline_svg(figure, name, "Pooled Dice over the threshold")

@@ -11,13 +11,14 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
 from uadbench.reports.store import CellDirectory, RunDirectory
+from uadbench.reports.vocabulary import SIZE_NAMES, STAGES
 
 SIZE = 128
 TITLES = {"thor": "THOR", "ddpm": "DDPM", "anoddpm": "AnoDDPM", "autoddpm": "AutoDDPM"}
 PERCEPTUAL = {"thor": "brain-squeeze", "autoddpm": "brain-squeeze"}
-GROUPS = ("small", "medium", "large")
 # method, noise, steps, back end, precision, kind, pooled max Dice, ms an image, NFE
-CELLS: tuple[tuple[str, str, str, str, str, str, float, float, int], ...] = (
+Spec = tuple[str, str, str, str, str, str, float, float, int]
+CELLS: tuple[Spec, ...] = (
     ("thor", "gaussian", "25", "torch", "fp32", "method", 0.412, 1450.0, 29),
     ("thor", "gaussian", "25", "onnxruntime", "fp32", "method", 0.412, 905.0, 29),
     ("thor", "gaussian", "25", "openvino", "bf16", "method", 0.398, 610.0, 29),
@@ -32,14 +33,7 @@ CELLS: tuple[tuple[str, str, str, str, str, str, float, float, int], ...] = (
     ("residual-median", "none", "0", "torch", "fp32", "floor", 0.204, 0.16, 0),
     ("blur", "none", "0", "torch", "fp32", "floor", 0.122, 0.14, 0),
 )
-STAGES = {
-    "network": 0.86,
-    "update": 0.03,
-    "noise": 0.04,
-    "perceptual": 0.05,
-    "morphology": 0.015,
-    "other": 0.005,
-}
+SHARES = dict(zip(STAGES, (0.86, 0.03, 0.04, 0.05, 0.015, 0.005), strict=True))
 
 
 def make_run(
@@ -47,7 +41,7 @@ def make_run(
     *,
     run_id: str = "2026-11-21-a1b2c3",
     dataset: dict[str, Any] | None = None,
-    cells: tuple[tuple[str, str, str, str, str, str, float, float, int], ...] = CELLS,
+    cells: tuple[Spec, ...] = CELLS,
     n_lesion: int = 8,
     n_healthy: int = 4,
     seed: int = 0,
@@ -82,11 +76,7 @@ def _manifest(
 ) -> dict:
     return {
         "run_id": run_id,
-        "config": {
-            "methods": ["thor", "ddpm", "anoddpm", "autoddpm"],
-            "batch_size": 8,
-            "limit": lesion + healthy,
-        },
+        "config": {"methods": list(TITLES), "batch_size": 8, "limit": lesion + healthy},
         "config_hash": "9f" * 32,
         "created": "2026-11-21T07:40:00Z",
         "finished": "2026-11-21T08:20:00Z",
@@ -131,7 +121,7 @@ def _case(rng: np.random.Generator, run: RunDirectory, index: int, lesion: bool)
     texture = zoom(rng.normal(size=(16, 16)), 8, order=3) * 0.09
     tissue = np.where(radius < 1, 0.55 + texture + 0.2 * (radius > 0.82), 0.0)
     side = (4.0, 9.0, 17.0)[index % 3] * rng.uniform(0.8, 1.2)
-    group = GROUPS[index % 3] if lesion else None
+    group = SIZE_NAMES[index % 3] if lesion else None
     row, column = rng.uniform(48, 80), rng.choice([rng.uniform(40, 52), rng.uniform(76, 88)])
     blob = np.hypot(rows - row, (columns - column) * 1.3) + zoom(rng.normal(size=(16, 16)), 8, order=3)
     mask = (blob < side) & (radius < 0.8) if lesion else np.zeros((SIZE, SIZE), bool)
@@ -149,7 +139,7 @@ def _case(rng: np.random.Generator, run: RunDirectory, index: int, lesion: bool)
     }
 
 
-def _info(cell: tuple, not_applicable: str) -> dict[str, Any]:
+def _info(cell: Spec, not_applicable: str) -> dict[str, Any]:
     """cell.json of one of CELLS."""
     method, noise, steps, backend, precision, kind, _, _, nfe = cell
     return {
@@ -173,13 +163,7 @@ def _info(cell: tuple, not_applicable: str) -> dict[str, Any]:
 
 
 def _write_results(
-    folder: CellDirectory,
-    cell: tuple,
-    cases: list[dict],
-    rng: np.random.Generator,
-    seed: int,
-    reason: str,
-    dead: bool,
+    folder: CellDirectory, cell: Spec, cases: list[dict], rng: Any, seed: int, reason: str, dead: bool
 ) -> None:
     dice, latency_ms, nfe = cell[6:]
     raw = latency_ms * rng.lognormal(0, 0.04, size=len(cases))
@@ -217,7 +201,7 @@ def _record(case: dict, index: int, latency_ms: float, nfe: int, seed: int) -> d
         "reason": None,
         "nfe": nfe,
         "latency_ms": latency_ms,
-        "stages_ms": {name: latency_ms * share for name, share in STAGES.items()},
+        "stages_ms": {name: latency_ms * share for name, share in SHARES.items()},
         "batch_size": 8,
         "first_call": index == 0,
         "load": 1.4,
@@ -282,7 +266,7 @@ def _latency(raw: np.ndarray, nfe: int) -> dict[str, Any]:
         return {"p50": float(p50), "p90": float(p90), "p95": None, "p99": None, "mean": float(values.mean())}
 
     network = (
-        summary(raw * STAGES["network"] / nfe) if nfe else dict.fromkeys(("p50", "p90", "p95", "p99", "mean"))
+        summary(raw * SHARES["network"] / nfe) if nfe else dict.fromkeys(("p50", "p90", "p95", "p99", "mean"))
     )
     return {
         "n": len(raw),
@@ -290,7 +274,7 @@ def _latency(raw: np.ndarray, nfe: int) -> dict[str, Any]:
         "network_ms": network,
         "first_call_ms": float(raw[0] * 1.8),
         "warmup_ms": float(raw[0] * 2.2),
-        "stages_ms": {name: float(raw.mean() * share) for name, share in STAGES.items()},
+        "stages_ms": {name: float(raw.mean() * share) for name, share in SHARES.items()},
         "peak_memory_mib": 812.0,
         "load_max": 1.6,
         "raw_ms": raw.tolist(),

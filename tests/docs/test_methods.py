@@ -1,0 +1,67 @@
+"""The pages of the methods say what the methods do."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.pages import code, page, table
+from support.places import ROOT
+
+from uadbench.bench.plan.config import load_config, make_config
+from uadbench.bench.plan.grid import plan_cells
+from uadbench.bench.plan.walk import walk
+from uadbench.engine.methods import FLOORS, METHODS, build_method
+from uadbench.engine.schedule import linear_schedule
+
+PAGE = {**{name: f"methods/{name}.md" for name in METHODS}, **dict.fromkeys(FLOORS, "methods/floors.md")}
+PRESETS = [(name, noise) for name, info in (METHODS | FLOORS).items() for noise in info.noises]
+
+
+@pytest.mark.parametrize(("name", "noise"), PRESETS)
+def test_the_table_of_switches_is_the_fields_of_the_method_with_their_defaults(name: str, noise: str) -> None:
+    rows = table(page(PAGE[name]), f"switches: {name}")
+    told = {code(row["field"]): ast.literal_eval(code(row[noise])) for row in rows}
+    method: Any = build_method(name, noise)
+    assert told == {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    assert all(row["meaning"] for row in rows)
+
+
+@pytest.mark.parametrize("name", [*METHODS, *FLOORS])
+def test_every_noise_of_a_method_has_its_column(name: str) -> None:
+    (row, *_) = table(page(PAGE[name]), f"switches: {name}")
+    assert tuple(row)[1:-1] == (METHODS | FLOORS)[name].noises
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_cost_on_the_page_is_what_the_walk_counts(name: str) -> None:
+    rows = table(page(PAGE[name]), f"cost: {name}")
+    told = {row["noise"]: (int(row["default"]), int(row["`--steps paper`"])) for row in rows}
+    counted = {
+        noise: (_calls(name, noise, None), _calls(name, noise, "paper")) for noise in METHODS[name].noises
+    }
+    assert told == counted
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_a_floor_costs_no_network_call(name: str) -> None:
+    assert _calls(name, "none", None) == 0
+
+
+def _calls(name: str, noise: str, steps: str | None) -> int:
+    return walk(build_method(name, noise, steps), linear_schedule()).nfe
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_configuration_of_a_published_row_is_the_preset_that_visits_every_level(path: Path) -> None:
+    config = make_config(load_config(path), {})
+    (cell,) = [cell for cell in plan_cells(config) if not cell.variant.floor]
+    rows = {
+        row["noise"]: row for row in table(page(PAGE[cell.variant.method]), f"cost: {cell.variant.method}")
+    }
+    assert cell.variant.settings == "{}"
+    assert cell.walk.nfe == int(rows[cell.variant.noise]["`--steps paper`"])
+    assert path.stem == f"{cell.variant.method}-{cell.variant.noise}"

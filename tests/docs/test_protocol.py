@@ -1,0 +1,100 @@
+"""The page on the protocol says what is measured."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.pages import page, table
+
+from uadbench.bench.compare.judge import N_CASES
+from uadbench.bench.compare.runs import RESAMPLES
+from uadbench.bench.plan.config import RunConfig
+from uadbench.bench.run.timing import PERCENTILES
+from uadbench.bench.score.scorers import SCORERS
+from uadbench.bench.score.statistics import MIN_SUBJECTS, N_BOOT
+from uadbench.datasets import DATASETS
+from uadbench.datasets.case import SIZES, TOO_SMALL
+from uadbench.datasets.preprocess import PREPROCESSING
+from uadbench.datasets.selection import read_split
+from uadbench.exporters.parity import LEVELS, MARGINS, NETWORK_GATES, SEEDS, TRAJECTORY_GATES
+from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES, STAGES
+
+TEXT = re.sub(r"\s+", " ", page("protocol.md"))
+
+
+def test_every_measure_of_the_vocabulary_has_its_row() -> None:
+    wanted = [
+        {
+            "name": f"`{measure.name}`",
+            "title": measure.title,
+            "unit": measure.unit or "-",
+            "better": "higher" if measure.better > 0 else "lower",
+            "meaning": measure.about,
+        }
+        for measure in MEASURES.values()
+    ]
+    assert table(page("protocol.md"), "measures") == wanted
+    assert set(MEASURES) == set(SCORERS)
+
+
+def test_the_parity_gates_are_those_of_the_code() -> None:
+    told = {row["part"]: row for row in table(page("protocol.md"), "gates")}
+    for part, gates in (("network", NETWORK_GATES), ("trajectory", TRAJECTORY_GATES), ("scores", MARGINS)):
+        assert {name: float(told[part][name]) for name in gates} == gates
+    assert set(told) == {"network", "trajectory", "scores"}
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        pytest.param(f"above the {PREPROCESSING.percentile:g}th percentile", id="percentile"),
+        pytest.param(f"resized to {PREPROCESSING.size} x {PREPROCESSING.size}", id="size"),
+        pytest.param(f"lesions of **{TOO_SMALL} pixels or fewer**", id="too small"),
+        pytest.param(
+            f"small ({SIZES['small'][0]}, {SIZES['small'][1]}], medium ({SIZES['medium'][0]}, "
+            f"{SIZES['medium'][1]}], large above {SIZES['large'][0]}.",
+            id="size groups",
+        ),
+        pytest.param(f"at most {RunConfig().val_limit} cases (`--set val_limit=N`)", id="validation cases"),
+        pytest.param(f"{N_BOOT} draws", id="bootstrap"),
+        pytest.param(f"`bench compare` takes {RESAMPLES}", id="bootstrap of compare"),
+        pytest.param(f"with fewer than {MIN_SUBJECTS} subjects", id="least subjects"),
+        pytest.param(
+            ", ".join(f"p{p} from {n}" + " batches" * (p == 90) for p, n in PERCENTILES.items() if p > 50),
+            id="percentiles",
+        ),
+        pytest.param(f"Above {LOAD_LIMIT} times the threads in use", id="load"),
+        pytest.param(f"Each moment belongs to one stage: {', '.join(STAGES)}.", id="stages"),
+        pytest.param(f"on {N_CASES} cases, with the noise of the run", id="parity cases"),
+        pytest.param(f"at levels {', '.join(map(str, LEVELS[:-1]))} and {LEVELS[-1]}", id="parity levels"),
+        pytest.param(f"with seeds {', '.join(map(str, SEEDS[:-1]))} and {SEEDS[-1]}", id="parity seeds"),
+    ],
+)
+def test_a_number_of_the_protocol_is_that_of_the_code(sentence: str) -> None:
+    assert sentence in TEXT
+
+
+def test_the_numbers_of_cases_are_those_of_the_splits() -> None:
+    phantom = DATASETS["phantom"](None, 0, None)
+    counts = [
+        (split, sum(case.lesion == lesion for case in phantom.split(split)))
+        for split in ("train", "val", "test")
+        for lesion in (False, True)
+    ]
+    assert counts == [("train", 64), ("train", 0), ("val", 6), ("val", 6), ("test", 6), ("test", 18)]
+    assert "train 64 healthy; val 6 healthy, 6 lesion; test 6 healthy, 18 lesion" in TEXT
+    ixi, soop = read_split("ixi-stroke"), read_split("soop-flair")
+    subjects = {row["subject"] for row in ixi if row["split"] == "test"}
+    n = {split: sum(row["split"] == split for row in ixi) for split in ("train", "val", "test")}
+    assert f"train {n['train']} healthy; val {n['val']} healthy; test {len(subjects)} subjects" in TEXT
+    assert n["test"] == 4 * len(subjects)
+    part = {
+        (split, flag): sum((row["split"], row["lesion"]) == (split, flag) for row in soop)
+        for split in ("train", "val", "test")
+        for flag in "01"
+    }
+    assert (
+        f"train {part['train', '0']} healthy; val {part['val', '0']} healthy, {part['val', '1']} lesion; "
+        f"test {part['test', '0']} healthy, {part['test', '1']} lesion" in TEXT
+    )

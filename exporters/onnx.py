@@ -41,7 +41,7 @@ def export_unet(
     opset: int = OPSET,
     size: int = SIZE,
 ) -> dict[str, Any]:
-    """Write a network that predicts eps to ``path`` (NAME.onnx) and its manifest to NAME.onnx.json; returns the manifest.
+    """Write a network that predicts eps to ``path`` (NAME.onnx), its manifest to NAME.onnx.json; returns the manifest.
 
     Inputs x float32 [B, 1, size, size] in [-1, 1] and timesteps int64 [B], counted from 0; output eps, like x.
 

@@ -13,12 +13,13 @@ from uadbench.reports.atomic import RunError
 from uadbench.reports.identity import REFERENCE, arm_of, variant_of
 from uadbench.reports.places import short_text
 from uadbench.reports.runs import Cell, Run
-from uadbench.reports.vocabulary import SCORES, SIZE_NAMES
+from uadbench.reports.vocabulary import LOAD_LIMIT, SCORES, SIZE_NAMES
 
 __all__ = [
     "FIXED",
     "Section",
     "cell_label",
+    "load_over",
     "rows_of",
     "run_id",
     "sections",
@@ -235,11 +236,22 @@ def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
         return None, f"parity {verdict.get('verdict')}: {_reason(verdict) or 'no reason given'}"
     if _batch_size(cell) != _batch_size(matches[0]):
         return None, "timed at another batch size than torch fp32"
+    if busy := max(load_over(run, cell) or 0.0, load_over(run, matches[0]) or 0.0):
+        return None, f"timed while something else was running (load {busy:.1f})"
     own = ((cell.latency or {}).get("latency_ms") or {}).get("p50")
     reference = ((matches[0].latency or {}).get("latency_ms") or {}).get("p50")
     if not own or not reference:
         return None, "latency was not measured"
     return reference / own, ""
+
+
+def load_over(run: Run, cell: Cell) -> float | None:
+    """The highest load under which a cell was timed, where that is above LOAD_LIMIT times the threads; else None."""
+    threads = (run.manifest.get("environment") or {}).get("threads")
+    load = (cell.latency or {}).get("load_max")
+    if not threads or load is None:
+        return None
+    return float(load) if load > LOAD_LIMIT * threads else None
 
 
 def sections(runs: Sequence[Run], frame: pd.DataFrame) -> list[Section]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.reports.atomic import RunError, read_json
-from uadbench.reports.store import CellDirectory, RunDirectory
+from uadbench.reports.store import SCHEMA, CellDirectory, RunDirectory
 
 __all__ = ["Cell", "Run", "load_run"]
 
@@ -69,6 +69,10 @@ def load_run(path: Path) -> Run:
     listed = manifest.get("cells")
     if not isinstance(listed, list) or not all(isinstance(slug, str) for slug in listed):
         raise RunError(f"{directory.path / 'manifest.json'}: has no list of cells, so it is no run's")
+    if (schema := manifest.get("schema", 1)) != SCHEMA:
+        raise RunError(
+            f"{path}: was written by another version (schema {schema}, this one reads {SCHEMA}); run it again"
+        )
     begun = [cell for cell in map(directory.cell, listed) if (cell.path / "cell.json").is_file()]
     return Run(directory, manifest, tuple(map(_load_cell, begun)), directory.parity)
 

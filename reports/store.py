@@ -165,8 +165,8 @@ class RunDirectory:
         return read_json(self.path / MANIFEST)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write manifest.json."""
-        write_json(self.path / MANIFEST, manifest)
+        """Write manifest.json, marked with the version of this layout."""
+        write_json(self.path / MANIFEST, {"schema": SCHEMA, **manifest})
 
     def cell(self, slug: str) -> CellDirectory:
         """The folder of a cell; RunError for a name that could lead out of the run."""

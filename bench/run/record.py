@@ -11,7 +11,6 @@ from uadbench.bench.run.directory import now, run_id
 from uadbench.bench.run.machine import environment, git_state, uadbench_version
 from uadbench.datasets.case import Case, Dataset
 from uadbench.engine.perceptual.distance import SqueezePerceptual
-from uadbench.reports.store import SCHEMA
 
 __all__ = ["make_manifest"]
 
@@ -30,7 +29,6 @@ def make_manifest(
     weights = {name: network.card["sha256"] for name, network in networks.items()}
     weights |= {name: net.sha256 for name, net in perceptuals.items()}
     return {
-        "schema": SCHEMA,
         "run_id": run_id(config_hash(config), dataset.fingerprint, dataset.preprocessing, weights),
         "config": canonical(config),
         "config_hash": config_hash(config),

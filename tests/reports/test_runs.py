@@ -37,7 +37,7 @@ def test_a_run_is_read_whole_and_an_unbegun_cell_is_left_out(tmp_path: Path) -> 
         pytest.param({}, "has no list of cells", id="no cells"),
         pytest.param({"cells": {"a": 1}}, "has no list of cells", id="a table of cells"),
         pytest.param({"cells": [["a"]]}, "has no list of cells", id="cells that are lists"),
-        pytest.param({"cells": ["../../etc"]}, "cannot name a file", id="path"),
+        pytest.param({"schema": 2, "cells": ["../../etc"]}, "cannot name a file", id="path"),
     ],
 )
 def test_what_is_not_a_run_is_refused(tmp_path: Path, manifest: dict | None, message: str) -> None:

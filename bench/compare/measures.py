@@ -151,8 +151,9 @@ def _row(name: str, change: Difference | None, lost: int) -> Row:
         return Row(name, None, lost, "no case has it on both sides")
     unjudged = ""
     if change.n_subjects < MIN_SUBJECTS:
-        units = "batches" if name in TIMES else "subjects"
-        unjudged = f"not judged: {change.n_subjects} {units}, {MIN_SUBJECTS} needed"
+        one, more = ("batch", "batches") if name in TIMES else ("subject", "subjects")
+        count = f"{change.n_subjects} {one if change.n_subjects == 1 else more}"
+        unjudged = f"not judged: {count}, {MIN_SUBJECTS} needed"
     elif change.lo is None:
         unjudged = "not judged: undefined in resamples"
     return Row(name, change, lost, unjudged)

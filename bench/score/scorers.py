@@ -52,8 +52,9 @@ class Score:
 
     @property
     def n_subjects(self) -> int:
-        """How many independent subjects its cases come from."""
-        return len({case.subject for case in self.cases})
+        """How many subjects its cases come from; of the rarer kind, where it sets lesions against healthy cases."""
+        kinds = {case.lesion for case in self.cases}
+        return min((len({c.subject for c in self.cases if c.lesion is kind}) for kind in kinds), default=0)
 
     @property
     def entry(self) -> dict[str, Any]:

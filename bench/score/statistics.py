@@ -33,7 +33,7 @@ __all__ = [
 
 LEVEL = 0.95
 N_BOOT = 1000
-MIN_SUBJECTS = 2
+MIN_SUBJECTS = 10
 EXACT_UP_TO = 100  # differences, for the exact signed-rank test
 MIN_DEFINED = 0.9  # an interval needs the statistic to be defined in this share of the resamples
 

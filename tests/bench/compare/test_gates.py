@@ -95,7 +95,7 @@ def test_a_measure_that_is_missing_cannot_pass_its_gate(tmp_path: Path) -> None:
 
 def test_too_few_subjects_for_a_verdict_cannot_pass(tmp_path: Path) -> None:
     (reason,) = judged(tmp_path, "dice_max=-0.02", {"ids": range(2)}, {"ids": range(2)})
-    assert "dice_max=-0.02: not judged: 1 subjects" in reason
+    assert "dice_max=-0.02: not judged: 1 subject, 10 needed" in reason
 
 
 def test_a_relative_limit_on_nothing_asks_for_an_absolute_one(tmp_path: Path) -> None:

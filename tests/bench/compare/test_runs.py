@@ -189,4 +189,4 @@ def test_few_subjects_give_a_difference_without_a_verdict(tmp_path: Path) -> Non
     a = one_cell(tmp_path / "a", ids=range(2))
     row = only("dice_max", a, a)
     assert (row.change.value, row.change.lo, row.p_holm, row.verdict) == (0.0, None, None, "")
-    assert row.unjudged.startswith("not judged: 1 subject")
+    assert row.unjudged == "not judged: 1 subject, 10 needed"

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import rankdata, wilcoxon
+from scipy.stats import norm, rankdata, wilcoxon
 
 from uadbench.bench.score.statistics import (
     EXACT_UP_TO,
+    MIN_SUBJECTS,
+    bootstrap_p,
     case_weights,
     holm,
     paired_difference,
     percentile_interval,
+    resampled_difference,
     tied,
     wilcoxon_p,
 )
@@ -94,12 +97,12 @@ def test_repeating_each_case_inside_its_subject_does_not_narrow_the_interval() -
 
 
 def test_a_constant_change_has_an_interval_of_no_width_and_the_exact_p() -> None:
-    a = np.arange(8.0)
-    result = paired_difference(a, a + 0.5, names(8), seed=0)
+    a = np.arange(12.0)
+    result = paired_difference(a, a + 0.5, names(12), seed=0)
     assert (result.value, result.lo, result.hi) == pytest.approx((0.5, 0.5, 0.5))
-    assert result.p == pytest.approx(2 / 2**8)
+    assert result.p == pytest.approx(2 / 2**12)
     assert result.significant
-    assert not tied(a, a + 0.5, names(8), seed=0)
+    assert not tied(a, a + 0.5, names(12), seed=0)
 
 
 def test_pairing_sees_a_change_that_overlapping_intervals_hide() -> None:
@@ -115,16 +118,48 @@ def test_pairing_sees_a_change_that_overlapping_intervals_hide() -> None:
 
 
 def test_equal_values_are_tied_with_p_one() -> None:
-    a = np.array([0.2, 0.4, 0.1])
-    result = paired_difference(a, a, names(3), seed=0)
+    a = np.tile([0.2, 0.4, 0.1], 4)
+    result = paired_difference(a, a, names(12), seed=0)
     assert (result.value, result.lo, result.hi, result.p) == (0.0, 0.0, 0.0, 1.0)
-    assert tied(a, a, names(3), seed=0)
+    assert tied(a, a, names(12), seed=0)
 
 
-def test_one_subject_gives_a_difference_but_neither_interval_nor_p() -> None:
-    result = paired_difference([1.0, 2.0], [2.0, 4.0], ["a", "a"], seed=0)
+@pytest.mark.parametrize("n", [1, 9])
+def test_fewer_than_ten_subjects_give_a_difference_but_neither_interval_nor_p(n: int) -> None:
+    a = np.arange(2.0 * n)
+    result = paired_difference(a, a + 1.5, 2 * names(n), seed=0)
     assert (result.value, result.lo, result.hi, result.p) == (1.5, None, None, None)
-    assert tied([1.0, 2.0], [2.0, 4.0], ["a", "a"], seed=0)
+    assert tied(a, a + 1.5, 2 * names(n), seed=0)
+    pooled = resampled_difference((0.2, 0.5), (np.zeros(100), np.ones(100)), 2 * n, n)
+    assert (pooled.value, pooled.lo, pooled.hi, pooled.p) == (pytest.approx(0.3), None, None, None)
+
+
+def test_ten_subjects_are_enough_for_an_interval() -> None:
+    assert MIN_SUBJECTS == 10
+    assert paired_difference(np.zeros(10), np.ones(10), names(10), seed=0).significant
+    assert resampled_difference((0.0, 1.0), (np.zeros(100), np.ones(100)), 10, 10).significant
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        pytest.param(np.ones(999), 2 / 1000, id="all above"),
+        pytest.param(-np.ones(999), 2 / 1000, id="all below"),
+        pytest.param(np.zeros(999), 1.0, id="no change at all"),
+        pytest.param(np.r_[np.ones(989), -np.ones(10)], 2 * 11 / 1000, id="ten beyond 0"),
+        pytest.param(np.r_[np.ones(989), np.zeros(10)], 2 * 11 / 1000, id="0 counts on both sides"),
+        pytest.param(np.r_[np.ones(99), np.full(5, np.nan)], 2 / 100, id="undefined left out"),
+    ],
+)
+def test_the_bootstrap_p_is_twice_the_share_beyond_0_and_never_0(samples, expected: float) -> None:
+    assert bootstrap_p(samples) == pytest.approx(expected)
+
+
+def test_the_bootstrap_p_of_a_mean_follows_normal_theory() -> None:
+    change = np.random.default_rng(0).normal(0.2, 1, size=100)
+    samples = case_weights(names(100), seed=0, n_boot=20000) @ change / 100
+    z = change.mean() / (change.std() / 10)
+    assert bootstrap_p(samples) == pytest.approx(2 * norm.sf(abs(z)), rel=0.15)
 
 
 @settings(max_examples=25, deadline=None)

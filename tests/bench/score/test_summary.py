@@ -181,7 +181,7 @@ def test_image_auroc_is_scikit_learns_with_ties() -> None:
 
 def test_every_interval_holds_its_value_and_a_seed_gives_the_same_file() -> None:
     metrics = {"ssim": 0.9, "psnr": 25.0, "lpips": 0.1}
-    test = [replace(c, metrics=metrics) for c in cases([20, 40, 60, 100, 300, 500, 600, 700, 800] + [0] * 8)]
+    test = [replace(c, metrics=metrics) for c in cases([40, 300, 700] * 10 + [0] * 10)]
     val = cases([0] * 3, first=80)
     result = summarize(test, val, seed=7, n_boot=300)
     entries = {k: v for k, v in result.items() if isinstance(v, dict) and "lo" in v}
@@ -194,7 +194,7 @@ def test_every_interval_holds_its_value_and_a_seed_gives_the_same_file() -> None
 
 def test_intervals_are_those_of_whole_subjects_drawn_again() -> None:
     """By brute force: every resample's cases are written out and scored by scikit-learn."""
-    test = cases([30, 60, 90, 120, 200, 700, 0, 0, 0, 0, 0], signal=0.05)
+    test = cases([30, 60, 90, 120, 200, 700] * 3 + [20, 90] + [0] * 20, signal=0.05)
     test = [replace(c, subject=f"s{i // 2}") for i, c in enumerate(test)]
     result = summarize(test, [], seed=4, n_boot=40)
     drawn = case_weights([c.subject for c in test], seed=4, n_boot=40).astype(int)
@@ -209,6 +209,14 @@ def test_intervals_are_those_of_whole_subjects_drawn_again() -> None:
         scores["auroc_image"].append(roc_auc_score([c.lesion for c in again], images) if both else math.nan)
     for key, samples in scores.items():
         assert (result[key]["lo"], result[key]["hi"]) == pytest.approx(percentile_interval(samples)), key
+
+
+def test_the_auroc_has_no_interval_where_either_kind_has_fewer_than_ten_subjects() -> None:
+    for pixels in ([200] * 30 + [0] * 9, [200] * 9 + [0] * 30):
+        entry = summarize(cases(pixels), [], seed=0, n_boot=20)["auroc_image"]
+        assert entry["value"] is not None
+        assert (entry["lo"], entry["hi"]) == (None, None)
+    assert summarize(cases([200] * 10 + [0] * 10), [], seed=0, n_boot=20)["auroc_image"]["lo"] is not None
 
 
 def test_the_precision_recall_curve_holds_points_of_the_exact_curve() -> None:
@@ -290,7 +298,7 @@ def test_a_constant_map_scores_as_if_every_pixel_were_found() -> None:
 
 
 def test_a_perfect_map_scores_one_everywhere() -> None:
-    test = [replace(c, anomaly=c.mask * np.float32(0.8)) for c in cases([50, 200, 600, 0, 0])]
+    test = [replace(c, anomaly=c.mask * np.float32(0.8)) for c in cases([50, 200, 600] * 4 + [0] * 10)]
     val = [replace(c, anomaly=np.zeros_like(c.anomaly)) for c in cases([0], first=80)]
     result = summarize(test, val, seed=0, n_boot=50)
     for key in ("dice_max", "dice_max_exact", "auprc", "dice_healthy_fpr5", "dice_case", "auroc_image"):
@@ -319,7 +327,7 @@ def test_differences_of_pooled_scores_are_paired_by_case() -> None:
 
 
 def test_a_method_against_itself_differs_by_nothing_in_any_score() -> None:
-    test = cases([100, 300, 700, 60, 200, 500, 90, 800] * 2 + [0] * 12)
+    test = cases([60, 300, 700] * 10 + [0] * 10)
     test = [replace(c, metrics={"ssim": 0.9, "psnr": 27.0, "lpips": 0.1}) for c in test]
     for difference in score_differences(SCORERS, test, test, 0, 20, thresholds=(0.5, 0.5)).values():
         assert (difference.value, difference.p) == (0.0, 1.0)

@@ -112,6 +112,8 @@ def _load_state(path: Path, identity: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is damaged ({error.__class__.__name__}); delete it to start anew"
         ) from error
+    if not isinstance(state, dict) or "identity" not in state:
+        raise CheckpointError(f"{path} is damaged (no training's state); delete it to start anew")
     if state["identity"] != identity:
         raise CheckpointError(
             f"{path} belongs to a training with other settings or data; use another --output"

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from uadbench.engine.networks.checkpoint import CheckpointError
-from uadbench.engine.networks.unet import UNetConfig
-from uadbench.engine.training import BANDS, Pool, TrainingConfig, train, validation_loss
+from uadbench.engine.networks.unet import UNet, UNetConfig
+from uadbench.engine.schedule import linear_schedule
+from uadbench.engine.training.loop import Pool, TrainingConfig, _draw_batch, _learning_rate, train
+from uadbench.engine.training.validation import BANDS, validation_loss
 
 SMALL = UNetConfig(channels=(16, 16), attention=(False, True), head_channels=8, groups=4, embedding=16)
 IMAGES = np.random.default_rng(0).uniform(0, 1, (6, 32, 32)).astype(np.float32)
-POOLS = (Pool("noise", IMAGES, 1.0), Pool("flat", np.full((3, 32, 32), 0.5, np.float32), 0.5))
-CONFIG = TrainingConfig(steps=8, batch_size=2, warmup=2, precision="fp32", ema=0.9)
 
 
-def weights(state: Path, stop: int | None = None, config: TrainingConfig = CONFIG) -> dict[str, torch.Tensor]:
+def identity(image: np.ndarray) -> np.ndarray:
+    return image
+
+
+POOLS = (
+    Pool("noise", IMAGES, 1.0, identity),
+    Pool("flat", np.full((3, 32, 32), 0.5, np.float32), 0.5, identity),
+)
+CONFIG = TrainingConfig(steps=8, batch_size=2, warmup=2, ema=0.9)
+
+
+def weights(
+    state: Path, stop: int | None = None, config: TrainingConfig = CONFIG, **more: Any
+) -> dict[str, torch.Tensor]:
     network = None
-    for progress, averaged in train(POOLS, config, state, "data", save_every=3, network=SMALL):
+    for progress, averaged in train(POOLS, config, state, "data", save_every=3, network=SMALL, **more):
         network = averaged
         if progress.step == stop:
             break
@@ -28,26 +44,29 @@ def weights(state: Path, stop: int | None = None, config: TrainingConfig = CONFI
     return network().state_dict()
 
 
+def assert_equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("noise", ["gaussian", "simplex"])
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, noise: str) -> None:
-    config = TrainingConfig(noise=noise, steps=8, batch_size=2, warmup=2, precision="fp32", ema=0.9)
+    config = TrainingConfig(noise=noise, steps=8, batch_size=2, warmup=2, ema=0.9)
     whole = weights(tmp_path / "whole.pt", config=config)
     weights(tmp_path / "killed.pt", stop=5, config=config)  # the last state is that of step 3
     resumed = weights(tmp_path / "killed.pt", config=config)
-    for name, weight in whole.items():
-        torch.testing.assert_close(resumed[name], weight, atol=0, rtol=0)
+    assert_equal(whole, resumed)
 
 
 def test_a_finished_training_gives_its_weights_again_without_training(tmp_path: Path) -> None:
     whole = weights(tmp_path / "a.pt")
     steps = [progress.step for progress, _ in train(POOLS, CONFIG, tmp_path / "a.pt", "data", network=SMALL)]
     assert steps == [8]
-    for name, weight in weights(tmp_path / "a.pt").items():
-        torch.testing.assert_close(weight, whole[name], atol=0, rtol=0)
+    assert_equal(weights(tmp_path / "a.pt"), whole)
 
 
 def test_training_lowers_the_validation_loss_in_the_bands_it_trains_on(tmp_path: Path) -> None:
-    config = TrainingConfig(steps=60, batch_size=8, warmup=5, learning_rate=3e-3, precision="fp32", ema=0.9)
+    config = TrainingConfig(steps=60, batch_size=8, warmup=5, learning_rate=3e-3, ema=0.9)
     losses = {}
     for progress, averaged in train(POOLS, config, tmp_path / "a.pt", "data", network=SMALL):
         if progress.step in (1, 60):
@@ -58,13 +77,83 @@ def test_training_lowers_the_validation_loss_in_the_bands_it_trains_on(tmp_path:
 
 def test_state_of_another_training_is_refused(tmp_path: Path) -> None:
     weights(tmp_path / "a.pt")
-    other = TrainingConfig(steps=8, batch_size=3, warmup=2, precision="fp32", ema=0.9)
+    other = TrainingConfig(steps=8, batch_size=3, warmup=2, ema=0.9)
     with pytest.raises(CheckpointError, match="belongs to a training with other settings or data"):
         weights(tmp_path / "a.pt", config=other)
 
 
-def test_damaged_state_is_refused_with_the_remedy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["torn", "empty", "another file of torch", "a table of something else"])
+def test_damaged_state_is_refused_with_the_remedy(tmp_path: Path, how: str) -> None:
     weights(tmp_path / "a.pt")
-    (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:500])
+    if how in ("torn", "empty"):
+        (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[: 500 if how == "torn" else 0])
+    else:
+        torch.save(torch.zeros(3) if how.startswith("another") else {"epoch": 3}, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=r"is damaged .*delete it to start anew"):
         weights(tmp_path / "a.pt")
+
+
+def test_stopping_keeps_the_last_step_and_the_rest_follows(tmp_path: Path) -> None:
+    whole = weights(tmp_path / "whole.pt")
+    asked = 0
+
+    def stop() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(train(POOLS, CONFIG, tmp_path / "a.pt", "data", save_every=3, network=SMALL, stop=stop))
+    assert torch.load(tmp_path / "a.pt", weights_only=True)["step"] == 5  # and not 3, the last multiple
+    steps = [p.step for p, _ in train(POOLS, CONFIG, tmp_path / "a.pt", "data", save_every=3, network=SMALL)]
+    assert steps == [6, 7, 8]
+    assert_equal(whole, weights(tmp_path / "a.pt"))
+
+
+def test_training_starts_from_the_weights_it_is_given(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    initial = UNet(SMALL).state_dict()
+    frozen = TrainingConfig(steps=1, batch_size=2, warmup=1, learning_rate=0.0, initial="a" * 64)
+    assert_equal(initial, weights(tmp_path / "a.pt", config=frozen, initial=initial))
+    with pytest.raises(CheckpointError, match="belongs to a training with other settings"):
+        weights(tmp_path / "a.pt", config=replace(frozen, initial="b" * 64), initial=initial)
+
+
+def test_weights_of_another_data_set_are_refused(tmp_path: Path) -> None:
+    weights(tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="belongs to a training with other settings or data"):
+        list(train(POOLS, CONFIG, tmp_path / "a.pt", "other data", network=SMALL))
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
+    wild = replace(CONFIG, learning_rate=1e30, warmup=1)
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at step \d+; lower the learning"):
+        weights(tmp_path / "a.pt", config=wild)
+
+
+def test_batches_hang_on_seed_and_step_alone() -> None:
+    first = _draw_batch(POOLS, CONFIG, linear_schedule(), 7)
+    for one, two in zip(first, _draw_batch(POOLS, CONFIG, linear_schedule(), 7), strict=True):
+        assert torch.equal(one, two)
+    assert not torch.equal(first[0], _draw_batch(POOLS, CONFIG, linear_schedule(), 8)[0])
+    other = _draw_batch(POOLS, replace(CONFIG, seed=1), linear_schedule(), 7)
+    assert not torch.equal(first[2], other[2])
+
+
+def test_a_source_is_drawn_from_as_often_as_its_weight_says() -> None:
+    """Source "flat" has a third of the weights."""
+    images = [_draw_batch(POOLS, replace(CONFIG, batch_size=32), linear_schedule(), k)[0] for k in range(10)]
+    flat = sum(int(image.std() < 1e-3) for batch in images for image in batch[:, :, 8:24, 8:24])
+    assert flat / 320 == pytest.approx(1 / 3, abs=0.08)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_twentieth() -> None:
+    config = TrainingConfig(steps=1000, warmup=100, learning_rate=1.0)
+    rates = [_learning_rate(config, step) for step in range(1001)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[99] == 1
+    assert rates[100] == 1
+    assert rates[550] == pytest.approx(0.525)
+    assert rates[1000] == pytest.approx(0.05)
+    assert all(a >= b for a, b in pairwise(rates[100:]))

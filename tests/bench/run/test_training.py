@@ -1,0 +1,191 @@
+"""One training: what it is given, what it leaves, and that nothing is told twice after an interruption."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from support.cells import make_dataset
+
+from uadbench.bench.commands.train import command
+from uadbench.bench.plan.config import ConfigError
+from uadbench.bench.run import training as module
+from uadbench.bench.run.training import Training, checkpoint_path, load_sources, run_training
+from uadbench.datasets.case import CaseError
+from uadbench.engine.networks.checkpoint import load_checkpoint
+from uadbench.engine.networks.unet import UNetConfig
+from uadbench.engine.training import loop
+from uadbench.engine.training.loop import TrainingConfig
+
+SMALL = UNetConfig(channels=(16, 16), attention=(False, False), head_channels=8, groups=4, embedding=16)
+CONFIG = TrainingConfig(steps=6, batch_size=2, warmup=2, ema=0.9)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small network, and data sets of a few small slices."""
+    monkeypatch.setattr(module, "train", partial(loop.train, network=SMALL, save_every=2))
+    monkeypatch.setattr(
+        module,
+        "DATASETS",
+        {
+            "fake": lambda root, seed, limit: make_dataset(),
+            "bad": lambda root, seed, limit: make_dataset(bad=("val0",)),
+            "untrained": lambda root, seed, limit: make_dataset(train=0),
+        },
+    )
+    monkeypatch.setattr(module, "to_size", lambda image: image)
+
+
+def make_training(output: Path, **changes: Any) -> Training:
+    output.mkdir(exist_ok=True)
+    fields = {
+        "config": CONFIG,
+        "sources": load_sources({"fake": 2.0}, None),
+        "output": output,
+        "initial": None,
+        "precision": "fp32",
+        "command": "bench train",
+    }
+    return Training(**{**fields, **changes})
+
+
+def steps_of(training: Training, stop_at: int | None = None) -> list[tuple[int, bool]]:
+    """(step, whether it was validated) of a run of the training, which is left at a step as a kill would."""
+    found = []
+    for progress, record in run_training(training, 2, lambda: None):
+        found.append((progress.step, record is not None))
+        if progress.step == stop_at:
+            break
+    return found
+
+
+def log_of(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "log-gaussian.jsonl").read_text().splitlines()]
+
+
+def test_sources_hold_healthy_slices_with_their_weights_and_records() -> None:
+    sources = load_sources({"fake": 2.0}, None)
+    (pool,) = sources.pools
+    assert (pool.name, pool.weight, len(pool.images)) == ("fake", 2.0, 3)
+    assert sources.validation["fake"].shape == (3, 24, 24)  # the healthy ones
+    assert (sources.records[0]["slices"], sources.records[0]["weight"]) == (3, 2.0)
+    assert sources.fingerprint == load_sources({"fake": 2.0}, None).fingerprint
+    assert sources.fingerprint != load_sources({"fake": 1.0}, None).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        pytest.param("fkae", ConfigError, "unknown data set 'fkae'; did you mean 'fake'", id="no such"),
+        pytest.param(
+            "untrained", ConfigError, "untrained has no healthy train case to train with; give", id="no train"
+        ),
+        pytest.param("bad", CaseError, "val0.png: is empty; copy it again", id="cannot be read"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_one_line(name: str, error: type, message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        load_sources({name: 1.0}, None)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_with_its_card_a_log_and_a_grid_stand_at_every_validation(tmp_path: Path) -> None:
+    training = make_training(tmp_path)
+    assert steps_of(training) == [(1, False), (2, True), (3, False), (4, True), (5, False), (6, True)]
+    log = log_of(tmp_path)
+    assert [record["step"] for record in log] == [2, 4, 6]
+    assert set(log[0]) == {"step", "loss", "seconds", "eps_error_by_band", "clean_error"}
+    assert set(log[0]["clean_error"]) == {"fake"}
+    model, card = load_checkpoint(checkpoint_path(tmp_path, "gaussian"))
+    assert (card["steps"], card["of_steps"], card["images_seen"]) == (6, 6, 12)
+    assert (card["kind"], card["prediction"], card["noise"]) == ("unet", "epsilon", "gaussian")
+    assert card["schedule"] == {"kind": "linear", "length": 1000, "start": 1e-4, "end": 0.02}
+    assert card["log"] == log
+    assert card["data"] == list(training.sources.records)
+    assert card["data_fingerprint"] == training.sources.fingerprint
+    assert card["validation_slices"] == {"fake": 3}
+    assert card["training"]["batch_size"] == 2
+    assert card["parameters"] == sum(weight.numel() for weight in model.parameters())
+    grids = sorted(path.name for path in tmp_path.glob("grid-*.png"))
+    assert grids == [f"grid-gaussian-{step:06d}.png" for step in (2, 4, 6)]
+    with Image.open(tmp_path / grids[0]) as grid:
+        assert grid.size == (3 * 24, 5 * 24)  # 3 slices; themselves, then 4 levels
+
+
+@pytest.mark.parametrize("killed", [3, 4, 5])
+def test_after_a_kill_no_line_of_the_log_is_told_twice_and_the_weights_are_the_same(
+    tmp_path: Path, killed: int
+) -> None:
+    steps_of(make_training(tmp_path / "whole"))
+    steps_of(make_training(tmp_path / "killed"), stop_at=killed)
+    steps_of(make_training(tmp_path / "killed"))
+    whole, resumed = log_of(tmp_path / "whole"), log_of(tmp_path / "killed")
+    for record in (*whole, *resumed):
+        record.pop("seconds")
+    assert resumed == whole
+    weights = [checkpoint_path(tmp_path / name, "gaussian").read_bytes() for name in ("whole", "killed")]
+    assert weights[0] == weights[1]
+
+
+def test_a_torn_line_of_the_log_is_left_out(tmp_path: Path) -> None:
+    steps_of(make_training(tmp_path), stop_at=4)
+    with open(tmp_path / "log-gaussian.jsonl", "a") as file:
+        file.write('{"step": 4, "lo')
+    steps_of(make_training(tmp_path))
+    assert [record["step"] for record in log_of(tmp_path)] == [2, 4, 6]
+
+
+def test_a_training_may_start_from_a_checkpoint(tmp_path: Path) -> None:
+    steps_of(make_training(tmp_path / "first"))
+    start = checkpoint_path(tmp_path / "first", "gaussian")
+    model, card = load_checkpoint(start)
+    still = TrainingConfig(steps=1, batch_size=1, warmup=1, learning_rate=0.0, initial=card["sha256"])
+    steps_of(make_training(tmp_path / "second", config=still, initial=start))
+    again, card = load_checkpoint(checkpoint_path(tmp_path / "second", "gaussian"))
+    assert card["training"]["initial"] == still.initial
+    for one, two in zip(model.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(one, two, atol=0, rtol=0)
+
+
+def test_a_second_trainer_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with filelock.FileLock(tmp_path / ".lock-gaussian", timeout=0):
+        result = CliRunner().invoke(command, ["--output", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "another process trains there; wait, or give another --output" in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_bench_train_ends_with_the_place_of_its_checkpoint(tmp_path: Path) -> None:
+    arguments = ["--data", "fake=2", "--steps", "2", "--batch-size", "1", "--validate-every", "1"]
+    result = CliRunner().invoke(command, [*arguments, "--no-progress", "--output", str(tmp_path / "new")])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(checkpoint_path(tmp_path / "new", "gaussian"))
+    assert result.stderr.startswith("step 1 of 2, loss ")
+    assert "fake" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--data", "untrained"], "has no healthy train case", id="no training rows"),
+        pytest.param(["--data", "fake=0"], "the weight must be a number above 0", id="weight"),
+        pytest.param(["--data", "fake,fake"], "names 'fake' twice", id="twice"),
+        pytest.param(["--data", "fake", "--initial", "nowhere.safetensors"], "is missing", id="initial"),
+    ],
+)
+def test_bench_train_explains_what_is_wrong_in_one_line(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = CliRunner().invoke(command, [*arguments, "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert message in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert not list((tmp_path / "out").glob("unet*"))

@@ -34,6 +34,26 @@ class GaussianDenoiser:
         return {"provider": "closed form"}
 
 
+class Fake:
+    """A denoiser that is a function of (x_t, t), and counts its calls."""
+
+    name, device = "fake", "cpu"
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], precision: str = "fp32") -> None:
+        self.function, self.precision, self.calls = function, precision, 0
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        self.calls += 1
+        return self.function(x_t, t)
+
+    def synchronize(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
 class AbsolutePerceptual:
     """A stand-in for a perceptual net: the absolute difference, and its mean as the distance."""
 

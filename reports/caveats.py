@@ -61,9 +61,18 @@ def _where(slugs: list[str], total: int) -> str:
     return f"all {total} cells" if len(slugs) == total and total > 1 else ", ".join(slugs)
 
 
+def _listed(ids: list[str], most: int = 8) -> str:
+    """Cases by name, of many the first and how many more."""
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(ids[:most]) + more
+
+
 def problems(section: Section) -> dict[str, Any]:
-    """Failed and skipped cases and exclusions, the same reason in several cells told once; cells without scores."""
-    grouped: dict[tuple[str, str, str], list[str]] = {}
+    """Failed and skipped cases and exclusions, a reason of several cases and cells told once; cells without scores.
+
+    "cases" : (status, the cases in words, reason, the cells in words)
+    """
+    grouped: dict[tuple[str, str, str], dict[str, None]] = {}
     excluded: dict[tuple[str, int], list[str]] = {}
     unfinished = []
     for run in section.runs:
@@ -74,14 +83,17 @@ def problems(section: Section) -> dict[str, Any]:
                 if record.get("status") != "ok":
                     reason = short_text(str(record.get("reason") or ""))
                     key = (str(record.get("status")), str(record["case_id"]), reason)
-                    grouped.setdefault(key, []).append(cell.slug)
+                    grouped.setdefault(key, {})[cell.slug] = None
             if cell.metrics is None:
                 unfinished.append(f"{cell.slug}: {len(cell.cases)} cases done, not scored")
                 continue
             for reason, count in sorted((cell.metrics.get("excluded") or {}).items()):
                 excluded.setdefault((str(reason), int(count)), []).append(cell.slug)
     total = sum(len(run.cells) for run in section.runs)
-    cases = [(*key, _where(slugs, total)) for key, slugs in sorted(grouped.items())]
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for (status, case_id, reason), slugs in sorted(grouped.items()):
+        alike.setdefault((status, reason, _where(list(slugs), total)), []).append(case_id)
+    cases = [(status, _listed(ids), reason, where) for (status, reason, where), ids in alike.items()]
     return {
         "cases": cases[:MAX_PROBLEMS],
         "more": max(0, len(cases) - MAX_PROBLEMS),

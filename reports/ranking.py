@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from uadbench.reports.vocabulary import RANKED
+from uadbench.reports.vocabulary import HEADLINE, MEASURES, RANKED
 
 __all__ = ["TIES", "Marks", "marks"]
 
@@ -35,20 +35,28 @@ def marks(frame: pd.DataFrame) -> Marks:
     best: set[tuple[int, str]] = set()
     ties: set[tuple[int, str]] = set()
     for score in RANKED:
-        values = frame[score].dropna()
+        better = MEASURES[score].better
+        values = (better * frame[score]).dropna()
         if len(values) < 2:
             continue
         top = values.idxmax()
         best |= {(index, score) for index in values.index if values[index] == values[top]}
-        low = frame.loc[top, f"{score}_lo"]
-        high = frame.loc[values.index, f"{score}_hi"]
+        # Turned so that more is better, each interval's end towards better, and the best row's other end.
+        towards = better * frame.loc[values.index, f"{score}_{'hi' if better > 0 else 'lo'}"]
+        least = better * frame.loc[top, f"{score}_{'lo' if better > 0 else 'hi'}"]
         ties |= {
-            (index, score) for index in values.index if high[index] >= low and (index, score) not in best
+            (index, score) for index in values.index if towards[index] >= least and (index, score) not in best
         }
-    floors = frame[(frame["kind"] == "floor") & frame["dice_max"].notna()]
+    return Marks(frozenset(best), frozenset(ties), _below(frame))
+
+
+def _below(frame: pd.DataFrame) -> dict[int, str]:
+    """Methods that are worse than the best floor by the headline score, and that floor in words."""
+    value = HEADLINE.better * frame[HEADLINE.name]
+    floors = value[frame["kind"] == "floor"].dropna()
     if floors.empty:
-        return Marks(frozenset(best), frozenset(ties), {})
-    floor = floors.loc[floors["dice_max"].idxmax()]
-    text = f"below the floor {floor['method']} ({floor['dice_max'] * 100:.1f})"
-    lower = frame[(frame["kind"] != "floor") & (frame["dice_max"] < floor["dice_max"])]
-    return Marks(frozenset(best), frozenset(ties), dict.fromkeys(lower.index, text))
+        return {}
+    floor = frame.loc[floors.idxmax()]
+    text = f"below the floor {floor['method']} ({HEADLINE.text(floor[HEADLINE.name])})"
+    lower = frame[(frame["kind"] != "floor") & (value < floors.max())]
+    return dict.fromkeys(lower.index, text)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "FURTHER",
+    "HEADLINE",
     "LOAD_LIMIT",
     "MEASURES",
     "RANKED",
@@ -163,6 +164,9 @@ MEASURES: dict[str, Measure] = {
 }
 """Every score, in the order of the columns."""
 
+HEADLINE = MEASURES["dice_max"]
+"""The score that methods are compared by first."""
+
 SCORES = tuple(MEASURES)
 TABLE = tuple(name for name, measure in MEASURES.items() if measure.place == "table")
 FURTHER = tuple(name for name, measure in MEASURES.items() if measure.place == "further")
@@ -175,7 +179,10 @@ LOAD_LIMIT = 1.2
 """Load average over threads in use, above which latencies deserve no trust."""
 
 TERMS: tuple[tuple[str, str], ...] = (
-    ("Intervals", "95 %, bootstrap over subjects; the healthy threshold is held fixed in resampling."),
+    (
+        "Intervals",
+        "95 %, bootstrap over subjects, none for fewer than 10; the healthy threshold is held fixed in resampling.",
+    ),
     ("NFE", "Network calls a case, counted from outside the method."),
     (
         "ms/image",

@@ -27,7 +27,6 @@ __all__ = [
     "paired_difference",
     "percentile_interval",
     "resampled_difference",
-    "tied",
     "wilcoxon_p",
 ]
 
@@ -154,14 +153,6 @@ def bootstrap_p(samples: ArrayLike) -> float:
     values = values[~np.isnan(values)]
     beyond = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
     return float(min(1.0, 2 * (beyond + 1) / (values.size + 1)))
-
-
-def tied(a: ArrayLike, b: ArrayLike, subjects: Sequence[str], seed: int, n_boot: int = N_BOOT) -> bool:
-    """Whether the paired bootstrap interval of the mean difference holds 0 (or too few subjects to tell).
-
-    This is stricter than two intervals that overlap: the variation that both methods share cancels.
-    """
-    return not paired_difference(a, b, subjects, seed, n_boot).significant
 
 
 def wilcoxon_p(differences: ArrayLike) -> float:

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from uadbench.reports.caveats import busy_threads
-from uadbench.reports.page.shown import HEADLINE, best_floor, shown_cells
+from uadbench.reports.page.shown import best_floor, shown_cells
 from uadbench.reports.ranking import Marks
 from uadbench.reports.rows import Section, cell_label
 from uadbench.reports.text import DASH, figure, milliseconds, score
-from uadbench.reports.vocabulary import FURTHER, LOAD_LIMIT, MEASURES, TABLE
+from uadbench.reports.vocabulary import FURTHER, HEADLINE, LOAD_LIMIT, MEASURES, TABLE
 
 __all__ = [
     "further_heads",

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from uadbench.reports.page.figures import WIDTH
-from uadbench.reports.page.shown import FLOOR, HEADLINE, best_floor, looks, shown_cells
+from uadbench.reports.page.shown import FLOOR, best_floor, looks, shown_cells
 from uadbench.reports.page.svg import INK, MUTED, PAPER, RC, inline_svg, new_axes, shorten
 from uadbench.reports.runs import Cell
+from uadbench.reports.vocabulary import HEADLINE
 
 __all__ = ["case_dice", "case_dice_of", "paired_differences", "reference_row"]
 

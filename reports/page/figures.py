@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
 from uadbench.reports.identity import REFERENCE
-from uadbench.reports.page.shown import FLOOR, HEADLINE, Look, best_floor, looks, shown_cells
+from uadbench.reports.page.shown import FLOOR, Look, best_floor, looks, shown_cells
 from uadbench.reports.page.svg import GRID, MUTED, PAPER, RC, add_legend, inline_svg, new_axes
-from uadbench.reports.vocabulary import MEASURES, SIZE_NAMES
+from uadbench.reports.vocabulary import HEADLINE, MEASURES, SIZE_NAMES
 
 __all__ = [
     "accuracy_against_latency",

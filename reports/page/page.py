@@ -18,13 +18,13 @@ from uadbench.reports.page.browser import case_browser
 from uadbench.reports.page.choice import MAX_IMAGES, RULE
 from uadbench.reports.page.pictures import colour_tables
 from uadbench.reports.page.plots import plots
-from uadbench.reports.page.shown import HEADLINE
 from uadbench.reports.places import short_config
 from uadbench.reports.provenance import MEASURES, account, environment
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.ranking import TIES, marks
 from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.runs import Run
+from uadbench.reports.vocabulary import HEADLINE
 
 __all__ = ["page"]
 

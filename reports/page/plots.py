@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from uadbench.reports.page import distributions, figures, times
-from uadbench.reports.page.shown import HEADLINE, best_floor, shown_cells
+from uadbench.reports.page.shown import best_floor, shown_cells
 from uadbench.reports.page.thresholds import dice_curve
 from uadbench.reports.rows import Section
+from uadbench.reports.vocabulary import HEADLINE
 
 __all__ = ["plots"]
 

@@ -27,8 +27,10 @@ def test_the_network_predicts_on_the_gpu_what_it_predicts_on_the_cpu(
 ) -> None:
     x_t = noise_source(noise, 0, ["a", "b"], (128, 128))(250)
     t = torch.full((2,), 250)
-    reference = open_backend("torch", shipped(noise)).denoise(x_t, t)
-    found = open_backend("torch", shipped(noise), precision, "cuda").denoise(x_t.cuda(), t.cuda()).cpu()
+    reference = open_backend("torch", shipped(f"unet-{noise}")).denoise(x_t, t)
+    found = (
+        open_backend("torch", shipped(f"unet-{noise}"), precision, "cuda").denoise(x_t.cuda(), t.cuda()).cpu()
+    )
     assert ((found - reference).norm() / reference.norm()).item() < gate
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 import pytest
 from result_tables import fill, table
+from support.runs import CELLS, make_run
 
 from uadbench.bench.cli import cli
+from uadbench.datasets import DATASETS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -23,6 +26,11 @@ def commands() -> dict[str, click.Command]:
     return {name: command for name, command in found.items() if command is not None}
 
 
+def options_of(verb: str) -> set[str]:
+    parameters = commands()[verb].params
+    return {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
 def test_every_command_in_the_readme_exists_and_every_command_is_in_the_readme() -> None:
     named = set(re.findall(r"`?bench ([a-z]+)", README)) - {"run"}
     assert named <= set(commands())
@@ -31,11 +39,11 @@ def test_every_command_in_the_readme_exists_and_every_command_is_in_the_readme()
 
 
 def test_every_option_of_bench_run_that_the_readme_names_exists() -> None:
-    run = import_module("uadbench.bench.commands.run").command
-    known = {option for parameter in run.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    elsewhere = {"--fail-on", "--data", "--help"}  # of bench compare and bench train
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
-    assert named - elsewhere <= known
+    elsewhere = {"--fail-on": "compare", "--data": "train", "--initial": "train"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help"}
+    assert named - set(elsewhere) <= options_of("run")
+    for option, verb in elsewhere.items():
+        assert option in options_of(verb), option
 
 
 def test_every_linked_file_exists() -> None:
@@ -61,34 +69,28 @@ def test_the_result_tables_are_those_of_the_result_files() -> None:
 
 def test_a_table_shows_the_values_of_its_file(tmp_path: Path) -> None:
     columns = (
-        "dataset,method,noise,steps,backend,precision,kind,dice_max,dice_max_lo,dice_max_hi,dice_small,dice_medium,"
-        "dice_large,auprc,nfe,latency_ms_p50,speedup,t_start"
+        "dataset,method,noise,steps,backend,precision,kind,dice_max,dice_max_lo,dice_max_hi,dice_average,dice_small,"
+        "dice_medium,dice_large,auprc,nfe,latency_ms_p50,speedup,t_start"
     )
     rows = [
-        "d,blur,none,0,torch,fp32,floor,0.5,0.4,0.6,,0.2,0.3,0.1,0,1.5,,",
-        "d,thor,gaussian,25,torch,fp32,method,0.25,0.2,0.3,,0.2,0.3,0.1,25,1000,,350",
+        "d,blur,none,0,torch,fp32,floor,0.5,0.4,0.6,0.35,,0.2,0.3,0.1,0,1.5,,",
+        "d,thor,gaussian,25,torch,fp32,method,0.25,0.2,0.3,0.15,,0.2,0.3,0.1,25,1000,,350",
     ]
     (tmp_path / "leaderboard.csv").write_text("\n".join([columns, *rows]) + "\n")
     lines = table(tmp_path / "leaderboard.csv").splitlines()
-    assert lines[2].startswith("| **THOR · gaussian · 25 steps** | 25.0 (20.0–30.0) | – | 20.0 |")
-    assert lines[3].startswith("| *floor:* blur | 50.0 (40.0–60.0) |")
+    assert lines[2].startswith("| **THOR · gaussian · 25 steps** | 25.0 (20.0–30.0) | 15.0 | – | 20.0 |")
+    assert lines[3].startswith("| *floor:* blur | 50.0 (40.0–60.0) | 35.0 | – |")
 
 
-def test_the_method_of_ten_lines_runs() -> None:
-    """The README's own code, on the closed-form denoiser."""
-    torch = pytest.importorskip("torch")
-    from support.closed_form import AbsolutePerceptual, GaussianDenoiser
-
-    from uadbench.engine.rng import noise_source
-    from uadbench.engine.schedule import linear_schedule
-    from uadbench.engine.tools import make_tools
-
+def test_the_python_lines_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's own code, on a slice and a run of the names that it has."""
     code = README.split("```python\n")[1].split("```")[0]
-    space: dict[str, object] = {"__name__": "readme"}
+    (named,) = re.findall(r'load_run\("([^"]+)"\)', code)
+    make_run(tmp_path / named, cells=CELLS[:2], n_lesion=2, n_healthy=1)
+    monkeypatch.chdir(tmp_path)
+    image = DATASETS["phantom"](None, 0, 1).training_slices()
+    space: dict[str, Any] = {"__name__": "readme", "image": np.asarray(next(image), dtype=np.float32)}
     exec(compile(code, "README.md", "exec", dont_inherit=True), space)
-    method = space["INFO"].preset("gaussian")  # type: ignore[attr-defined]
-    schedule = linear_schedule()
-    source = noise_source("gaussian", 0, ["a"], (16, 16))
-    tools = make_tools(GaussianDenoiser(schedule, 0.0, 0.0), schedule, source, AbsolutePerceptual())
-    result = method(torch.full((1, 1, 16, 16), 0.5), tools)
-    torch.testing.assert_close(result.anomaly, torch.full((1, 1, 16, 16), 0.25))
+    assert space["result"].anomaly.shape == space["image"].shape
+    assert len(space["run"].leaderboard) == 2
+    assert len(space["run"].cases) == 2 * 3

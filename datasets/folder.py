@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from uadbench.datasets.case import SPLITS, Case, CaseError, Dataset, Sample
 from uadbench.datasets.preprocess import PREPROCESSING, preprocess, to_square
 from uadbench.datasets.readers import IMAGE_SUFFIXES, MAX_BYTES, file_size, read_slice
-from uadbench.datasets.selection import fingerprint, fixed_order, limit_test
+from uadbench.datasets.selection import count_test, fingerprint, fixed_order, limit_test
 from uadbench.datasets.sources import ROOT_VARIABLE
 
 __all__ = ["COLUMNS", "OPTIONAL_COLUMNS", "open_folder"]
@@ -87,6 +87,7 @@ def open_folder(root: Path | None = None, seed: int = 0, limit: int | None = Non
         licence="not stated (supplied by the user)",
         citation="not stated (supplied by the user)",
         preprocessing=PREPROCESSING.record(),
+        n_test=count_test(by_id[key].case for key in by_id),
         fingerprint=fingerprint(cases, (), content(folder, [by_id[case.case_id] for case in cases])),
     )
 

@@ -204,7 +204,7 @@ def _tried(area: str, name: str, needed: bool, attempt: Callable[[], str]) -> Ch
     """The attempt's note, or the reason why it failed: our own errors name the remedy."""
     try:
         return Check(area, name, True, needed, attempt())
-    except Exception as error:  # whatever is wrong with an installation, doctor is there to say it
+    except (Exception, SystemExit) as error:  # whatever is wrong here, doctor is there to say it
         message = str(error).strip().splitlines()
         own = type(error).__module__.startswith("uadbench")
         text = message[0] if message else "no message"

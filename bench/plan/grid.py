@@ -170,10 +170,11 @@ def _methods(
         for level in LEVELS:
             if not 1 <= (value := getattr(method, level, 1)) <= schedule.length:
                 raise ValueError(f"{level} is {value}; allowed is 1 to {schedule.length}")
+        json.dumps(dataclasses.asdict(method), allow_nan=False)  # its settings become part of the record
     except ConfigError:
         raise
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: {error}") from error
+    except (Exception, SystemExit) as error:  # a method of others may raise anything
+        raise ConfigError(f"{name}: {_first_line(error)}") from error
     return plain, method
 
 
@@ -194,12 +195,15 @@ def _converted(name: str, method: Any, given: Mapping[str, Any]) -> dict[str, An
 def _walk(name: str, method: Method, schedule: Schedule, eta: float) -> Walk:
     try:
         return walk(method, schedule, eta)
-    except Exception as error:  # a method of others may raise anything
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        kind = (
-            "" if isinstance(error, ValueError) else f"its chain cannot be walked: {type(error).__name__}: "
-        )
-        raise ConfigError(f"{name}: {kind}{lines[0]}") from error
+    except (Exception, SystemExit) as error:
+        kind = "" if isinstance(error, ValueError) else "its chain cannot be walked: "
+        raise ConfigError(f"{name}: {kind}{_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    """Of its message, after its kind where that is not one by which methods refuse a setting."""
+    line = (str(error).strip().splitlines() or ["-"])[0]
+    return line if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {line}"
 
 
 def _steps(method: Any) -> str:

@@ -100,7 +100,7 @@ def run_batch(cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], bench: 
     load = load_average()
     try:
         result = _call(cell, denoiser, samples, bench, watch)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a method of others may raise anything
         if len(samples) > 1:
             return [outcome for sample in samples for outcome in run_batch(cell, denoiser, [sample], bench)]
         timing = _timing(watch, 1, load)
@@ -109,7 +109,7 @@ def run_batch(cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], bench: 
     return [_checked(sample, result, index, timing, bench) for index, sample in enumerate(samples)]
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An error's type and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else '-'}"
@@ -173,6 +173,9 @@ def _call(
         result = cell.method(x, tools)
         denoiser.synchronize()
     for name, image in (("anomaly map", result.anomaly), ("reconstruction", result.reconstruction)):
+        if not isinstance(image, Tensor) or not image.is_floating_point() or image.is_meta:
+            found = f"{image.dtype} on {image.device}" if isinstance(image, Tensor) else type(image).__name__
+            raise TypeError(f"the {name} is of {found}; a tensor of real numbers is needed")
         if image.shape != x.shape:
             raise ValueError(f"the {name} is {tuple(image.shape)}, the images are {tuple(x.shape)}")
     return result

@@ -103,11 +103,60 @@ def _loaded(point: EntryPoint) -> MethodInfo | str:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a package of others may raise anything, SystemExit included
-        reason = (str(error).strip().splitlines() or ["-"])[0]
-        return f"{point.value} cannot be imported: {type(error).__name__}: {reason}"
+        return f"{point.value} cannot be imported: {type(error).__name__}: {_first_line(error)}"
     if not isinstance(found, MethodInfo):
         return f"{point.value} is a {type(found).__name__}; a uadbench.engine.methods.MethodInfo is needed"
+    if wrong := _malformed(found):
+        return f"{point.value}: {wrong}"
     return found
+
+
+def _malformed(info: MethodInfo) -> str:
+    """Which field of another package's MethodInfo nothing can be done with, and what is needed; "" for none."""
+    for name in ("title", "paper"):
+        text = getattr(info, name)
+        if not (isinstance(text, str) and text.strip() and text.isprintable() and len(text) <= 200):
+            return f"{name} is {_shown(text)}; a line of text is needed"
+    if not callable(info.preset):
+        return f"preset is {_shown(info.preset)}; a function from a kind of noise to a method is needed"
+    kinds = info.noises
+    if kinds != ("none",) and not (
+        isinstance(kinds, tuple) and kinds and all(kind in NOISES for kind in kinds)
+    ):
+        return f"noises is {_shown(kinds)}; a tuple of some of {', '.join(NOISES)}, or ('none',), is needed"
+    if not isinstance(info.needs_median, bool):
+        return f"needs_median is {_shown(info.needs_median)}; True or False is needed"
+    if not callable(info.networks):
+        return f"networks is {_shown(info.networks)}; a function from a kind of noise to a table is needed"
+    return next((wrong for kind in kinds if (wrong := _malformed_networks(info, kind))), "")
+
+
+def _malformed_networks(info: MethodInfo, noise: str) -> str:
+    try:
+        found = info.networks(noise)
+    except (Exception, SystemExit) as error:
+        return f"networks({noise!r}) raises {type(error).__name__}: {_first_line(error)}"
+    if not isinstance(found, Mapping):
+        return f"networks({noise!r}) is {_shown(found)}; a table from roles to names of networks is needed"
+    for name in found.values():
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            return f"networks({noise!r}) names {_shown(name)}; use small letters, digits and '-'"
+    if found and "denoiser" not in found:
+        return f"networks({noise!r}) has the roles {_shown(list(found))}; 'denoiser' must be one"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    """A value of another package on one line, whatever its repr."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return " ".join(text.split())[:80]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["-"])[0]
 
 
 def all_methods() -> dict[str, MethodInfo]:

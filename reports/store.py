@@ -52,7 +52,7 @@ class CellDirectory:
     @property
     def begun(self) -> bool:
         """Whether it has a readable cell.json."""
-        return _optional(self.path / "cell.json") is not None
+        return _optional(self.path / "cell.json", "method") is not None
 
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Write cell.json."""

@@ -19,7 +19,7 @@ from uadbench.bench.run.inputs import Healthy, Loader, healthy_median, in_batche
 from uadbench.bench.run.interrupt import stop_on_signal
 from uadbench.bench.run.networks import open_denoiser
 from uadbench.bench.run.session import Session
-from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unrun, plan_tasks
+from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unrun, mend_cell, plan_tasks
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.score.cells import score_cell
 from uadbench.engine.interfaces import Denoiser
@@ -151,6 +151,8 @@ def _compute(work: _Work, cells: tuple[Cell, ...], progress: Progress) -> None:
     loader = Loader(run, plan.dataset)
     executor = Here(work.denoisers, loader, work.bench, len(plan.cases), size, work.watch)
     begun: set[str] = set()
+    for cell in cells:
+        mend_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
     for evaluated in executor(plan_tasks(run, cells, in_batches(plan.cases, size))):
         cell = evaluated.task.cell
         with work.watch.stage("write"):

@@ -17,7 +17,7 @@ from uadbench.datasets.case import Case
 from uadbench.reports.atomic import RunError
 from uadbench.reports.store import CellDirectory, RunDirectory
 
-__all__ = ["Task", "begin_cell", "finished", "keep", "keep_unrun", "plan_tasks"]
+__all__ = ["Task", "begin_cell", "finished", "keep", "keep_unrun", "mend_cell", "plan_tasks"]
 
 UNMEASURED = (
     "latency_ms",
@@ -29,6 +29,10 @@ UNMEASURED = (
     "lesion_px",
     "arrays_sha256",
 )
+KEYS = {"case_id", "subject", "split", "lesion", "seed", "batch", "nfe", "first_call", "metrics"}.union(
+    ("status", "reason"), UNMEASURED
+)
+"""What every line of cases.jsonl holds; one that lacks any of it was damaged."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,20 @@ def plan_tasks(
 
 
 def finished(directory: CellDirectory) -> set[str]:
-    """Cases of a cell that need no more work: a line says so and the arrays that it stands for can be read."""
+    """Cases of a cell that need no more work: a whole line says so and the arrays that it stands for can be read."""
     return {
         record["case_id"]
         for record in directory.read_cases()
-        if record["status"] == "skipped" or (record["status"] == "ok" and _readable(directory, record))
+        if record.keys() >= KEYS
+        and (record["status"] == "skipped" or (record["status"] == "ok" and _readable(directory, record)))
     }
 
 
 def _readable(directory: CellDirectory, record: dict[str, Any]) -> bool:
+    if not isinstance(record["arrays_sha256"], str):
+        return False
     try:
-        directory.read_arrays(record["case_id"], record.get("arrays_sha256"))
+        directory.read_arrays(record["case_id"], record["arrays_sha256"])
     except RunError:
         return False
     return True
@@ -85,6 +92,13 @@ def begin_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[s
     if not directory.begun:
         directory.write_info(cell.record(dataset, backend_info))
     directory.drop_summary()
+
+
+def mend_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[str, Any]) -> None:
+    """Write cell.json again where it is not whole although the cell has results."""
+    directory = run.cell(cell.slug)
+    if not directory.begun and directory.read_cases():
+        directory.write_info(cell.record(dataset, backend_info))
 
 
 def keep(directory: CellDirectory, task: Task, outcome: Outcome, first: bool) -> None:

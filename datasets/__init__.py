@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from uadbench.datasets.case import Dataset
 
@@ -13,11 +14,12 @@ __all__ = ["DATASETS"]
 Opener = Callable[[Path | None, int, int | None], Dataset]
 
 
-def opener(module: str, function: str) -> Opener:
-    """The function ``uadbench.datasets.<module>.<function>``, imported when first called."""
+def opener(module: str, function: str, **options: Any) -> Opener:
+    """The function ``uadbench.datasets.<module>.<function>`` with options, imported when first called."""
 
     def open_dataset(root: Path | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
-        dataset: Dataset = getattr(import_module(f"uadbench.datasets.{module}"), function)(root, seed, limit)
+        opened = getattr(import_module(f"uadbench.datasets.{module}"), function)
+        dataset: Dataset = opened(root, seed, limit, **options)
         return dataset
 
     return open_dataset
@@ -26,6 +28,7 @@ def opener(module: str, function: str) -> Opener:
 DATASETS: dict[str, Opener] = {
     "phantom": opener("phantom", "open_phantom"),
     "ixi-stroke": opener("public.ixi_stroke", "open_ixi_stroke"),
+    "ixi-stroke-balanced": opener("public.ixi_stroke", "open_ixi_stroke", balanced=True),
     "soop-flair": opener("public.soop_flair", "open_soop_flair"),
     "folder": opener("folder", "open_folder"),
 }

@@ -1,4 +1,8 @@
-"""Stroke-like lesions for T1w slices: irregular shapes and hypointense, textured, soft-edged intensities."""
+"""Stroke-like lesions for T1w slices: irregular shapes and hypointense, textured, soft-edged intensities.
+
+``simulate_lesion`` draws all of a lesion's grey values (for phantoms); ``darken_tissue`` only attenuates the real
+tissue that it finds, by a contrast that may be faint (for real slices).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ from scipy import ndimage
 
 from uadbench.datasets.deform import smooth_field
 
-__all__ = ["REACH", "SIZE_GROUPS", "random_lesion_shape", "simulate_lesion"]
+__all__ = ["CONTRAST", "REACH", "SIZE_GROUPS", "darken_tissue", "random_lesion_shape", "simulate_lesion"]
 
 # pixels at 128 x 128, inclusive: small <= 71 < medium <= 570 < large (the papers' groups)
 SIZE_GROUPS: dict[str, tuple[int, int]] = {"small": (4, 71), "medium": (72, 570), "large": (571, 1600)}
-REACH = 6  # pixels around the mask within which `simulate_lesion` may change the image
+REACH = 6  # pixels around the mask within which a lesion may change the image
+CONTRAST = (0.06, 0.6)  # of `darken_tissue`: the share of intensity that is lost, from faint to near fluid
 
 _NEIGHBOURS = [(-1, 0, 1.0), (1, 0, 1.0), (0, -1, 1.0), (0, 1, 1.0)]
 _NEIGHBOURS += [(i, j, 2**0.5) for i in (-1, 1) for j in (-1, 1)]
@@ -127,13 +132,7 @@ def simulate_lesion(
     severity = float(rng.beta(2.2, 1.6)) if severity is None else float(severity)
     window = np.clip(1 - distance / REACH, 0, 1)
     # swelling (> 0) or shrinkage (< 0): surroundings move along the gradient of the blurred mask
-    blurred = ndimage.gaussian_filter(mask.astype(float), 2.0)
-    slope = np.gradient(blurred)
-    push = float(np.clip(rng.normal(0, 1.5), -3, 3)) * window
-    row, col = np.indices(mask.shape).astype(float)
-    moved = ndimage.map_coordinates(
-        wide, (row + push * slope[0], col + push * slope[1]), order=1, mode="nearest"
-    )
+    moved = _pushed(wide, mask, float(np.clip(rng.normal(0, 1.5), -3, 3)) * window)
     # edge: blurred shape of its own sharpness, roughened; at a small lesion the blur must not eat the core
     edge = rng.uniform(0.55, 1.1)
     alpha = ndimage.gaussian_filter(mask.astype(float), edge)
@@ -151,3 +150,61 @@ def simulate_lesion(
     result = np.where(window > 0, moved + alpha * (target - moved), wide)
     result = np.round(np.clip(result, 0, 1) * 4095) / 4095
     return np.where(window > 0, result, wide).astype(np.float32), mask
+
+
+def darken_tissue(
+    image: NDArray[np.float32],
+    shape: NDArray[np.bool_],
+    rng: np.random.Generator,
+    contrast: float | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Attenuate real tissue inside a shape, as a stroke does in a T1w slice; returns (image, mask).
+
+    image : float32 [H, H] in [0, 1]
+    shape : bool [H, H], inside the brain; the returned mask is this shape
+    contrast : share of the intensity that is lost in the core; drawn when None, log-uniform in ``CONTRAST``, so that
+        half of the lesions lose less than a fifth
+
+    Inside, the slice's own anatomy and noise stay, the anatomy the less the stronger the contrast; what unevenness
+    comes in is the fine structure of the same slice 8 to 20 px away, so no random field shapes a lesion's texture.
+    The edge is a blur of 0.6 to 2 px of its own. Tissue around moves by up to 1.5 px of swelling or shrinkage. Pixels
+    farther than ``REACH`` from the shape keep their exact value. An empty shape returns the image unchanged.
+    """
+    if image.shape != shape.shape or image.shape[0] != image.shape[1]:
+        raise ValueError(f"need a square image and a mask of its shape, got {image.shape} and {shape.shape}")
+    mask = shape.astype(bool)
+    if not mask.any():
+        return image.copy(), mask
+    if contrast is None:
+        contrast = float(np.exp(rng.uniform(*np.log(CONTRAST))))
+    edge, push, fading, unevenness = (
+        rng.uniform(0.6, 2.0),
+        float(np.clip(rng.normal(0, 0.75), -1.5, 1.5)),
+        rng.uniform(0.3, 1.0),
+        rng.uniform(0.2, 0.8),
+    )
+    wide = image.astype(np.float64)
+    window = np.clip(1 - ndimage.distance_transform_edt(~mask) / REACH, 0, 1)
+    moved = _pushed(wide, mask, push * window)
+    alpha = ndimage.gaussian_filter(mask.astype(float), edge)
+    # At a small or thin shape the blur must not eat the core.
+    alpha = np.clip(alpha / max(float(alpha[mask].max()), 1e-6), 0, 1) * (window > 0)
+    local = ndimage.gaussian_filter(moved, 3.0)
+    anatomy = local + (1 - contrast * fading) * (moved - local)
+    elsewhere = np.roll(wide, tuple(rng.integers(8, 21, 2) * rng.choice([-1, 1], 2)), (0, 1))
+    fine = elsewhere - ndimage.gaussian_filter(elsewhere, 2.0)
+    core = (1 - contrast) * anatomy + contrast * unevenness * fine
+    result = np.where(window > 0, moved + alpha * (core - moved), wide)
+    result = np.round(np.clip(result, 0, 1) * 4095) / 4095
+    return np.where(window > 0, result, wide).astype(np.float32), mask
+
+
+def _pushed(
+    image: NDArray[np.float64], mask: NDArray[np.bool_], amount: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The image with its pixels moved along the gradient of the blurred mask: outwards (> 0) or inwards."""
+    slope = np.gradient(ndimage.gaussian_filter(mask.astype(float), 2.0))
+    row, col = np.indices(mask.shape).astype(float)
+    return ndimage.map_coordinates(
+        image, (row + amount * slope[0], col + amount * slope[1]), order=1, mode="nearest"
+    )

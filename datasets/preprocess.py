@@ -24,6 +24,7 @@ __all__ = [
     "refuse_size",
     "resize_area",
     "resize_linear",
+    "resize_mask",
     "to_size",
     "to_square",
 ]
@@ -89,9 +90,14 @@ def preprocess(
     """
     square = to_square(image, params, name)
     lesion = check_mask(mask, np.shape(image), name)
+    return to_size(square, params), resize_mask(lesion, params)
+
+
+def resize_mask(lesion: NDArray[np.bool_], params: Preprocessing = PREPROCESSING) -> NDArray[np.bool_]:
+    """A mask [H, W] as bool [size, size], by the rule of ``params``."""
     area = resize_area(pad_to_square(lesion.astype(np.float64)), params.size)
     # 1e-9: fractions are sums of rounded weights, and "at least half" must not hang on the last bit.
-    return to_size(square, params), area >= params.mask_rule - 1e-9
+    return np.asarray(area >= params.mask_rule - 1e-9)
 
 
 def to_square(

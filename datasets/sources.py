@@ -9,7 +9,7 @@ from pathlib import Path
 
 from uadbench.datasets.case import CaseError
 
-__all__ = ["ROOT_VARIABLE", "SOURCES", "Source", "content_hash", "find_root"]
+__all__ = ["PARTS", "ROOT_VARIABLE", "SOURCES", "Source", "content_hash", "find_root"]
 
 ROOT_VARIABLE = "UADBENCH_DATA"
 
@@ -147,6 +147,10 @@ def find_root(name: str, root: Path | None) -> Path:
         f"data '{name}' not found ({'; '.join(tried)}): no folder {name} with {source.marker} there; give the folder "
         f"that holds {name}/ by --data-root or {ROOT_VARIABLE}; `bench data fetch {name}` says where it comes from"
     )
+
+
+PARTS = dict.fromkeys(("ixi-stroke", "ixi-stroke-balanced"), ("ixi-midaxial", "stroke-masks"))
+"""Data sets made of several sources; the others are one of their own name."""
 
 
 def content_hash(folder: Path) -> str:

@@ -37,7 +37,7 @@ SCHEMA = 2  # of the run directory; 1 had no variants
 LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
 REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html")
-CONTENT = ("cells", "inputs", "previews", "prior.npz", "parity.json")
+CONTENT = ("cells", "inputs", "prior.npz", "parity.json")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 Image = NDArray[np.float32]

@@ -226,14 +226,20 @@ def _other_circumstances(work: _Work, to_do: int, say: Callable[[str], None]) ->
 
 
 def _score(work: _Work) -> None:
-    config = work.plan.config
-    order = [case.case_id for case in work.plan.cases]
-    for cell in work.plan.cells:
-        directory = work.run.cell(cell.slug)
-        if directory.metrics is None or directory.latency is None:
-            work.bench.stop()
-            with work.watch.stage("score"):
-                score_cell(work.run, cell.slug, order, config.seed[0], config.n_boot)
+    """Sum up the cells that have no summary, or not a whole one."""
+    config, cases = work.plan.config, work.plan.cases
+    directories = [work.run.cell(cell.slug) for cell in work.plan.cells]
+    unscored = [cell for cell in directories if cell.metrics is None or cell.latency is None]
+    if unscored:
+        with work.watch.stage("load"):
+            loader = Loader(work.run, work.plan.dataset)
+            for case in cases:  # an input that is missing or damaged is read again from the data set
+                loader.read(case)
+    for directory in unscored:
+        work.bench.stop()
+        with work.watch.stage("score"):
+            order = [case.case_id for case in cases]
+            score_cell(work.run, directory.path.name, order, config.seed[0], config.n_boot)
 
 
 def _judge(work: _Work, again: bool) -> None:

@@ -2,7 +2,7 @@
 
 Slices: IXI, mid-axial, as the authors of THOR publish them with their split (Bercea et al. 2024,
 doi:10.48550/arXiv.2403.08464). Shapes: masks of acute strokes (Absher et al. 2024, doi:10.1038/s41597-024-03667-5) and
-chronic ones (LESYMAP), on the same grid. Grey values inside: ``uadbench.datasets.lesions.simulate_lesion``.
+chronic ones (LESYMAP), on the same grid. Grey values inside: ``uadbench.datasets.lesions.darken_tissue``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.case import SIZES, Case, CaseError, Dataset, Sample
-from uadbench.datasets.preprocess import PREPROCESSING, preprocess, to_square
+from uadbench.datasets.preprocess import PREPROCESSING, preprocess, resize_mask, to_square
 from uadbench.datasets.readers import read_slice
 from uadbench.datasets.selection import count_test, fingerprint, fixed_order, limit_test, read_split
 from uadbench.datasets.sources import SOURCES, find_root
@@ -25,15 +25,25 @@ __all__ = ["CAVEATS", "MIN_IN_BRAIN", "brain_region", "make_split", "open_ixi_st
 
 CAVEATS = (
     "Semi-synthetic: real healthy T1w slices and real stroke shapes, but simulated grey values inside the lesions.",
+    "A lesion takes 6 to 60 % of the tissue's intensity away (log-uniform, whatever its size), keeps part of the "
+    "anatomy, and has a soft edge; real strokes differ in all of this.",
     "A shape comes from another person than the slice: no mass effect beyond the lesion's border, no dilated "
     "ventricle, no other trace of a stroke.",
-    "Each of the 44 test subjects serves three times with a lesion (small, medium, large) and once without, so "
-    "cases are not independent (intervals resample subjects) and sizes are balanced by design, not as in patients.",
+    "Each of the 44 test subjects serves several times with a lesion and once without, so cases are not independent "
+    "(intervals resample subjects).",
     "Part of each outline is clipped to the brain of the slice that it is set into.",
 )
+NATURAL = (
+    "Lesion sizes occur in the proportions of THOR's ATLAS test set: 47 % small, 38 % medium, 15 % large."
+)
+BALANCED = "Lesion sizes are balanced by design, a third each, not as in patients."
 
-VERSION = "ixi-stroke-1"  # change when the same files and seed give other cases
+VERSION = "ixi-stroke-2"  # change when the same files and seed give other cases
 VAL_SUBJECTS = 14  # of the authors' 58 validation subjects; the others are the test split
+VAL_LESIONS = 3  # of each validation subject, a size each
+PROPORTIONS = {"small": 0.471, "medium": 0.381, "large": 0.147}  # of the papers' sizes (methods.md)
+ROUNDS = 4  # lesions of each test subject in the papers' proportions
+BALANCED_ROUNDS = 3  # lesions of each test subject in the balanced set
 MAX_BRAIN = 0.38  # of the slice's pixels; brains here cover 0.33 to 0.375 of 128 x 128
 MIN_IN_BRAIN = 0.95  # a shape of which less lies in the slice's brain is not used
 
@@ -101,78 +111,116 @@ def make_split(train: Iterable[str], held_out: Iterable[str], root: Path | None)
     train, held_out : subjects of the authors' train.csv (465) and val.csv (58)
     root : see ``find_root``
 
-    Of the held-out, in fixed order, the first VAL_SUBJECTS are validation, the others test. Each test subject gets
-    one shape a size group: the next in fixed order that fits its brain; no shape is used twice. Lesion cases come in
-    rounds of one case a subject in which sizes alternate, so that a prefix is balanced in size and over subjects.
+    Of the held-out, in fixed order, the first VAL_SUBJECTS are validation, the others test. A validation subject gets
+    a lesion of each size. Test subjects get ROUNDS lesions each, sizes in the papers' proportions (column natural), and
+    what is lacking for as many of each size (column balanced). A shape is the next in fixed order that fits the
+    subject's brain, and none is used twice. Cases come in rounds of one a subject in which sizes take turns, so that
+    a prefix is alike in size and over subjects.
     """
-    slices, shapes = find_root("ixi-midaxial", root), find_root("stroke-masks", root)
+    shapes = _Shapes(root)
     order = fixed_order("ixi-stroke", held_out)
+    validation, test = order[:VAL_SUBJECTS], order[VAL_SUBJECTS:]
     rows = [row(subject, "train") for subject in train]
-    rows += [row(subject, "val") for subject in order[:VAL_SUBJECTS]]
-    test = order[VAL_SUBJECTS:]
-    rows += [row(subject, "test") for subject in test]
-    names = fixed_order("stroke-masks", (path.stem for path in shapes.glob("*.png")))
-    images = {subject: read_slice(slices / "png" / f"{subject}.png") for subject in test}
-    grid = images[test[0]]  # gives a mask its grid and nothing else
-    free = {name: preprocess(grid, read_slice(shapes / f"{name}.png"), name=name)[1] for name in names}
-    brains = {subject: brain_region(preprocess(image, None)[0]) for subject, image in images.items()}
-    groups = tuple(SIZES.values())
-    for turn in range(len(groups)):
-        for number, subject in enumerate(test):
-            size = groups[(number + turn) % len(groups)]
-            chosen = next((name for name, shape in free.items() if fits(shape, brains[subject], size)), None)
-            if chosen is None:
-                raise CaseError(
-                    f"no shape of {size[0]:g} to {size[1]:g} px is left that fits {subject}; add masks"
-                )
-            rows.append(row(subject, "test", chosen))
-            del free[chosen]
+    rows += [row(subject, split) for split, part in (("val", validation), ("test", test)) for subject in part]
+    for turn in range(VAL_LESIONS):
+        for number, subject in enumerate(validation):
+            size = list(SIZES)[(number + turn) % len(SIZES)]
+            rows.append(row(subject, "val", shapes.take(subject, size)))
+    wanted = BALANCED_ROUNDS * len(test) // len(SIZES)
+    given = dict.fromkeys(SIZES, 0)
+    for number, size in enumerate(_in_proportion(ROUNDS * len(test))):
+        subject = test[number % len(test)]
+        given[size] += 1
+        rows.append(row(subject, "test", shapes.take(subject, size), balanced=given[size] <= wanted))
+    lacking = [size for size in SIZES for _ in range(wanted - given[size])]
+    for number, size in enumerate(lacking):
+        subject = test[number % len(test)]
+        rows.append(row(subject, "test", shapes.take(subject, size), natural=False))
     return rows
 
 
-def row(subject: str, split: str, mask: str = "") -> dict[str, str]:
+def _in_proportion(count: int) -> list[str]:
+    """Names of sizes, so many, in ``PROPORTIONS`` at every length: always the one that lags most."""
+    given = dict.fromkeys(PROPORTIONS, 0)
+    names = []
+    for total in range(1, count + 1):
+        size = max(PROPORTIONS, key=lambda name: PROPORTIONS[name] * total - given[name])
+        given[size] += 1
+        names.append(size)
+    return names
+
+
+class _Shapes:
+    """The masks that are yet to be given away, and the brains that they must fit."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._slices, folder = find_root("ixi-midaxial", root), find_root("stroke-masks", root)
+        names = fixed_order("stroke-masks", (path.stem for path in folder.glob("*.png")))
+        self._free = {name: resize_mask(read_slice(folder / f"{name}.png") != 0) for name in names}
+        self._brains: dict[str, NDArray[np.bool_]] = {}
+
+    def take(self, subject: str, size: str) -> str:
+        """The next shape of that size that fits the subject's brain; CaseError when none is left."""
+        if subject not in self._brains:
+            image = read_slice(self._slices / "png" / f"{subject}.png")
+            self._brains[subject] = brain_region(preprocess(image, None)[0])
+        brain = self._brains[subject]
+        chosen = next((name for name, shape in self._free.items() if fits(shape, brain, SIZES[size])), None)
+        if chosen is None:
+            raise CaseError(f"no {size} shape is left that fits {subject}; add masks")
+        del self._free[chosen]
+        return chosen
+
+
+def row(
+    subject: str, split: str, mask: str = "", natural: bool = True, balanced: bool = True
+) -> dict[str, str]:
     """One row of the split file."""
     return {
         "case_id": f"{subject}_{mask}" if mask else subject,
         "subject": subject,
         "split": split,
         "mask": mask,
+        "natural": str(int(natural)),
+        "balanced": str(int(balanced)),
     }
 
 
-def open_ixi_stroke(root: Path | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
-    """Open ixi-stroke.
+def open_ixi_stroke(
+    root: Path | None = None, seed: int = 0, limit: int | None = None, balanced: bool = False
+) -> Dataset:
+    """Open ixi-stroke, or its other choice of cases, ixi-stroke-balanced.
 
     root : folder that holds ixi-midaxial/ and stroke-masks/; see ``find_root``
     seed : the run's seed, not used: another run seed must not mean other data. Which shape goes to which subject is
         fixed by the committed split, its simulated intensities by VERSION and the case
     limit : at most this many test cases, lesion and healthy in the full test split's proportion
+    balanced : as many lesions of each size instead of the papers' proportions
 
     Raises CaseError when the data are not there.
     """
-    from uadbench.datasets.phantom import GENERATOR  # names the version of simulate_lesion too
-
     slices, shapes = find_root("ixi-midaxial", root), find_root("stroke-masks", root)
-    rows = read_split("ixi-stroke")
+    rows = [r for r in read_split("ixi-stroke") if r["balanced" if balanced else "natural"] == "1"]
     masks = {r["case_id"]: r["mask"] for r in rows}
     every = [Case(r["case_id"], r["subject"], r["split"], bool(r["mask"])) for r in rows]
     cases = limit_test(every, limit)
     sources = (SOURCES["ixi-midaxial"], SOURCES["stroke-masks"])
     return Dataset(
-        name="ixi-stroke",
-        title="IXI T1w with real stroke shapes, simulated intensities (semi-synthetic)",
+        name="ixi-stroke-balanced" if balanced else "ixi-stroke",
+        title="IXI T1w with real stroke shapes, simulated intensities (semi-synthetic)"
+        + (", sizes balanced" if balanced else ""),
         modality="T1w",
         lesion_sign=-1,
         cases=cases,
         load=partial(load, slices, shapes, masks),
         native=partial(native, slices),
-        caveats=CAVEATS,
+        caveats=(*CAVEATS, BALANCED if balanced else NATURAL),
         licence="; ".join(f"{s.name}: {s.licence}" for s in sources),
         citation="; ".join(s.citation for s in sources),
         preprocessing=PREPROCESSING.record(),
         origin="semi-synthetic",
         n_test=count_test(every),
-        fingerprint=fingerprint(cases, files(slices, shapes, masks, cases), f"{VERSION}, {GENERATOR}"),
+        fingerprint=fingerprint(cases, files(slices, shapes, masks, cases), VERSION),
     )
 
 
@@ -181,7 +229,7 @@ def load(slices: Path, shapes: Path, masks: dict[str, str], case: Case) -> Sampl
     path = slices / "png" / f"{case.subject}.png"
     if not case.lesion:
         return Sample(case, *preprocess(read_slice(path), None, name=str(path)))
-    from uadbench.datasets.lesions import simulate_lesion
+    from uadbench.datasets.lesions import darken_tissue
 
     image, shape = preprocess(
         read_slice(path), read_slice(shapes / f"{masks[case.case_id]}.png"), name=str(path)
@@ -191,7 +239,7 @@ def load(slices: Path, shapes: Path, masks: dict[str, str], case: Case) -> Sampl
         raise CaseError(
             f"{case.case_id}: the shape lies outside the brain; restore the original slice and mask files"
         )
-    return Sample(case, *simulate_lesion(image, inside, lesion_generator(case.case_id)))
+    return Sample(case, *darken_tissue(image, inside, lesion_generator(case.case_id)))
 
 
 def native(slices: Path, case: Case) -> NDArray[np.float64]:

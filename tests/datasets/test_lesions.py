@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadbench.datasets.deform import case_rng, smooth_field
-from uadbench.datasets.lesions import REACH, SIZE_GROUPS, random_lesion_shape, simulate_lesion
+from uadbench.datasets.lesions import (
+    CONTRAST,
+    REACH,
+    SIZE_GROUPS,
+    darken_tissue,
+    random_lesion_shape,
+    simulate_lesion,
+)
 
 SIZE = 128
 
@@ -161,3 +168,49 @@ def test_smooth_fields_sample_one_spline_at_any_resolution() -> None:
     coarse = smooth_field(case_rng("res"), 64, 4)
     fine = smooth_field(case_rng("res"), 128, 4).reshape(64, 2, 64, 2).mean(axis=(1, 3))
     assert np.abs(coarse - fine).max() < 5e-3
+
+
+def square_shape(side: int) -> NDArray[np.bool_]:
+    shape = np.zeros((SIZE, SIZE), dtype=bool)
+    shape[50 : 50 + side, 70 : 70 + side] = True
+    return shape
+
+
+@pytest.mark.parametrize("contrast", [0.06, 0.2, 0.6])
+def test_darkened_tissue_loses_the_contrast_in_its_core_and_nothing_far_away(contrast: float) -> None:
+    image, shape = flat_slice(0.8), square_shape(20)
+    result, mask = darken_tissue(image, shape, case_rng(contrast), contrast)
+    np.testing.assert_array_equal(mask, shape)
+    core = ndimage.binary_erosion(shape, iterations=6)
+    assert result[core].mean() == pytest.approx(0.8 * (1 - contrast), abs=0.01)
+    far = ndimage.distance_transform_edt(~shape) > REACH
+    np.testing.assert_array_equal(result[far], image[far])
+
+
+def test_a_drawn_contrast_lies_in_its_range_and_is_faint_half_of_the_time() -> None:
+    image, shape = flat_slice(0.8), square_shape(20)
+    core = ndimage.binary_erosion(shape, iterations=6)
+    lost = [1 - darken_tissue(image, shape, case_rng(i))[0][core].mean() / 0.8 for i in range(200)]
+    assert CONTRAST[0] - 0.01 < min(lost) < 0.08
+    assert 0.5 < max(lost) < CONTRAST[1] + 0.01
+    assert np.median(lost) == pytest.approx((CONTRAST[0] * CONTRAST[1]) ** 0.5, abs=0.05)
+
+
+def test_faintly_darkened_tissue_keeps_its_anatomy() -> None:
+    """The part of the grey values that varies faster than 3 px stays alike where little intensity is lost."""
+    rng = case_rng("anatomy")
+    image = np.clip(flat_slice(0.7) * (1 + 0.1 * smooth_field(rng, SIZE, 30)), 0, 1).astype(np.float32)
+    shape = square_shape(24)
+    core = ndimage.binary_erosion(shape, iterations=6)
+    result, _ = darken_tissue(image, shape, case_rng(1), 0.08)
+    fine = [(x - ndimage.gaussian_filter(x, 3.0))[core] for x in (image, result)]
+    assert np.corrcoef(*fine)[0, 1] > 0.95
+
+
+def test_a_small_shape_is_darkened_in_full_at_its_darkest_and_an_empty_one_not_at_all() -> None:
+    image = flat_slice(0.8)
+    result, _ = darken_tissue(image, square_shape(2), case_rng(3), 0.5)
+    assert result[square_shape(2)].min() == pytest.approx(0.4, abs=0.05)
+    same, mask = darken_tissue(image, np.zeros((SIZE, SIZE), dtype=bool), case_rng(3))
+    np.testing.assert_array_equal(same, image)
+    assert not mask.any()

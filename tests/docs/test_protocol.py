@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 from support.pages import page, table
@@ -85,10 +86,13 @@ def test_the_numbers_of_cases_are_those_of_the_splits() -> None:
     assert counts == [("train", 64), ("train", 0), ("val", 6), ("val", 6), ("test", 6), ("test", 18)]
     assert "train 64 healthy; val 6 healthy, 6 lesion; test 6 healthy, 18 lesion" in TEXT
     ixi, soop = read_split("ixi-stroke"), read_split("soop-flair")
-    subjects = {row["subject"] for row in ixi if row["split"] == "test"}
-    n = {split: sum(row["split"] == split for row in ixi) for split in ("train", "val", "test")}
-    assert f"train {n['train']} healthy; val {n['val']} healthy; test {len(subjects)} subjects" in TEXT
-    assert n["test"] == 4 * len(subjects)
+    n = Counter((row["split"], bool(row["mask"])) for row in ixi if row["natural"] == "1")
+    balanced = sum(row["split"] == "test" and bool(row["mask"]) for row in ixi if row["balanced"] == "1")
+    assert (
+        f"train {n['train', False]} healthy; val {n['val', False]} healthy, {n['val', True]} lesion; "
+        f"test {n['test', False]} healthy, {n['test', True]} lesion" in TEXT
+    )
+    assert f"test {balanced} lesion, as many of each size" in TEXT
     part = {
         (split, flag): sum((row["split"], row["lesion"]) == (split, flag) for row in soop)
         for split in ("train", "val", "test")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 from support.places import SHARED
 
 from uadbench.datasets import DATASETS
@@ -73,7 +74,10 @@ def first_lesion(name: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("ixi-stroke", {("train", 0): 465, ("val", 0): 14, ("test", 0): 44, ("test", 1): 132}),
+        (
+            "ixi-stroke",
+            {("train", 0): 465, ("val", 0): 14, ("val", 1): 42, ("test", 0): 44, ("test", 1): 194},
+        ),
         (
             "soop-flair",
             {("train", 0): 220, ("val", 0): 51, ("val", 1): 20, ("test", 0): 100, ("test", 1): 617},
@@ -99,10 +103,27 @@ def test_no_subject_is_in_two_splits_and_no_case_twice(name: str) -> None:
     assert all(len(found) == 1 for found in splits.values())
 
 
-def test_no_stroke_shape_is_used_twice_and_each_test_subject_has_three() -> None:
+def test_no_stroke_shape_is_used_twice() -> None:
     lesions = [row for row in read_split("ixi-stroke") if row["mask"]]
     assert len({row["mask"] for row in lesions}) == len(lesions)
-    assert set(Counter(row["subject"] for row in lesions).values()) == {3}
+
+
+@pytest.mark.parametrize(
+    ("column", "lesions", "least"),
+    [
+        pytest.param("natural", 176, 4, id="the papers' proportions"),
+        pytest.param("balanced", 132, 2, id="balanced"),
+    ],
+)
+def test_each_test_subject_serves_in_either_choice_of_ixi_cases(
+    column: str, lesions: int, least: int
+) -> None:
+    rows = [row for row in read_split("ixi-stroke") if row["split"] == "test" and row[column] == "1"]
+    count = Counter(row["subject"] for row in rows if row["mask"])
+    assert sum(count.values()) == lesions
+    assert len(count) == 44
+    assert min(count.values()) >= least
+    assert sum(not row["mask"] for row in rows) == 44
 
 
 # On made-up files
@@ -115,7 +136,7 @@ def test_an_ixi_case_has_its_shape_inside_the_brain_and_darker_than_before(made_
     lesion, healthy = dataset.load(cases[row["case_id"]]), dataset.load(cases[row["subject"]])
     assert lesion.mask.any()
     assert not healthy.mask.any()
-    assert lesion.image[lesion.mask].mean() < healthy.image[lesion.mask].mean() - 0.05
+    assert lesion.image[lesion.mask].mean() < 0.97 * healthy.image[lesion.mask].mean()
     changed = np.abs(lesion.image - healthy.image).max(axis=0) > 0
     assert not changed[:10].any(), "far from the lesion nothing changes"
     assert dataset.lesion_sign == -1
@@ -265,6 +286,39 @@ def test_real_lesions_are_darker_in_ixi_brighter_in_soop_and_of_all_sizes(root: 
                     contrast.append(sample.image[sample.mask].mean() - sample.image[mirrored].mean())
         assert sizes == {1, 2, 3}
         assert np.mean(np.sign(contrast) == sign) > 0.75
+
+
+@pytest.mark.parametrize(
+    ("name", "shares"),
+    [
+        pytest.param("ixi-stroke", (0.471, 0.381, 0.147), id="the papers' proportions"),
+        pytest.param("ixi-stroke-balanced", (1 / 3, 1 / 3, 1 / 3), id="balanced"),
+    ],
+)
+def test_ixi_lesions_are_of_the_sizes_that_their_caveat_says(
+    root: Path, name: str, shares: tuple[float, ...]
+) -> None:
+    dataset = DATASETS[name](root, 0, None)
+    sizes = [int(dataset.load(case).mask.sum()) for case in dataset.split("test") if case.lesion]
+    found = np.bincount(np.searchsorted([3, 71, 570], sizes), minlength=4) / len(sizes)
+    np.testing.assert_allclose(found, (0, *shares), atol=0.01)
+    assert any("sizes" in caveat for caveat in dataset.caveats)
+
+
+def test_contrast_of_ixi_lesions_reaches_from_faint_to_strong_at_every_size(root: Path) -> None:
+    dataset = DATASETS["ixi-stroke-balanced"](root, 0, None)
+    healthy = {c.subject: dataset.load(c).image for c in dataset.split("test") if not c.lesion}
+    lost: dict[int, list[float]] = {1: [], 2: [], 3: []}
+    for case in dataset.split("test"):
+        if case.lesion:
+            sample = dataset.load(case)
+            core = ndimage.binary_erosion(sample.mask) if sample.mask.sum() > 150 else sample.mask
+            before = healthy[case.subject][core].mean()
+            size = int(np.searchsorted([3, 71, 570], sample.mask.sum()))
+            lost[size].append(1 - sample.image[core].mean() / before)
+    for values in lost.values():
+        assert np.quantile(values, 0.15) < 0.12
+        assert np.quantile(values, 0.9) > 0.3
 
 
 def test_every_ixi_lesion_lies_in_the_brain_of_its_slice(root: Path) -> None:

@@ -15,7 +15,7 @@ from uadbench.bench.run.run import _other_circumstances
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.reports import store
 from uadbench.reports.atomic import RunError, read_json, write_json
-from uadbench.reports.store import LOCK, RunDirectory
+from uadbench.reports.store import LOCK, SCHEMA, RunDirectory
 
 
 def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
@@ -44,6 +44,7 @@ def manifest(
         "dataset": {"fingerprint": fingerprint, "preprocessing": {"size": size}},
         "cells": ["blur"],
         "sessions": [],
+        "schema": SCHEMA,
     }
 
 

@@ -1,0 +1,44 @@
+"""Scored cases whose maps come from a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uadbench.bench.score.cases import Scored
+
+SIDE = 32
+
+
+def disc(pixels: int, side: int = SIDE) -> np.ndarray:
+    """A mask of exactly so many pixels."""
+    mask = np.zeros((side, side), dtype=bool)
+    mask.flat[:pixels] = True
+    return mask
+
+
+def make(
+    i: int,
+    pixels: int,
+    rng: np.random.Generator,
+    signal: float = 0.2,
+    decimals: int | None = None,
+    side: int = SIDE,
+) -> Scored:
+    mask = disc(pixels, side)
+    anomaly = np.clip(rng.random((side, side)) * 0.8 + signal * mask, 0, 1)
+    if decimals is not None:
+        anomaly = anomaly.round(decimals)
+    return Scored(f"c{i}", f"s{i}", pixels > 0, anomaly.astype(np.float32), mask)
+
+
+def cases(pixels: list[int], seed: int = 0, first: int = 0, **options) -> list[Scored]:
+    rng = np.random.default_rng(seed)
+    return [make(first + i, n, rng, **options) for i, n in enumerate(pixels)]
+
+
+def pooled(test: list[Scored]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([c.anomaly.ravel() for c in test]), np.concatenate([c.mask.ravel() for c in test])
+
+
+def dice(found: np.ndarray, truth: np.ndarray) -> float:
+    return 2 * (found & truth).sum() / (found.sum() + truth.sum())

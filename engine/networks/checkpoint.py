@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import nn
 from uadbench.engine.files import write_whole
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.adapters import PREDICTIONS, as_epsilon
+from uadbench.engine.networks.diffusion_unet import MissingPackageError
 from uadbench.engine.schedule import LINEAR, Schedule, schedule_from
 
 __all__ = [
@@ -56,13 +58,17 @@ def shipped(name: str) -> Path:
     return path
 
 
-def save_checkpoint(path: Path, model: nn.Module, card: Mapping[str, Any]) -> dict[str, Any]:
-    """Write weights as float16 to ``path`` and the card to its ``.json`` sibling; returns the completed card.
+def save_checkpoint(
+    path: Path, model: nn.Module, card: Mapping[str, Any], half: bool = True
+) -> dict[str, Any]:
+    """Write weights to ``path`` and the card to its ``.json`` sibling; returns the completed card.
 
     model : of one of the kinds in ``NETWORKS``, with its configuration as ``config``
+    half : as float16; as they are otherwise
     """
     kind = next(name for name, known in NETWORKS.items() if type(model) is known.module)
-    data = save({name: w.detach().half().contiguous() for name, w in model.state_dict().items()})
+    weights = {name: w.detach().contiguous() for name, w in model.state_dict().items()}
+    data = save({name: w.half() for name, w in weights.items()} if half else weights)
     full = {
         "kind": kind,
         "prediction": "epsilon",
@@ -83,30 +89,58 @@ def read_card(path: Path) -> dict[str, Any]:
     path : of the weights, NAME.safetensors; the card is NAME.json
     Raises CheckpointError when a file is missing or the card is none.
     """
-    card_path = path.with_suffix(".json")
+    card_path = _beside(path)
     for needed in (path, card_path):
-        if not needed.is_file():
-            raise CheckpointError(
-                f"{needed} is missing; a checkpoint is NAME.safetensors with NAME.json beside it"
-            )
+        _check_file(needed)
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         if not isinstance(card, dict) or not isinstance(card.get("network"), dict):
             raise ValueError("it has no table 'network'")
         card = {"kind": "unet", "prediction": "epsilon", "schedule": dict(LINEAR), **card}
         if card["kind"] not in NETWORKS:
-            raise ValueError(f"kind {card['kind']!r}; {', '.join(NETWORKS)} are known")
+            raise ValueError(f"kind {card['kind']!r:.80}; {', '.join(NETWORKS)} are known")
         if card["prediction"] not in PREDICTIONS:
-            raise ValueError(f"prediction {card['prediction']!r}; {', '.join(PREDICTIONS)} are known")
+            raise ValueError(f"prediction {card['prediction']!r:.80}; {', '.join(PREDICTIONS)} are known")
         if not isinstance(card.get("sha256"), str):
             raise ValueError("it has no sha256")
         schedule_of(card)
-    except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
         raise CheckpointError(
-            f"{card_path} is no model card ({reason}); copy the checkpoint again"
+            f"{card_path} is no model card ({_reason(error)}); copy the checkpoint again"
         ) from error
     return card
+
+
+def _beside(path: Path) -> Path:
+    try:
+        return path.with_suffix(".json")
+    except ValueError as error:  # such as "." or "/"
+        raise CheckpointError(
+            f"{str(path)!r} names no file; give a checkpoint's, NAME.safetensors"
+        ) from error
+
+
+def _check_file(path: Path) -> None:
+    """CheckpointError for what is no file, so that nobody waits for a pipe."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CheckpointError(
+            f"{path} is missing; a checkpoint is NAME.safetensors with NAME.json beside it"
+        ) from error
+    except (OSError, ValueError) as error:  # a name too long, no permission, a loop of links, a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(
+            f"{str(path)[:300]!r} cannot be opened ({reason}); give another file"
+        ) from error
+    if not stat.S_ISREG(mode):
+        raise CheckpointError(f"{path} is a folder, pipe or device, not a file; give a checkpoint's")
+
+
+def _reason(error: BaseException) -> str:
+    """The line of an error's message that says most, cut to what fits a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return (lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0])[:300]
 
 
 def schedule_of(card: Mapping[str, Any]) -> Schedule:
@@ -121,19 +155,35 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     card = read_card(path)
     kind = NETWORKS[card["kind"]]
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); make it readable") from error
     if sha256_of(data) != card.get("sha256"):
         raise CheckpointError(f"{path} does not match its card's hash (truncated or altered); copy it again")
     try:
         shape = {k: tuple(v) if isinstance(v, list) else v for k, v in card["network"].items()}
-        model = kind.module(kind.config(**shape))
-        weights = {name: w.to(torch.float32) for name, w in load(data).items()}
+        config, weights = kind.config(**shape), _floats(data)
+        with torch.device("meta"):  # shapes are compared before a card's sizes take memory
+            kind.module(config).load_state_dict(weights, assign=True)
+        model = kind.module(config)
         model.load_state_dict(weights)
+    except MissingPackageError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except _MISFIT as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        reason = lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0]
-        raise CheckpointError(f"{path} does not fit the network in its card: {reason}") from error
+        raise CheckpointError(
+            f"{path} does not fit the network in its card: {_reason(error)}; copy the checkpoint again"
+        ) from error
     return model.eval().requires_grad_(False), card
+
+
+def _floats(data: bytes) -> dict[str, torch.Tensor]:
+    """Name -> weight, float32."""
+    found = load(data)
+    for name, weight in found.items():
+        if not weight.is_floating_point():
+            raise ValueError(f"{name[:80]!r} is of {weight.dtype}; real numbers are needed")
+    return {name: weight.to(torch.float32) for name, weight in found.items()}
 
 
 def load_denoiser(path: Path) -> tuple[nn.Module, dict[str, Any]]:

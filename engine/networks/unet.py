@@ -16,6 +16,17 @@ from torch.nn import functional as F
 __all__ = ["UNet", "UNetConfig"]
 
 
+LARGEST = {
+    "fold": 16,
+    "channels": 65536,
+    "blocks": 64,
+    "head_channels": 4096,
+    "groups": 4096,
+    "embedding": 65536,
+}
+LEVELS = 12
+
+
 @dataclass(frozen=True)
 class UNetConfig:
     """Shape of the network; stored in every checkpoint's card."""
@@ -29,6 +40,16 @@ class UNetConfig:
     embedding: int = 256
 
     def __post_init__(self) -> None:
+        # Cards come from files, so nothing of any size is built before this.
+        for name, most in LARGEST.items():
+            given = getattr(self, name)
+            if not all(
+                type(value) is int and 1 <= value <= most
+                for value in (given if isinstance(given, tuple) else (given,))
+            ):
+                raise ValueError(f"{name} is {given!r:.80}; whole numbers from 1 to {most} are allowed")
+        if not 1 <= len(self.channels) <= LEVELS:
+            raise ValueError(f"channels has {len(self.channels)} levels; 1 to {LEVELS} are allowed")
         if len(self.attention) != len(self.channels):
             raise ValueError(f"attention has {len(self.attention)} entries for {len(self.channels)} levels")
         if any(c % self.groups or c % self.head_channels for c in self.channels):

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -107,6 +108,9 @@ def _learning_rate(config: TrainingConfig, step: int) -> float:
 
 def _load_state(path: Path, identity: str) -> dict[str, Any]:
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the check sums that it writes
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile
         state = torch.load(path, weights_only=True)
     except Exception as error:  # torch raises many kinds on a damaged file
         raise CheckpointError(
@@ -119,6 +123,22 @@ def _load_state(path: Path, identity: str) -> dict[str, Any]:
             f"{path} belongs to a training with other settings or data; use another --output"
         )
     return state
+
+
+def _restore(state: _State, saved: Mapping[str, Any], path: Path) -> None:
+    try:
+        state.model.load_state_dict(saved["model"])
+        state.ema.load_state_dict(saved["ema"])
+        state.optimizer.load_state_dict(saved["optimizer"])
+        state.step, state.loss, state.seconds = (
+            int(saved["step"]),
+            float(saved["loss"]),
+            float(saved["seconds"]),
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error.__class__.__name__}); delete it to start anew"
+        ) from error
 
 
 @dataclass
@@ -211,11 +231,7 @@ def train(
     identity = json.dumps([asdict(config), asdict(shape), data_fingerprint], sort_keys=True)
     state, schedule = _begin(config, shape, initial), linear_schedule()
     if state_path.is_file():
-        saved = _load_state(state_path, identity)
-        state.model.load_state_dict(saved["model"])
-        state.ema.load_state_dict(saved["ema"])
-        state.optimizer.load_state_dict(saved["optimizer"])
-        state.step, state.loss, state.seconds = saved["step"], saved["loss"], saved["seconds"]
+        _restore(state, _load_state(state_path, identity), state_path)
 
     def progress() -> tuple[Progress, Callable[[], UNet]]:
         return Progress(state.step, state.loss, state.seconds), lambda: copy.deepcopy(state.ema).eval()

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from uadbench.engine.networks.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
 from uadbench.engine.networks.unet import UNet, UNetConfig
 
-__all__ = ["NETWORKS", "NetworkKind"]
+__all__ = ["NETWORKS", "NetworkKind", "kind_of"]
 
 
 class NetworkKind(NamedTuple):
@@ -18,4 +19,15 @@ class NetworkKind(NamedTuple):
     module: type[nn.Module]
 
 
-NETWORKS: dict[str, NetworkKind] = {"unet": NetworkKind(UNetConfig, UNet)}
+NETWORKS: dict[str, NetworkKind] = {
+    "unet": NetworkKind(UNetConfig, UNet),
+    "diffusion-unet": NetworkKind(DiffusionUNetConfig, DiffusionUNet),
+}
+
+
+def kind_of(config: Any) -> str:
+    """The kind of network that a configuration is of; TypeError where it is of none."""
+    for name, kind in NETWORKS.items():
+        if type(config) is kind.config:
+            return name
+    raise TypeError(f"{type(config).__name__} is no configuration of {', '.join(NETWORKS)}")

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uadbench.engine.files import write_whole
 from uadbench.engine.interfaces import to_signed
+from uadbench.engine.networks import NETWORKS, kind_of
 from uadbench.engine.networks.checkpoint import CheckpointError
-from uadbench.engine.networks.unet import UNet, UNetConfig
+from uadbench.engine.networks.unet import UNetConfig
 from uadbench.engine.rng import case_generator
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.engine.training.augment import Augmentation, augment
@@ -106,6 +107,14 @@ def _learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
+def _identity(config: TrainingConfig, network: Any, data_fingerprint: str) -> str:
+    """What a state must agree in, to be gone on from."""
+    shape, kind = asdict(network), kind_of(network)
+    if kind != "unet":  # which states of the time before there were kinds do not name
+        shape["kind"] = kind
+    return json.dumps([asdict(config), shape, data_fingerprint], sort_keys=True)
+
+
 def _load_state(path: Path, identity: str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the check sums that it writes
@@ -145,17 +154,17 @@ def _restore(state: _State, saved: Mapping[str, Any], path: Path) -> None:
 class _State:
     """What a training carries from step to step."""
 
-    model: UNet
-    ema: UNet
+    model: nn.Module
+    ema: nn.Module
     optimizer: torch.optim.Optimizer
     step: int = 0
     loss: float = 0.0
     seconds: float = 0.0
 
 
-def _begin(config: TrainingConfig, network: UNetConfig, initial: Mapping[str, Tensor] | None) -> _State:
+def _begin(config: TrainingConfig, network: Any, initial: Mapping[str, Tensor] | None) -> _State:
     torch.manual_seed(config.seed)  # initial weights only; every later draw comes from _draw_batch
-    model = UNet(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = NETWORKS[kind_of(network)].module(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if initial is not None:
         model.load_state_dict(initial)
     ema = copy.deepcopy(model).requires_grad_(False)
@@ -211,15 +220,16 @@ def train(
     state_path: Path,
     data_fingerprint: str,
     save_every: int = 100,
-    network: UNetConfig | None = None,
+    network: Any = None,
     initial: Mapping[str, Tensor] | None = None,
     precision: str = "fp32",
     stop: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[Progress, Callable[[], UNet]]]:
+) -> Iterator[tuple[Progress, Callable[[], nn.Module]]]:
     """Train step by step; yields (progress, a function returning the averaged network) after every step.
 
     state_path : written every ``save_every`` steps and at the end; if it exists, training goes on from it, to the
         same result as if it had never stopped (same thread count and precision)
+    network : configuration of a kind in ``NETWORKS``; the compact U-Net's where None
     initial : weights to start from, those whose hash ``config.initial`` is; None for random ones
     precision : fp32, or bf16 for the forward pass and the gradients; which is faster depends on the machine, so it
         is no part of the training's identity and may change between two sessions of one training
@@ -228,12 +238,12 @@ def train(
     is not finite.
     """
     shape = network or UNetConfig()
-    identity = json.dumps([asdict(config), asdict(shape), data_fingerprint], sort_keys=True)
+    identity = _identity(config, shape, data_fingerprint)
     state, schedule = _begin(config, shape, initial), linear_schedule()
     if state_path.is_file():
         _restore(state, _load_state(state_path, identity), state_path)
 
-    def progress() -> tuple[Progress, Callable[[], UNet]]:
+    def progress() -> tuple[Progress, Callable[[], nn.Module]]:
         return Progress(state.step, state.loss, state.seconds), lambda: copy.deepcopy(state.ema).eval()
 
     if state.step == config.steps:

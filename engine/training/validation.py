@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from uadbench.engine.interfaces import to_signed, to_unit
-from uadbench.engine.networks.unet import UNet
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import linear_schedule
 from uadbench.engine.steps import add_noise, predict_x0
@@ -23,7 +23,7 @@ LEVELS = (50, 150, 250, 350)  # at which the error of the one-call estimate of t
 
 @torch.inference_mode()
 def validation_loss(
-    model: UNet, images: np.ndarray, noise: str, seed: int = 0, precision: str = "fp32"
+    model: nn.Module, images: np.ndarray, noise: str, seed: int = 0, precision: str = "fp32"
 ) -> Mapping[str, float]:
     """Mean squared error of eps by band of levels, with fixed noise; images float32 [N, H, W] in [0, 1]."""
     x, schedule = to_signed(torch.from_numpy(images).unsqueeze(1)), linear_schedule()
@@ -44,7 +44,7 @@ def validation_loss(
 
 @torch.inference_mode()
 def reconstructions(
-    model: UNet, images: np.ndarray, noise: str, levels: tuple[int, ...] = LEVELS
+    model: nn.Module, images: np.ndarray, noise: str, levels: tuple[int, ...] = LEVELS
 ) -> np.ndarray:
     """One-call estimates of the clean image at several levels, float32 [len(levels), N, H, W] in [0, 1]."""
     x, schedule = to_signed(torch.from_numpy(images).unsqueeze(1)), linear_schedule()
@@ -57,7 +57,9 @@ def reconstructions(
     return np.stack(rows)
 
 
-def clean_errors(model: UNet, images: Mapping[str, np.ndarray], noise: str) -> dict[str, dict[str, float]]:
+def clean_errors(
+    model: nn.Module, images: Mapping[str, np.ndarray], noise: str
+) -> dict[str, dict[str, float]]:
     """Mean squared error of the one-call estimate of the clean image, in [0, 1], by source and level.
 
     images : source -> float32 [N, H, W] in [0, 1]

@@ -166,8 +166,9 @@ def _trace(
             raise ExportError(f"torch cannot export this network: {_first_line(error)}") from error
     if program is None:
         raise ExportError("torch's exporter returned nothing")
-    _forget_origin(program.model_proto)
-    return program.model_proto
+    proto = program.model_proto  # made anew at every access
+    _forget_origin(proto)
+    return proto
 
 
 def _check(proto: Any, opset: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # names of methods are listed without loading torch
     from torch import Tensor
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # names of methods are listed without loading torch
 __all__ = [
     "NOISES",
     "Denoiser",
+    "Fitting",
     "Method",
     "Perceptual",
     "Result",
@@ -138,4 +139,24 @@ class Method(Protocol):
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         """x : float32 [B, 1, H, W] in [-1, 1]."""
+        ...
+
+
+@runtime_checkable
+class Fitting(Protocol):
+    """A method with a setting that lesions of the validation split decide, where the data set has some."""
+
+    def wants_fit(self) -> bool:
+        """Whether the setting is still open."""
+        ...
+
+    def evidence(self, x: Tensor, tools: Tools) -> Tensor:
+        """What the fit looks at of images x [B, 1, H, W] in [-1, 1]; the same form."""
+        ...
+
+    def fit(self, evidence: Tensor, lesions: Tensor) -> tuple[Method, Mapping[str, float]]:
+        """The method with the setting, and what to record of the fit.
+
+        evidence : of all validation lesion cases, [N, 1, H, W]; lesions : their masks, bool, like it
+        """
         ...

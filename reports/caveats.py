@@ -68,7 +68,7 @@ def _listed(ids: list[str], most: int = 8) -> str:
 
 
 def problems(section: Section) -> dict[str, Any]:
-    """Failed and skipped cases and exclusions, a reason of several cases and cells told once; cells without scores.
+    """Failed cases and exclusions, a reason of several cases and cells told once; cells without scores.
 
     "cases" : (status, the cases in words, reason, the cells in words)
     """

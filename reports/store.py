@@ -37,7 +37,7 @@ SCHEMA = 2  # of the run directory; 1 had no variants
 LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
 REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html")
-CONTENT = ("cells", "inputs", "prior.npz", "parity.json")
+CONTENT = ("cells", "inputs", "prior.npz", "fitted.json", "parity.json")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 Image = NDArray[np.float32]
@@ -190,6 +190,15 @@ class RunDirectory:
         """(median, record); RunError where there is none."""
         arrays = read_npz(self.path / "prior.npz", ("median", "record"))
         return arrays["median"], json.loads(str(arrays["record"]))
+
+    def write_fitted(self, fitted: Mapping[str, Any]) -> None:
+        """Write fitted.json: variant -> what validation lesions decided for it."""
+        write_json(self.path / "fitted.json", fitted)
+
+    @property
+    def fitted(self) -> dict[str, Any]:
+        """fitted.json; {} where it is missing or damaged."""
+        return _optional(self.path / "fitted.json") or {}
 
     def write_parity(self, judged: Mapping[str, Any]) -> None:
         """Write parity.json."""

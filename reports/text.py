@@ -183,7 +183,7 @@ def _section(section: Section, several: bool) -> list[str]:
 
 
 def _problems(section: Section) -> list[str]:
-    """Failed, skipped and excluded cases with their reasons, and what is unfinished."""
+    """Failed and excluded cases with their reasons, and what is unfinished."""
     found = problems(section)
     lines = [
         f"* {escape(status)}: {escape(case_id)}: {escape(reason or 'no reason recorded')} ({escape(where)})"

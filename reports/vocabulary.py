@@ -201,7 +201,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "AutoDDPM",
-        "Its mask is each image's own top 5 %, dilated: no threshold was fitted (unless the configuration sets one).",
+        "The threshold of its mask is fitted so that the mask covers 90 % of the pixels of the validation lesions, "
+        "where the data set has some (fitted.json says what was reached); else the mask is each image's own top 5 %.",
     ),
     (
         "Floors",

@@ -42,7 +42,7 @@ class Row:
     """One measure of one pair: B - A over the shared cases.
 
     change : None where no case has it on both sides
-    lost : cases with a value in A that failed, were skipped or have none in B
+    lost : cases with a value in A that failed or have none in B
     unjudged : why no verdict is given, "" where one is
     p_holm : p corrected over all rows of the comparison
     """

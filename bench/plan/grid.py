@@ -6,7 +6,7 @@ import dataclasses
 import json
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, convert_field, unknown
@@ -29,6 +29,7 @@ class Cell:
 
     networks : role -> the network's file; empty for a floor
     needs_median : whether it does not apply where there are no healthy slices to take a median of
+    fitted : what validation lesions decided (see ``run.fitting``), {} where nothing was open
     """
 
     variant: Variant
@@ -37,6 +38,7 @@ class Cell:
     networks: Mapping[str, NetworkFile]
     walk: Walk
     needs_median: bool = False
+    fitted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def slug(self) -> str:
@@ -67,6 +69,7 @@ class Cell:
             "kind": "floor" if variant.floor else "method",
             "hyperparameters": dataclasses.asdict(self.method),  # type: ignore[call-overload]
             "networks": {role: network.name for role, network in self.networks.items()},
+            "fitted": dict(self.fitted),
             "nfe": self.walk.nfe,
             "backend_info": backend_info,
         }

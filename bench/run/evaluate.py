@@ -20,7 +20,7 @@ from uadbench.engine.interfaces import Denoiser, Perceptual, Result, to_signed, 
 from uadbench.engine.rng import noise_source
 from uadbench.engine.tools import make_tools
 
-__all__ = ["Bench", "NoNetwork", "Outcome", "ScoringPerceptual", "one_line", "run_batch", "warm_up"]
+__all__ = ["Bench", "NoNetwork", "Outcome", "ScoringPerceptual", "bind", "one_line", "run_batch", "warm_up"]
 
 
 class ScoringPerceptual(Perceptual, Protocol):
@@ -131,7 +131,7 @@ def warm_up(
         return {"warmup_ms": watch.total * 1e3, "first_call_ms": None}
     with watch.stage("other"), torch.inference_mode():
         for size in sizes:
-            tools, x = _bind(cell, denoiser, samples[:size], bench, watch)
+            tools, x = bind(cell, denoiser, samples[:size], bench, watch)
             level = max(2, cell.schedule.length // 4)
             x_t = tools.add_noise(x, level, tools.noise(level))
             tools.denoise(x_t, level)
@@ -140,13 +140,13 @@ def warm_up(
             residual = (tools.against(x)(x0) + (x - x0).abs()).contiguous()
             tools.dilate(tools.close(residual, 13), 13)
         if cell.variant.noise == "simplex":
-            tools, _ = _bind(cell, denoiser, samples[:1], bench, watch)
+            tools, _ = bind(cell, denoiser, samples[:1], bench, watch)
             for level in cell.walk.levels:
                 tools.noise(level)
     return {"warmup_ms": watch.total * 1e3, "first_call_ms": watch.samples["network"][0] * 1e3}
 
 
-def _bind(
+def bind(
     cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench, watch: Stopwatch
 ) -> tuple[Any, Tensor]:
     """The timed tools of one batch and its images [B, 1, H, W] in [-1, 1]."""
@@ -169,7 +169,7 @@ def _call(
 ) -> Result:
     bench.stop()
     with watch.stage("other"), torch.inference_mode():
-        tools, x = _bind(cell, denoiser, samples, bench, watch)
+        tools, x = bind(cell, denoiser, samples, bench, watch)
         result = cell.method(x, tools)
         denoiser.synchronize()
     for name, image in (("anomaly map", result.anomaly), ("reconstruction", result.reconstruction)):

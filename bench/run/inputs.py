@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,12 +18,14 @@ from uadbench.reports.atomic import RunError
 from uadbench.reports.places import short_text
 from uadbench.reports.store import RunDirectory
 
-__all__ = ["MEDIAN_LIMIT", "Healthy", "Loader", "healthy_median", "in_batches"]
+__all__ = ["MEDIAN_LIMIT", "Healthy", "Loader", "healthy_median", "in_batches", "load_case"]
 
 MEDIAN_LIMIT = 200
 
+T = TypeVar("T")
 
-def in_batches(cases: Sequence[Case], size: int) -> list[tuple[Case, ...]]:
+
+def in_batches(cases: Sequence[T], size: int) -> list[tuple[T, ...]]:
     """Batch k always holds the same cases, whatever is done already, so results do not hang on interruptions."""
     return [tuple(cases[start : start + size]) for start in range(0, len(cases), size)]
 
@@ -57,11 +59,11 @@ class Loader:
         return sample
 
     def _from_dataset(self, case: Case) -> Sample | str:
-        found = _load(self._dataset, case)
+        found = load_case(self._dataset, case)
         return found if isinstance(found, str) else _fault(found, self._shape) or found
 
 
-def _load(dataset: Dataset, case: Case) -> Sample | str:
+def load_case(dataset: Dataset, case: Case) -> Sample | str:
     """The sample, or in one line why it cannot be read; no folder of this machine is named, reasons are published."""
     try:
         return dataset.load(case)
@@ -106,7 +108,7 @@ def _median(dataset: Dataset) -> tuple[NDArray[np.float32] | None, dict[str, Any
         cases = spread([case for case in dataset.split(split) if not case.lesion], MEDIAN_LIMIT)
         images = []
         for case in cases:
-            found = _load(dataset, case)
+            found = load_case(dataset, case)
             if isinstance(found, str):
                 failed.append({"case_id": case.case_id, "reason": found})
             else:

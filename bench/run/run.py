@@ -15,11 +15,12 @@ from uadbench.bench.plan.plan import Plan
 from uadbench.bench.run.directory import locked, note_session, now, prepare_run
 from uadbench.bench.run.evaluate import Bench, NoNetwork
 from uadbench.bench.run.executors import Evaluated, Here
+from uadbench.bench.run.fitting import fit_cells
 from uadbench.bench.run.inputs import Healthy, Loader, healthy_median, in_batches
 from uadbench.bench.run.interrupt import stop_on_signal
 from uadbench.bench.run.networks import open_denoiser
 from uadbench.bench.run.session import Session
-from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unrun, mend_cell, plan_tasks
+from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unread, mend_cell, plan_tasks
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.score.cells import score_cell
 from uadbench.engine.interfaces import Denoiser
@@ -78,7 +79,16 @@ def execute(
     started, begun = now(), time.perf_counter()
     with locked(run), ExitStack() as stack, watch.stage("other"), stop_on_signal() as stop:
         work = _begin(session, run, overwrite, watch, stack, stop, say)
-        cells = _applicable(work)
+        with watch.stage("fit"):
+            cells = fit_cells(
+                run,
+                _applicable(work),
+                work.plan.dataset,
+                work.denoisers,
+                work.bench,
+                work.plan.config.batch_size,
+                say,
+            )
         total = len(cells) * len(work.plan.cases)
         done = _count_done(work, cells)
         if 0 < done < total:
@@ -172,7 +182,7 @@ def _keep(run: RunDirectory, evaluated: Evaluated) -> int:
         directory.log_error("warm-up", evaluated.warm_up_detail)
     for case, reason in evaluated.unread:
         if case.case_id in task.missing:
-            keep_unrun(directory, task, case, "failed", reason)
+            keep_unread(directory, task, case, reason)
     for outcome in evaluated.outcomes:
         if outcome.sample.case.case_id in task.missing:
             keep(directory, task, outcome, evaluated.warm_up is not None)

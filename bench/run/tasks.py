@@ -17,7 +17,7 @@ from uadbench.datasets.case import Case
 from uadbench.reports.atomic import RunError
 from uadbench.reports.store import CellDirectory, RunDirectory
 
-__all__ = ["Task", "begin_cell", "finished", "keep", "keep_unrun", "mend_cell", "plan_tasks"]
+__all__ = ["Task", "begin_cell", "finished", "keep", "keep_unread", "mend_cell", "plan_tasks"]
 
 UNMEASURED = (
     "latency_ms",
@@ -70,8 +70,7 @@ def finished(directory: CellDirectory) -> set[str]:
     return {
         record["case_id"]
         for record in directory.read_cases()
-        if record.keys() >= KEYS
-        and (record["status"] == "skipped" or (record["status"] == "ok" and _readable(directory, record)))
+        if record.keys() >= KEYS and record["status"] == "ok" and _readable(directory, record)
     }
 
 
@@ -123,9 +122,9 @@ def keep(directory: CellDirectory, task: Task, outcome: Outcome, first: bool) ->
     directory.append_case(_record(task, case, entry))
 
 
-def keep_unrun(directory: CellDirectory, task: Task, case: Case, status: str, reason: str) -> None:
-    """Keep that a case never ran: "failed" (it cannot be read) or "skipped" (it does not apply), and why."""
-    directory.append_case(_record(task, case, {"status": status, "reason": reason}))
+def keep_unread(directory: CellDirectory, task: Task, case: Case, reason: str) -> None:
+    """Keep that a case cannot be read, and why."""
+    directory.append_case(_record(task, case, {"status": "failed", "reason": reason}))
 
 
 def _record(task: Task, case: Case, entry: dict[str, Any]) -> dict[str, Any]:

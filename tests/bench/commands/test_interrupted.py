@@ -1,0 +1,167 @@
+"""A run that is killed or interrupted is finished by the same command; a case that cannot be read fails alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from uadbench.engine.networks.checkpoint import save_checkpoint, sha256_of
+from uadbench.engine.networks.unet import UNet, UNetConfig
+from uadbench.engine.perceptual.squeezenet import STAGE_CHANNELS, SqueezeNetStages
+from uadbench.reports.atomic import read_json
+from uadbench.reports.runs import load_run
+from uadbench.reports.store import RunDirectory
+
+BENCH = [sys.executable, "-m", "uadbench.bench.cli"]
+
+
+def bench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "UADBENCH_DATA": "", "COLUMNS": "200"}
+    return subprocess.run(
+        [*BENCH, *arguments], capture_output=True, text=True, cwd=cwd, env=environment, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options that name a tiny untrained network and an untrained perceptual net: real files, quick to run."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    tiny = UNet(UNetConfig(fold=4, channels=(16,), attention=(False,), head_channels=16, embedding=16))
+    save_checkpoint(folder / "tiny.safetensors", tiny, {"steps": 0})
+    tensors = {f"features.{k}": v for k, v in features().items()}
+    tensors |= {f"head{k}": torch.ones(channels) for k, channels in enumerate(STAGE_CHANNELS)}
+    save_file(tensors, folder / "net.safetensors")
+    digest = sha256_of((folder / "net.safetensors").read_bytes())
+    (folder / "net.json").write_text(json.dumps({"sha256": digest}))
+    return [
+        *("--set", f"checkpoints.unet-gaussian={folder / 'tiny.safetensors'}"),
+        *("--set", f"perceptual_weights={folder / 'net.safetensors'}"),
+    ]
+
+
+def features() -> dict[str, torch.Tensor]:
+    """The perceptual net's parameters under the names of its files."""
+    return {key.removeprefix("features."): value for key, value in SqueezeNetStages().state_dict().items()}
+
+
+def run_arguments(weights: list[str], *more: str) -> list[str]:
+    quick = ["--methods", "ddpm,thor", "--batch-size", "2", "--threads", "1", "--steps", "6"]
+    data = ["--dataset", "folder", "--data-root", "data"]
+    return ["run", *quick, *data, "--set", "val_limit=2", "--set", "n_boot=20", *weights, *more]
+
+
+def make_pictures(folder: Path, n_test: int) -> None:
+    """A `folder` data set: 2 training, 2 validation and n_test test slices, the latter but the first with a lesion."""
+    folder.mkdir()
+    lines = ["case_id,image,mask,split,subject"]
+    for i, split in enumerate(["train"] * 2 + ["val"] * 2 + ["test"] * n_test):
+        Image.linear_gradient("L").resize((64, 64)).rotate(13 * i).save(folder / f"c{i}.png")
+        lines.append(f"c{i},c{i}.png,{'m.png' if i > 4 else ''},{split},s{i}")
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (20, 20, 40, 40))
+    mask.save(folder / "m.png")
+    (folder / "index.csv").write_text("\n".join(lines) + "\n")
+
+
+def kept(run: Path) -> dict[str, Any]:
+    """All that must not hang on interruptions: bytes of arrays, inputs and metrics, and records less their times."""
+    timed = ("latency_ms", "network_call_ms", "stages_ms", "load", "peak_memory_mib", "first_call")
+    loaded = load_run(run)
+    records = {
+        cell.slug: {r["case_id"]: {k: v for k, v in r.items() if k not in timed} for r in cell.cases}
+        for cell in loaded.cells
+    }
+    files = [*run.glob("inputs/*"), *run.glob("cells/*/arrays/*"), *run.glob("cells/*/metrics.json")]
+    return {"records": records, "files": {str(p.relative_to(run)): p.read_bytes() for p in sorted(files)}}
+
+
+def test_a_run_killed_outright_is_finished_by_the_same_command_to_the_same_bytes(
+    tmp_path: Path, weights: list[str]
+) -> None:
+    make_pictures(tmp_path / "data", n_test=6)
+    whole = bench(*run_arguments(weights, "--output", "whole"), cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert "Leaderboard" in whole.stdout
+    assert whole.stdout.rstrip().endswith("leaderboard.html")
+    assert "\x1b" not in whole.stderr  # no terminal, no progress bar
+
+    command = [*BENCH, *run_arguments(weights, "--output", "killed")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        cell = RunDirectory(tmp_path / "killed").cell("ddpm-gaussian-6-torch-fp32")
+        wait_for(lambda: len(cell.read_cases()) >= 2, process)
+        process.send_signal(signal.SIGKILL)
+    done = sum(len(cell.cases) for cell in load_run(tmp_path / "killed").cells)
+    assert 0 < done < 6 * 8
+    assert read_json(tmp_path / "killed" / "manifest.json")["finished"] is None
+
+    again = bench(*run_arguments(weights, "--output", "killed"), cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert f"{done} of {6 * 8} results are there" in again.stderr
+    assert kept(tmp_path / "killed") == kept(tmp_path / "whole")
+    assert not list((tmp_path / "killed").rglob("*.tmp"))
+
+    manifest = read_json(tmp_path / "killed" / "manifest.json")
+    assert manifest["finished"]
+    assert 0 < manifest["sessions"][-1]["harness_fraction"] < 1
+    other = bench(*run_arguments(weights, "--output", "killed", "--seed", "1"), cwd=tmp_path)
+    assert other.returncode == 2
+    assert "holds another run (other seed)" in other.stderr
+    assert kept(tmp_path / "killed") == kept(tmp_path / "whole")
+
+
+def test_an_interrupted_run_exits_with_130_and_says_how_to_go_on(tmp_path: Path, weights: list[str]) -> None:
+    make_pictures(tmp_path / "data", n_test=20)
+    command = [*BENCH, *run_arguments(weights, "--output", "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        cell = RunDirectory(tmp_path / "run").cell("ddpm-gaussian-6-torch-fp32")
+        wait_for(lambda: len(cell.read_cases()) >= 2, process)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; what is done is kept. To finish it: bench run --methods ddpm,thor" in stderr
+    assert read_json(tmp_path / "run" / "manifest.json")["sessions"][-1]["ended"] == "interrupted"
+
+
+def test_an_unreadable_case_makes_exit_code_1_and_the_rest_is_scored(
+    tmp_path: Path, weights: list[str]
+) -> None:
+    make_pictures(tmp_path / "data", n_test=3)
+    (tmp_path / "data" / "c5.png").write_bytes(b"not a picture")
+    done = bench(*run_arguments(weights, "--output", "run"), cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "case c5: " in done.stderr
+    for cell in load_run(tmp_path / "run").cells:
+        assert cell.metrics is not None
+        assert (cell.metrics["n_cases"], cell.metrics["n_failed"]) == (2, 1)
+    report = bench("report", "run", "--output", "elsewhere", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    first, second = ((tmp_path / name / "leaderboard.csv").read_bytes() for name in ("run", "elsewhere"))
+    assert first == second
+    shutil.rmtree(tmp_path / "run" / "cells")
+
+
+def wait_for(condition: Any, process: subprocess.Popen, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be disturbed"
+        assert time.monotonic() < end, "the run did not get going"
+        time.sleep(0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from typing import Any
 
@@ -26,6 +27,8 @@ VERBS = {
     "compare": "Test the differences between methods or runs, case by case.",
 }
 
+UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
 
 def _module(verb: str) -> str:
     return f"uadbench.bench.commands.{verb.replace('-', '_')}"
@@ -46,6 +49,15 @@ class LazyGroup(click.Group):
         """From the table, because asking the commands themselves would import them all."""
         with formatter.section("Commands"):
             formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse at once what can be no name, number or path, of whatever verb."""
+        for word in args:
+            if UNUSABLE.search(word):
+                ctx.fail(
+                    f"{word[:80]!r} holds a control character or is no Unicode text; type it without that"
+                )
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

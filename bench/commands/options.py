@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import click
 from uadbench.bench.run.interrupt import ignore_signals
 
 __all__ = [
+    "FiniteRange",
     "data_root",
     "device",
     "no_progress",
@@ -27,6 +29,18 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers, of which NaN is none; click's own lets it pass, as it is neither below nor above."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or click's refusal."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
 
 data_root = click.option(
     "--data-root",

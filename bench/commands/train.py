@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uadbench.bench.commands.options import one_line_errors
+from uadbench.bench.commands.options import FiniteRange, one_line_errors
 
 if TYPE_CHECKING:
     from uadbench.bench.run.training import Training
@@ -36,10 +36,10 @@ ABOVE_START = 10  # levels above the methods' start level that are trained as de
 @click.option(
     "--initial", metavar="FILE|shipped", help="Checkpoint to start from; random weights by default."
 )
-@click.option("--steps", type=click.IntRange(1), default=15000, show_default=True)
+@click.option("--steps", type=click.IntRange(1, 10_000_000), default=15000, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=3e-4, show_default=True)
-@click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.9995, show_default=True)
+@click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=3e-4, show_default=True)
+@click.option("--ema", type=FiniteRange(0, 1, max_open=True), default=0.9995, show_default=True)
 @click.option(
     "--weighting",
     type=click.Choice(["plain", "min-snr-5", "p2"]),
@@ -54,7 +54,7 @@ ABOVE_START = 10  # levels above the methods' start level that are trained as de
 )
 @click.option(
     "--warped",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.5,
     show_default=True,
     help="Share of the images that are rotated, shifted and zoomed; the others are only flipped.",
@@ -67,7 +67,7 @@ ABOVE_START = 10  # levels above the methods' start level that are trained as de
     help="bf16 is faster on some processors and slower on others.",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; all by default.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--validate-every", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 @one_line_errors
@@ -86,11 +86,12 @@ def command(validate_every: int, no_progress: bool, threads: int | None, **optio
     if threads:
         torch.set_num_threads(threads)
     output: Path = options["output"]
-    output.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(output / f".lock-{options['noise']}", timeout=0)
     try:
-        with lock, stop_on_signal() as stop:
-            _show(_training(**options), validate_every, no_progress, stop)
+        with stop_on_signal() as stop:
+            training = _training(**options)  # every check that there is, before anything is written
+            output.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(output / f".lock-{options['noise']}", timeout=0):
+                _show(training, validate_every, no_progress, stop)
     except filelock.Timeout as error:
         raise ConfigError(
             f"{output}: another process trains there; wait, or give another --output"

@@ -27,17 +27,21 @@ from uadbench.bench.commands import options
     required=True,
     help="NAME.safetensors to write; its card goes beside it.",
 )
-@click.option("--steps", type=click.IntRange(1), default=700, show_default=True, help="For the features.")
-@click.option("--head-steps", type=click.IntRange(1), default=150, show_default=True, help="For the heads.")
+@click.option(
+    "--steps", type=click.IntRange(1, 10_000_000), default=700, show_default=True, help="For the features."
+)
+@click.option(
+    "--head-steps", type=click.IntRange(1, 10_000_000), default=150, show_default=True, help="For the heads."
+)
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=24, show_default=True)
 @click.option(
     "--level",
-    type=click.FloatRange(0, min_open=True),
+    type=options.FiniteRange(0, min_open=True),
     default=0.5,
     show_default=True,
     help="95th percentile of the map over tissue, for foreign tissue pasted in.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @options.one_line_errors
 def command(data: str, data_root: Path | None, output: Path, **given: Any) -> None:
     """Train brain-squeeze on healthy slices, without any label: SqueezeNet features, then heads.

@@ -1,25 +1,43 @@
-"""Cases in: the data sets by name, each opened by ``DATASETS[name](root, seed, limit)``."""
+"""Cases in: the data sets by name, each opened by ``DATASETS[name](root, seed, limit)``.
+
+``params=Preprocessing(...)`` besides says how masks are resized, where not as usual.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from uadbench.datasets.case import Dataset
+from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing
 
 __all__ = ["DATASETS"]
 
-Opener = Callable[[Path | None, int, int | None], Dataset]
+
+class Opener(Protocol):
+    """Opens a data set; CaseError where its files are not there."""
+
+    def __call__(
+        self,
+        root: Path | None = None,
+        seed: int = 0,
+        limit: int | None = None,
+        params: Preprocessing = PREPROCESSING,
+    ) -> Dataset: ...
 
 
 def opener(module: str, function: str, **options: Any) -> Opener:
     """The function ``uadbench.datasets.<module>.<function>`` with options, imported when first called."""
 
-    def open_dataset(root: Path | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
+    def open_dataset(
+        root: Path | None = None,
+        seed: int = 0,
+        limit: int | None = None,
+        params: Preprocessing = PREPROCESSING,
+    ) -> Dataset:
         opened = getattr(import_module(f"uadbench.datasets.{module}"), function)
-        dataset: Dataset = opened(root, seed, limit, **options)
+        dataset: Dataset = opened(root, seed, limit, params=params, **options)
         return dataset
 
     return open_dataset

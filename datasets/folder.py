@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.case import SPLITS, Case, CaseError, Dataset, Sample
-from uadbench.datasets.preprocess import PREPROCESSING, preprocess, to_square
+from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing, preprocess, to_square
 from uadbench.datasets.readers import IMAGE_SUFFIXES, MAX_BYTES, file_size, read_slice
 from uadbench.datasets.selection import count_test, fingerprint, fixed_order, limit_test
 from uadbench.datasets.sources import ROOT_VARIABLE
@@ -42,11 +42,13 @@ class Row:
     lesion_sign: str
 
 
-def open_folder(root: Path | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
+def open_folder(
+    root: Path | None = None, seed: int = 0, limit: int | None = None, params: Preprocessing = PREPROCESSING
+) -> Dataset:
     """Open a user's folder.
 
     root : the folder that holds index.csv; None = the environment variable UADBENCH_DATA
-    seed : the run's seed, not used: nothing here is random
+    seed : not used, nothing here is random; params : of the pre-processing
     limit : at most this many test cases, lesion and healthy in their full proportion, drawn in a fixed order
 
     index.csv (UTF-8) has the columns case_id, image, mask, split, subject. image and mask are paths inside the
@@ -72,7 +74,8 @@ def open_folder(root: Path | None = None, seed: int = 0, limit: int | None = Non
     rows = read_index(folder, index)
     by_id = {row.case.case_id: row for row in rows}
     kept = {c.case_id for c in limit_test([by_id[key].case for key in fixed_order("folder", by_id)], limit)}
-    cases = tuple(row.case for row in rows if row.case.case_id in kept)
+    chosen = [row for row in rows if row.case.case_id in kept]
+    cases = tuple(row.case for row in chosen)
     modality = common(rows, "modality", index) or "unknown"
     sign, caveats = lesion_sign(common(rows, "lesion_sign", index), modality, index)
     return Dataset(
@@ -81,14 +84,14 @@ def open_folder(root: Path | None = None, seed: int = 0, limit: int | None = Non
         modality=modality,
         lesion_sign=sign,
         cases=cases,
-        load=partial(load, folder, by_id),
+        load=partial(load, folder, params, by_id),
         native=partial(native, folder, by_id),
-        caveats=caveats,
+        caveats=(*caveats, *params.mask_caveats()),
         licence="not stated (supplied by the user)",
         citation="not stated (supplied by the user)",
-        preprocessing=PREPROCESSING.record(),
-        n_test=count_test(by_id[key].case for key in by_id),
-        fingerprint=fingerprint(cases, (), content(folder, [by_id[case.case_id] for case in cases])),
+        preprocessing=params.record(),
+        n_test=count_test(row.case for row in rows),
+        fingerprint=fingerprint(cases, (), content(folder, chosen) + params.mask_key()),
     )
 
 
@@ -248,7 +251,7 @@ def locate(folder: Path, relative: str) -> Path:
     return path
 
 
-def load(folder: Path, rows: dict[str, Row], case: Case) -> Sample:
+def load(folder: Path, params: Preprocessing, rows: dict[str, Row], case: Case) -> Sample:
     """Read and pre-process one case; CaseError when its files cannot be used."""
     row = rows[case.case_id]
     image = read_inside(folder, row.image, row.slice)
@@ -256,7 +259,7 @@ def load(folder: Path, rows: dict[str, Row], case: Case) -> Sample:
     if row.mask:
         volume = row.mask.lower().endswith((".nii", ".nii.gz"))
         mask = read_inside(folder, row.mask, row.slice if volume else None)
-    pixels, lesion = preprocess(image, mask, name=row.image)
+    pixels, lesion = preprocess(image, mask, params, name=row.image)
     if mask is not None and not mask.any():
         raise CaseError(
             f"{row.mask}: the mask is empty; leave the column 'mask' empty where the slice is healthy"

@@ -25,6 +25,7 @@ from skimage.morphology import convex_hull_image
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
 from uadbench.datasets.deform import Floats, affine_grid, case_rng, smooth_field
 from uadbench.datasets.lesions import SIZE_GROUPS, random_lesion_shape, simulate_lesion
+from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing
 from uadbench.datasets.selection import count_test, fingerprint, limit_test
 
 __all__ = ["GENERATOR", "POPULATION", "SIZE", "generate", "open_phantom"]
@@ -43,6 +44,9 @@ COUNTS = {
 CAVEATS = (
     "Synthetic: anatomy, contrast, noise and lesions are all simulated; scores say little about real patients.",
     "Every phantom descends from one symmetric atlas and varies less than people do.",
+)
+UNRESIZED = (
+    "Phantoms are made at 128 x 128: no mask is resized, and another mask_rule than half changes nothing."
 )
 SIZE = 128
 _FRAME_MM = 233  # the padded 1 mm frame of the real slices
@@ -274,13 +278,18 @@ def _training() -> Iterator[NDArray[np.float32]]:
 
 
 def open_phantom(
-    root: Path | None = None, seed: int = 0, limit: int | None = None, population: int = POPULATION
+    root: Path | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    params: Preprocessing = PREPROCESSING,
+    population: int = POPULATION,
 ) -> Dataset:
     """Open the phantoms: train 64 healthy; val 6 healthy, 6 with a lesion; test 6 healthy, 18 with a lesion.
 
     root : not used, there are no files
     seed : the run's seed, not used: other noise in a run must not mean other data
     limit : so many test cases, fewer or more than the default 24, three lesions to a healthy one, sizes alternating
+    params : a mask rule changes nothing here, as phantoms are made at their final size; another than the usual is told
     population : the seed of the data. Training of shipped checkpoints uses another population and ids that start
         with "train-"; no id here does
 
@@ -307,7 +316,7 @@ def open_phantom(
         load=partial(_load, population),
         native=lambda case: _load(population, case).image,
         training=_training,
-        caveats=CAVEATS,
+        caveats=(*CAVEATS, UNRESIZED) if params.mask_rule != PREPROCESSING.mask_rule else CAVEATS,
         licence="atlas: ICBM 152 licence (free use with the copyright notice), shipped with nilearn",
         citation="Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033",
         preprocessing=preprocessing,

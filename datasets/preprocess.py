@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from uadbench.datasets.case import CaseError
 
 __all__ = [
+    "MASK_RULES",
     "MAX_SIDE",
     "PREPROCESSING",
     "Preprocessing",
@@ -34,6 +35,14 @@ MAX_SIDE = (
 )
 
 
+# Name of a rule -> ``Preprocessing.mask_rule``.
+MASK_RULES: dict[str, float | str] = {"half": 0.5, "any": "any"}
+MASK_CAVEAT = (
+    "Truth masks are resized by mask_rule = any, the practice of THOR's authors: a pixel is lesion where any old pixel "
+    "around its centre is. Small lesions come out larger than usual, by a third on the masks of ixi-stroke."
+)
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Parameters of the pre-processing, recorded and hashed into every run.
@@ -45,8 +54,10 @@ class Preprocessing:
     low : "minimum" = the slice's smallest value becomes 0, the percentile becomes 1
     padding : "zero" = the shorter side is padded with 0 (after scaling) on both sides; the odd pixel goes last
     image_resize : "area" = mean over the pixel's footprint when shrinking, bilinear when enlarging
-    mask_rule : a pixel is lesion where at least this fraction of its footprint is lesion; before that, every
-        non-zero (for numbers) or True pixel of the mask is lesion
+    mask_rule : a pixel is lesion where at least this fraction of its footprint is lesion; "any": there (from half on)
+        and wherever bilinear interpolation of the mask leaves more than 0, so where any of the up to four old pixels
+        around the new one's centre is lesion. Before that, every non-zero (for numbers) or True pixel of the mask is
+        lesion
     version : raised whenever the code changes what comes out for the same parameters
     """
 
@@ -55,12 +66,20 @@ class Preprocessing:
     low: str = "minimum"
     padding: str = "zero"
     image_resize: str = "area"
-    mask_rule: float = 0.5
+    mask_rule: float | str = 0.5
     version: int = 1
 
     def record(self) -> dict[str, object]:
         """The parameters as plain values, for the run's manifest."""
         return dict(asdict(self))
+
+    def mask_caveats(self) -> tuple[str, ...]:
+        """What must stand beside figures whose truth was not resized by the usual rule."""
+        return (MASK_CAVEAT,) if self.mask_rule == "any" else ()
+
+    def mask_key(self) -> str:
+        """For the data's fingerprint: "" for the usual rule, under which it is as it always was."""
+        return "" if self.mask_rule == MASK_RULES["half"] else f"mask_rule {self.mask_rule}"
 
 
 PREPROCESSING = Preprocessing()
@@ -95,9 +114,11 @@ def preprocess(
 
 def resize_mask(lesion: NDArray[np.bool_], params: Preprocessing = PREPROCESSING) -> NDArray[np.bool_]:
     """A mask [H, W] as bool [size, size], by the rule of ``params``."""
-    area = resize_area(pad_to_square(lesion.astype(np.float64)), params.size)
+    square = pad_to_square(lesion.astype(np.float64))
+    least = 0.5 if params.mask_rule == "any" else float(params.mask_rule)
     # 1e-9: fractions are sums of rounded weights, and "at least half" must not hang on the last bit.
-    return np.asarray(area >= params.mask_rule - 1e-9)
+    covered = np.asarray(resize_area(square, params.size) >= least - 1e-9)
+    return covered | (resize_linear(square, params.size) > 1e-9) if params.mask_rule == "any" else covered
 
 
 def to_square(

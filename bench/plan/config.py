@@ -53,6 +53,7 @@ class RunConfig:
     steps : network calls of a chain, "paper" for every timestep; several give several variants, none the default
     t_start : start level of every chain, None for the method's default
     limit : at most so many test cases; val_limit : at most so many healthy validation cases
+    mask_rule : which pixels of a resized truth mask are lesion: "half" of the footprint, or "any" as THOR's authors
     batch_size : cases in one network call
     seed : of noise and bootstrap; several give several variants
     perceptual : names of perceptual nets; several give several variants
@@ -73,6 +74,7 @@ class RunConfig:
     t_start: Count | None = None
     limit: Count | None = None
     val_limit: Annotated[int, Meta(ge=0, le=1_000_000)] = 16
+    mask_rule: Literal["half", "any"] = "half"
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = 4
     seed: tuple[Annotated[int, Meta(ge=0, le=2**63 - 1)], ...] = (0,)
     perceptual: tuple[Text, ...] = ("brain-squeeze",)

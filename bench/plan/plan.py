@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.run.machine import available_cores
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import Case, Dataset
+from uadbench.datasets.preprocess import MASK_RULES, PREPROCESSING
 from uadbench.engine.backends import check_backend
 from uadbench.engine.perceptual.distance import PERCEPTUALS
 
@@ -60,7 +61,8 @@ def make_plan(config: RunConfig) -> Plan:
         check_backend(arm.backend, arm.precision, arm.device)
     check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
     root = Path(config.data_root) if config.data_root else None
-    dataset = DATASETS[config.dataset](root, config.seed[0], config.limit)
+    params = replace(PREPROCESSING, mask_rule=MASK_RULES[config.mask_rule])
+    dataset = DATASETS[config.dataset](root, config.seed[0], config.limit, params)
     if not dataset.split("test"):
         raise ConfigError(f"data set {dataset.name} has no test case")
     cases = choose_cases(dataset, config.val_limit)

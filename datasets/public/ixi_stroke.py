@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.case import SIZES, Case, CaseError, Dataset, Sample
-from uadbench.datasets.preprocess import PREPROCESSING, preprocess, resize_mask, to_square
+from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing, preprocess, resize_mask, to_square
 from uadbench.datasets.readers import read_slice
 from uadbench.datasets.selection import count_test, fingerprint, fixed_order, limit_test, read_split
 from uadbench.datasets.sources import SOURCES, find_root
@@ -187,7 +187,11 @@ def row(
 
 
 def open_ixi_stroke(
-    root: Path | None = None, seed: int = 0, limit: int | None = None, balanced: bool = False
+    root: Path | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    params: Preprocessing = PREPROCESSING,
+    balanced: bool = False,
 ) -> Dataset:
     """Open ixi-stroke, or its other choice of cases, ixi-stroke-balanced.
 
@@ -195,6 +199,7 @@ def open_ixi_stroke(
     seed : the run's seed, not used: another run seed must not mean other data. Which shape goes to which subject is
         fixed by the committed split, its simulated intensities by VERSION and the case
     limit : at most this many test cases, lesion and healthy in the full test split's proportion
+    params : of the pre-processing; its mask rule makes the truth, the images stay as they are
     balanced : as many lesions of each size instead of the papers' proportions
 
     Raises CaseError when the data are not there.
@@ -212,34 +217,40 @@ def open_ixi_stroke(
         modality="T1w",
         lesion_sign=-1,
         cases=cases,
-        load=partial(load, slices, shapes, masks),
+        load=partial(load, slices, shapes, masks, params),
         native=partial(native, slices),
-        caveats=(*CAVEATS, BALANCED if balanced else NATURAL),
+        caveats=(*CAVEATS, BALANCED if balanced else NATURAL, *params.mask_caveats()),
         licence="; ".join(f"{s.name}: {s.licence}" for s in sources),
         citation="; ".join(s.citation for s in sources),
-        preprocessing=PREPROCESSING.record(),
+        preprocessing=params.record(),
         origin="semi-synthetic",
         n_test=count_test(every),
-        fingerprint=fingerprint(cases, files(slices, shapes, masks, cases), VERSION),
+        fingerprint=fingerprint(cases, files(slices, shapes, masks, cases), VERSION + params.mask_key()),
     )
 
 
-def load(slices: Path, shapes: Path, masks: dict[str, str], case: Case) -> Sample:
-    """Read and pre-process one case and set its lesion in; CaseError when its files cannot be used."""
+def load(slices: Path, shapes: Path, masks: dict[str, str], params: Preprocessing, case: Case) -> Sample:
+    """Read and pre-process one case and set its lesion in; CaseError when its files cannot be used.
+
+    The lesion that is set in is the shape by the usual mask rule, whatever the rule by which the truth is made.
+    """
     path = slices / "png" / f"{case.subject}.png"
     if not case.lesion:
         return Sample(case, *preprocess(read_slice(path), None, name=str(path)))
     from uadbench.datasets.lesions import darken_tissue
 
-    image, shape = preprocess(
-        read_slice(path), read_slice(shapes / f"{masks[case.case_id]}.png"), name=str(path)
-    )
-    inside = clip_to_brain(shape, brain_region(image))
+    drawn = read_slice(shapes / f"{masks[case.case_id]}.png")
+    image, shape = preprocess(read_slice(path), drawn, name=str(path))
+    brain = brain_region(image)
+    inside = clip_to_brain(shape, brain)
     if inside is None:
         raise CaseError(
             f"{case.case_id}: the shape lies outside the brain; restore the original slice and mask files"
         )
-    return Sample(case, *darken_tissue(image, inside, lesion_generator(case.case_id)))
+    changed, truth = darken_tissue(image, inside, lesion_generator(case.case_id))
+    if params.mask_rule != PREPROCESSING.mask_rule:
+        truth = resize_mask(drawn != 0, params) & brain
+    return Sample(case, changed, truth)
 
 
 def native(slices: Path, case: Case) -> NDArray[np.float64]:

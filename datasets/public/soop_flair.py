@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
-from uadbench.datasets.preprocess import PREPROCESSING, preprocess, to_square
+from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing, preprocess, to_square
 from uadbench.datasets.readers import read_slice
 from uadbench.datasets.selection import count_test, fingerprint, fixed_order, limit_test, read_split
 from uadbench.datasets.sources import SOURCES, find_root
@@ -55,12 +55,15 @@ def make_split(index: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
     return [{"case": case, "split": split, "lesion": flag} for split, flag, cases in parts for case in cases]
 
 
-def open_soop_flair(root: Path | None = None, seed: int = 0, limit: int | None = None) -> Dataset:
+def open_soop_flair(
+    root: Path | None = None, seed: int = 0, limit: int | None = None, params: Preprocessing = PREPROCESSING
+) -> Dataset:
     """Open soop-flair.
 
     root : folder of the data set or its parent; see ``find_root``
     seed : the run's seed, not used: nothing here is random
     limit : at most this many test cases, lesion and healthy in the full test split's proportion
+    params : of the pre-processing
 
     Raises CaseError when the data are not there.
     """
@@ -75,24 +78,24 @@ def open_soop_flair(root: Path | None = None, seed: int = 0, limit: int | None =
         modality="FLAIR",
         lesion_sign=1,
         cases=cases,
-        load=partial(load, folder),
+        load=partial(load, folder, params),
         native=partial(native, folder),
-        caveats=CAVEATS,
+        caveats=(*CAVEATS, *params.mask_caveats()),
         licence=source.licence,
         citation=source.citation,
-        preprocessing=PREPROCESSING.record(),
+        preprocessing=params.record(),
         n_test=count_test(every),
-        fingerprint=fingerprint(cases, files(folder, cases)),
+        fingerprint=fingerprint(cases, files(folder, cases), params.mask_key()),
     )
 
 
-def load(folder: Path, case: Case) -> Sample:
+def load(folder: Path, params: Preprocessing, case: Case) -> Sample:
     """Read and pre-process one case; CaseError when its files cannot be used."""
     path = folder / "images" / f"{case.case_id}.png"
     mask = read_slice(folder / "masks" / f"{case.case_id}.png") if case.lesion else None
     if mask is not None and not mask.any():
         raise CaseError(f"{case.case_id}: a lesion case whose mask is empty; restore the original mask file")
-    image, lesion = preprocess(read_slice(path), mask, name=str(path))
+    image, lesion = preprocess(read_slice(path), mask, params, name=str(path))
     return Sample(case, image, lesion)
 
 

@@ -110,7 +110,10 @@ class SqueezePerceptual:
     card: Mapping[str, Any]
 
     def against(self, x: Tensor) -> Callable[[Tensor], Tensor]:
-        """Fix x : [B, 1, H, W] in [-1, 1], its features computed here, once; see ``interfaces.Perceptual``."""
+        """Fix x : [B, 1, H, W] in [-1, 1], its features computed here, once; see ``interfaces.Perceptual``.
+
+        Values outside are taken as they are (THOR with ``perceptual_norm = "twice"``, in [-3, 1]).
+        """
         check_image(x)
         with torch.no_grad():
             reference = self.net.features(x.to(self.device))

@@ -19,6 +19,7 @@ VERBS = {
     "list": "List methods, data sets, back ends, noises and perceptual nets.",
     "train": "Train a denoising network.",
     "train-perceptual": "Train the perceptual net brain-squeeze.",
+    "import-weights": "Make a checkpoint from the weights that THOR's and AutoDDPM's authors publish.",
     "report": "Write the leaderboard again from one run or several.",
     "data": "List, check, fetch and preview data sets.",
     "doctor": "Say what works on this machine, and the remedy for what does not.",

@@ -34,6 +34,13 @@ ABOVE_START = 10  # levels above the methods' start level that are trained as de
     help="Folder for state, checkpoint, log, grids.",
 )
 @click.option(
+    "--preset",
+    type=click.Choice(["small", "paper"]),
+    default="small",
+    show_default=True,
+    help="Shape of the network: 4 M parameters, or the papers' 18.5 M (needs uadbench[paper]).",
+)
+@click.option(
     "--initial", metavar="FILE|shipped", help="Checkpoint to start from; random weights by default."
 )
 @click.option("--steps", type=click.IntRange(1, 10_000_000), default=15000, show_default=True)
@@ -72,7 +79,7 @@ ABOVE_START = 10  # levels above the methods' start level that are trained as de
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 @one_line_errors
 def command(validate_every: int, no_progress: bool, threads: int | None, **options: Any) -> None:
-    """Train the compact U-Net on the healthy training slices of the named data sets.
+    """Train a denoiser on the healthy training slices of the named data sets.
 
     Writes OUTPUT/unet-NOISE.safetensors with a model card, a log of errors and sample grids at every validation. Run
     the same command again after an interruption: training goes on from the last saved state, to the same result.
@@ -110,11 +117,12 @@ def _training(
     t_focus: int | None,
     warped: float,
     precision: str,
+    preset: str,
     **given: Any,
 ) -> Training:
     from uadbench.bench.run.training import Training, load_sources
     from uadbench.engine.methods.ddpm import DDPM
-    from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
+    from uadbench.engine.networks.checkpoint import shipped
     from uadbench.engine.training.augment import Augmentation
     from uadbench.engine.training.loop import TrainingConfig
 
@@ -125,7 +133,7 @@ def _training(
         warmup=min(200, given["steps"]),
         t_focus=t_focus or DDPM.preset(noise).t_start + ABOVE_START,
         augmentation=Augmentation(warped=warped),
-        initial="" if start is None else load_checkpoint(start)[1]["sha256"],
+        initial="" if start is None else _hash_of_start(start, preset),
         **given,
     )
     # The command as typed, less the folders of this machine, which mean nothing elsewhere.
@@ -135,7 +143,22 @@ def _training(
             words.append(word)
         hidden = word in ("--data-root", "--output")
     command_line = shlex.join(["bench", *words])
-    return Training(config, load_sources(weights, data_root), output, start, precision, command_line)
+    return Training(config, load_sources(weights, data_root), output, start, precision, command_line, preset)
+
+
+def _hash_of_start(path: Path, preset: str) -> str:
+    """sha256 of the weights that training starts from; ConfigError where they are of another shape."""
+    from uadbench.bench.plan.config import ConfigError
+    from uadbench.bench.run.training import PRESETS
+    from uadbench.engine.networks.checkpoint import load_checkpoint
+
+    model, card = load_checkpoint(path)
+    if model.config != PRESETS[preset]:
+        raise ConfigError(
+            f"--initial {path} is a network of kind {card['kind']} and another shape than --preset {preset}; give a "
+            "checkpoint of that preset, or none"
+        )
+    return str(card["sha256"])
 
 
 def _weights(text: str) -> dict[str, float]:

@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from uadbench.bench.plan.config import ConfigError, digest, unknown
 from uadbench.datasets import DATASETS
 from uadbench.datasets.preprocess import to_size
 from uadbench.engine.networks.checkpoint import load_checkpoint, save_checkpoint
-from uadbench.engine.networks.unet import UNet
+from uadbench.engine.networks.diffusion_unet import DiffusionUNetConfig
+from uadbench.engine.networks.unet import UNetConfig
 from uadbench.engine.training.loop import Pool, Progress, TrainingConfig, train
 from uadbench.engine.training.validation import clean_errors, reconstructions, validation_loss
 from uadbench.reports.atomic import write_bytes
 
-__all__ = ["Sources", "Training", "checkpoint_path", "load_sources", "run_training"]
+__all__ = ["PRESETS", "Sources", "Training", "checkpoint_path", "load_sources", "run_training"]
 
+PRESETS: dict[str, Any] = {"small": UNetConfig(), "paper": DiffusionUNetConfig()}  # shapes of network
 HELD_OUT = 24  # validation slices of each source that errors are measured on
 
 
@@ -53,6 +56,7 @@ class Training:
     initial : the checkpoint that it starts from, or None
     precision : of the arithmetic, see ``train``
     command : for the card
+    preset : shape of the network, a key of ``PRESETS``
     """
 
     config: TrainingConfig
@@ -61,6 +65,7 @@ class Training:
     initial: Path | None
     precision: str
     command: str
+    preset: str = "small"
 
 
 def load_sources(weights: Mapping[str, float], root: Path | None) -> Sources:
@@ -122,6 +127,7 @@ def run_training(
         config,
         output / f"state-{config.noise}.pt",
         training.sources.fingerprint,
+        network=PRESETS[training.preset],
         initial=initial,
         precision=training.precision,
         stop=stop,
@@ -139,7 +145,7 @@ def run_training(
         yield progress, record
 
 
-def _validate(model: UNet, progress: Progress, training: Training) -> dict[str, Any]:
+def _validate(model: nn.Module, progress: Progress, training: Training) -> dict[str, Any]:
     validation, noise = training.sources.validation, training.config.noise
     return {
         "step": progress.step,
@@ -170,7 +176,7 @@ def _write_log(log: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def _card(
-    training: Training, model: UNet, progress: Progress, history: list[dict[str, Any]]
+    training: Training, model: nn.Module, progress: Progress, history: list[dict[str, Any]]
 ) -> dict[str, Any]:
     config = training.config
     return {
@@ -196,7 +202,7 @@ def _card(
     }
 
 
-def _write_grid(path: Path, model: UNet, training: Training) -> None:
+def _write_grid(path: Path, model: nn.Module, training: Training) -> None:
     """Inputs on top, then the one-call estimates of the clean image at rising levels."""
     import io
 

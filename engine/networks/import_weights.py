@@ -7,6 +7,7 @@ of MONAI's, made when some layers had other names.
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +59,10 @@ def read_published(path: Path) -> dict[str, Tensor]:
 
     Raises WeightsError where the file is of another layout, damaged, or needs code to be executed; OSError.
     """
-    with path.open("rb") as file:
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing, or no file; give a published .pt file")
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on the age of the pickle
         try:
             found = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
@@ -97,10 +101,11 @@ def match(published: Mapping[str, Tensor], config: DiffusionUNetConfig) -> Match
     """Hold a published file's weights against a network of that configuration.
 
     A file with the older names is of the authors' code, where attention has no projection at its end: the layer
-    ``proj_attn`` is saved, as it was initialised, and never applied. The network tried has none then.
+    ``proj_attn`` is saved, as it was initialised, and never applied. The network tried has none then. Where the
+    layer's weights lie beyond what they are initialised to, it has been trained, and the network tried applies it.
     """
     older = any(".proj_attn." in name for name in published)
-    config = replace(config, projection=not older)
+    config = replace(config, projection=not older or _projection_trained(published))
     with torch.device("meta"):
         shapes = {name: weight.shape for name, weight in DiffusionUNet(config).state_dict().items()}
     weights, left_over, unused = {}, [], []
@@ -108,7 +113,7 @@ def match(published: Mapping[str, Tensor], config: DiffusionUNetConfig) -> Match
         ours = _renamed(name) if older else name
         if ours in shapes and weight.shape == shapes[ours] and weight.is_floating_point():
             weights[ours] = weight.float()
-        elif older and name.startswith(PREFIX) and ".proj_attn." in name:
+        elif name.startswith(PREFIX) and ".proj_attn." in name and not config.projection:
             unused.append(name)
         elif not name.startswith(COMPANIONS):
             shape = f" {tuple(weight.shape)}, not {tuple(shapes[ours])}" if ours in shapes else ""
@@ -117,12 +122,20 @@ def match(published: Mapping[str, Tensor], config: DiffusionUNetConfig) -> Match
     return Match(config, weights, missing, tuple(left_over), tuple(unused))
 
 
+def _projection_trained(published: Mapping[str, Tensor]) -> bool:
+    """Whether a weight of ``proj_attn`` exceeds 1 / sqrt(inputs), which bounds a linear layer's first weights."""
+    layers = [weight for name, weight in published.items() if name.endswith(".proj_attn.weight")]
+    return any(float(weight.abs().max()) > 1.01 * weight.shape[-1] ** -0.5 for weight in layers)
+
+
 def _renamed(name: str) -> str:
     """The name that MONAI gives today."""
     if name.startswith(PREFIX):
         for part in ATTENTION:
             name = name.replace(part, f".attn{part}")
-        name = name.replace(".upsampler.conv.", ".upsampler.postconv.")
+        name = name.replace(".upsampler.conv.", ".upsampler.postconv.").replace(
+            ".proj_attn.", ".attn.out_proj."
+        )
     return name
 
 

@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from support.cells import make_dataset
+from support.diffusion import TINY, needs_monai
 
 from uadbench.bench.commands.train import command
 from uadbench.bench.plan.config import ConfigError
@@ -31,7 +32,8 @@ CONFIG = TrainingConfig(steps=6, batch_size=2, warmup=2, ema=0.9)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network, and data sets of a few small slices."""
-    monkeypatch.setattr(module, "train", partial(loop.train, network=SMALL, save_every=2))
+    monkeypatch.setattr(module, "train", partial(loop.train, save_every=2))
+    monkeypatch.setitem(module.PRESETS, "small", SMALL)
     monkeypatch.setattr(
         module,
         "DATASETS",
@@ -153,6 +155,29 @@ def test_a_training_may_start_from_a_checkpoint(tmp_path: Path) -> None:
     assert card["training"]["initial"] == still.initial
     for one, two in zip(model.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(one, two, atol=0, rtol=0)
+
+
+@needs_monai
+def test_the_paper_preset_trains_the_papers_kind_of_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(module.PRESETS, "paper", TINY)
+    arguments = ["--data", "fake", "--steps", "2", "--batch-size", "1", "--no-progress"]
+    result = CliRunner().invoke(command, [*arguments, "--preset", "paper", "--output", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    model, card = load_checkpoint(checkpoint_path(tmp_path, "gaussian"))
+    assert (card["kind"], card["network"]["groups"]) == ("diffusion-unet", TINY.groups)
+    assert card["parameters"] == sum(weight.numel() for weight in model.parameters())
+
+
+def test_a_start_of_another_shape_is_refused(tmp_path: Path) -> None:
+    steps_of(make_training(tmp_path / "first"))
+    start = checkpoint_path(tmp_path / "first", "gaussian")
+    arguments = ["--data", "fake", "--preset", "paper", "--initial", str(start)]
+    result = CliRunner().invoke(command, [*arguments, "--output", str(tmp_path / "second")])
+    assert result.exit_code == 2
+    assert "is a network of kind unet and another shape than --preset paper; give" in result.output
+    assert len(result.output.strip().splitlines()) == 1
 
 
 def test_a_second_trainer_in_the_same_folder_is_refused(tmp_path: Path) -> None:

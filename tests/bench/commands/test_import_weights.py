@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
-from support.diffusion import TINY, inputs, make_network, needs_monai, published, write_published
+from support.diffusion import TINY, inputs, needs_monai, published, write_published
 from torch import Tensor, nn
 
 from uadbench.bench.cli import cli
@@ -297,4 +297,3 @@ def test_a_method_runs_with_an_imported_tiny_network(tmp_path: Path, monkeypatch
     assert result.exit_code == 0, result.output
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert sha256_of((tmp_path / "net.safetensors").read_bytes()) in json.dumps(manifest)
-    assert make_network().config.channels == (16, 32)

@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadbench.datasets.anatomy import SIZE, generate
 from uadbench.datasets.case import Case, CaseError
 from uadbench.datasets.lesions import REACH, SIZE_GROUPS
-from uadbench.datasets.phantom import POPULATION, SIZE, generate, open_phantom
+from uadbench.datasets.phantom import POPULATION, open_phantom
 
 
 def digest(case_id: str, lesion: str | None = None, seed: int = 1) -> str:
@@ -45,7 +46,7 @@ def test_the_global_generator_neither_matters_nor_moves() -> None:
 
 def test_another_process_with_other_thread_settings_gives_the_same_bytes() -> None:
     code = (
-        "import hashlib; from uadbench.datasets.phantom import generate; image, mask = generate(1, 'a', 'large');"
+        "import hashlib; from uadbench.datasets.anatomy import generate; image, mask = generate(1, 'a', 'large');"
         "print(hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest())"
     )
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "3")

@@ -182,7 +182,7 @@ def test_a_start_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_trainer_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with filelock.FileLock(tmp_path / ".lock-gaussian", timeout=0):
-        result = CliRunner().invoke(command, ["--output", str(tmp_path)])
+        result = CliRunner().invoke(command, ["--data", "fake", "--output", str(tmp_path)])
     assert result.exit_code == 2
     assert "another process trains there; wait, or give another --output" in result.output
     assert len(result.output.strip().splitlines()) == 1

@@ -253,7 +253,7 @@ def lesion_pairs(count: int) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
     """Phantoms with a lesion, a blurred reconstruction of the same phantoms without, lesion and tissue masks."""
     from scipy.ndimage import gaussian_filter
 
-    from uadbench.datasets.phantom import generate
+    from uadbench.datasets.anatomy import generate
 
     sizes = ("small", "medium", "large")
     healthy = [generate(123, f"perceptual-{i}")[0] for i in range(count)]

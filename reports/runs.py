@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.reports.atomic import RunError, read_json
+from uadbench.reports.schema import check_cell, check_latency, check_manifest, check_metrics, check_parity
 from uadbench.reports.store import SCHEMA, CellDirectory, RunDirectory
 
 __all__ = ["Cell", "Run", "load_run"]
@@ -73,10 +74,16 @@ def load_run(path: Path) -> Run:
         raise RunError(
             f"{path}: was written by another version (schema {schema}, this one reads {SCHEMA}); run it again"
         )
+    check_manifest(directory.path / "manifest.json", manifest)
+    parity = directory.parity
+    check_parity(directory.path / "parity.json", parity)
     begun = [cell for cell in map(directory.cell, listed) if (cell.path / "cell.json").is_file()]
-    return Run(directory, manifest, tuple(map(_load_cell, begun)), directory.parity)
+    return Run(directory, manifest, tuple(map(_load_cell, begun)), parity)
 
 
 def _load_cell(directory: CellDirectory) -> Cell:
-    info = read_json(directory.path / "cell.json")
-    return Cell(directory, info, directory.read_cases(), directory.metrics, directory.latency)
+    info, metrics, latency = read_json(directory.path / "cell.json"), directory.metrics, directory.latency
+    check_cell(directory.path / "cell.json", info)
+    check_metrics(directory.path / "metrics.json", metrics)
+    check_latency(directory.path / "latency.json", latency)
+    return Cell(directory, info, directory.read_cases(), metrics, latency)

@@ -23,7 +23,7 @@ from uadbench.engine.networks.diffusion_unet import DiffusionUNetConfig
 from uadbench.engine.networks.unet import UNetConfig
 from uadbench.engine.training.loop import Pool, Progress, TrainingConfig, train
 from uadbench.engine.training.validation import clean_errors, reconstructions, validation_loss
-from uadbench.reports.atomic import write_bytes
+from uadbench.reports.atomic import PARTIAL, write_bytes
 
 __all__ = ["PRESETS", "Sources", "Training", "checkpoint_path", "load_sources", "run_training"]
 
@@ -120,6 +120,9 @@ def run_training(
     there can be used at any time. Raises as ``train`` does.
     """
     config, output = training.config, training.output
+    for partial in output.glob(f".*-{config.noise}*.tmp"):  # what a killed process left half written
+        if PARTIAL.fullmatch(partial.name):
+            partial.unlink(missing_ok=True)
     log = output / f"log-{config.noise}.jsonl"
     initial = None if training.initial is None else load_checkpoint(training.initial)[0].state_dict()
     steps = train(

@@ -90,8 +90,8 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
     _check_tables(config, [*FLOORS, *(name for name, _ in named)], known)
     cells = [cell for name in FLOORS for cell in _cells(config, name, "none", known[name], [Arm()])]
     for name, noise in named:
-        if not known[name].floor:
-            cells += _cells(config, name, noise, known[name], arms)
+        if name not in FLOORS:  # those are there already
+            cells += _cells(config, name, noise, known[name], [Arm()] if known[name].floor else arms)
     slugs = [cell.slug for cell in cells]
     if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
         raise ConfigError(f"--methods asks for {twice[0]} twice")

@@ -13,6 +13,7 @@ from uadbench.engine.interfaces import Result, Tools, to_signed
 
 __all__ = ["Thor"]
 
+WIDEST = 1024  # pixels; no image here is wider
 PRACTICE = {
     "map_at": ("harmonize", "every-50"),
     "renoise": ("t_prev", "t"),
@@ -48,9 +49,9 @@ class Thor:
     perceptual_norm: Literal["once", "twice"] = "once"
 
     def __post_init__(self) -> None:
-        if self.window < 1 or self.sigma < 0:
+        if not 1 <= self.window <= WIDEST or not 0 <= self.sigma <= WIDEST:
             raise ValueError(
-                f"window is {self.window} and sigma {self.sigma}; allowed: from 1 px and from 0 px"
+                f"window is {self.window} and sigma {self.sigma}; allowed: 1 to {WIDEST} px and 0 to {WIDEST} px"
             )
         if not any(0 < t <= self.t_start for t in self.harmonize_at):
             raise ValueError(

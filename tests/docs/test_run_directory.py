@@ -62,6 +62,7 @@ def test_every_file_of_a_run_is_documented_and_every_documented_file_is_there(ru
             assert any(pattern(row).fullmatch(name) for name in there), row["path"]
 
 
+@pytest.mark.slow
 def test_what_is_called_derived_is_made_again(run: Path) -> None:
     before = files(run)
     metrics = (run / "cells" / CELL / "metrics.json").read_bytes()

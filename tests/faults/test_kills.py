@@ -105,6 +105,7 @@ def wait_for_cases(process: subprocess.Popen[str], run: Path, count: int) -> Non
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_run_killed_among_its_results_ends_with_the_same_bytes(small: tuple[Path, float]) -> None:
     here, _ = small
     words = [*FEW, *FOLDER, "--output", "killed"]

@@ -48,6 +48,7 @@ def bench(plugins: dict[str, str], *words: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, env=plugins, timeout=120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -67,6 +68,7 @@ def test_each_broken_plug_in_is_one_line_on_stderr_and_a_good_one_works(
         assert any(name in line and what in line for line in lines), name
 
 
+@pytest.mark.slow
 def test_doctor_names_every_plug_in_that_cannot_be_used_and_why(plugins: dict[str, str]) -> None:
     done = bench(plugins, "doctor", "--json")
     found = {check["name"]: check for check in json.loads(done.stdout) if check["area"] == "plug-in"}

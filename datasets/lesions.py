@@ -39,7 +39,7 @@ def random_lesion_shape(
 ) -> NDArray[np.bool_]:
     """An irregular shape of exactly ``target_px`` pixels inside ``brain_mask``, both bool [H, H].
 
-    Fronts start from one to three near seeds and run at a random, direction-dependent speed; the pixels they reach
+    Fronts start from one to four near seeds and run at a random, direction-dependent speed; the pixels they reach
     first are the lesion. ``favour`` [H, H], positive, makes fronts start more often and run faster where it is
     large. Raises ValueError when the mask has too few pixels.
     """

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["REFERENCE", "Arm", "Variant", "arm_of", "variant_of"]
+__all__ = ["REFERENCE", "Arm", "Variant", "arm_of", "reference_of", "variant_of"]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with everything that its scores depend on besides the arithmetic.
+    """A method with all that tells it from others of its run; weights, eta and data are the run's own.
 
     method : its name on the command line; title : as it is printed
     noise : "gaussian", "simplex", or "none" for a floor
@@ -91,7 +91,12 @@ class Arm:
 
 
 REFERENCE = Arm()
-"""What other arms are held against: eager torch in fp32."""
+"""Eager torch in fp32 on the CPU."""
+
+
+def reference_of(arm: Arm) -> Arm:
+    """What an arm is held against: eager torch in fp32 on the same device."""
+    return Arm(device=arm.device)
 
 
 def variant_of(info: Mapping[str, Any]) -> Variant:

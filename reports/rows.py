@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from uadbench.reports.atomic import RunError
-from uadbench.reports.identity import REFERENCE, arm_of, variant_of
+from uadbench.reports.identity import arm_of, reference_of, variant_of
 from uadbench.reports.places import short_text
 from uadbench.reports.runs import Cell, Run
 from uadbench.reports.vocabulary import LOAD_LIMIT, SCORES, SIZE_NAMES
@@ -222,10 +222,11 @@ def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
     variant, arm = variant_of(cell.info), arm_of(cell.info)
     if variant.floor:
         return None, "a floor has no network"
-    if arm == REFERENCE:
+    reference = reference_of(arm)
+    if arm == reference:
         return None, "the reference"
     matches = [
-        other for other in run.cells if arm_of(other.info) == REFERENCE and variant_of(other.info) == variant
+        other for other in run.cells if arm_of(other.info) == reference and variant_of(other.info) == variant
     ]
     if not matches:
         return None, "this run has no torch fp32 cell of the method"
@@ -236,13 +237,15 @@ def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
         return None, f"parity {verdict.get('verdict')}: {_reason(verdict) or 'no reason given'}"
     if _batch_size(cell) != _batch_size(matches[0]):
         return None, "timed at another batch size than torch fp32"
+    if any("environment" in session for session in run.manifest.get("sessions") or ()):
+        return None, "the run was taken up on another machine or with other software"
     if busy := max(load_over(run, cell) or 0.0, load_over(run, matches[0]) or 0.0):
         return None, f"timed while something else was running (load {busy:.1f})"
     own = ((cell.latency or {}).get("latency_ms") or {}).get("p50")
-    reference = ((matches[0].latency or {}).get("latency_ms") or {}).get("p50")
-    if not own or not reference:
+    slow = ((matches[0].latency or {}).get("latency_ms") or {}).get("p50")
+    if not own or not slow:
         return None, "latency was not measured"
-    return reference / own, ""
+    return slow / own, ""
 
 
 def load_over(run: Run, cell: Cell) -> float | None:

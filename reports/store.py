@@ -54,6 +54,11 @@ class CellDirectory:
         """Whether it has a readable cell.json."""
         return _optional(self.path / "cell.json", "method") is not None
 
+    @property
+    def info(self) -> dict[str, Any]:
+        """cell.json; {} where it is missing or damaged."""
+        return _optional(self.path / "cell.json") or {}
+
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Write cell.json."""
         write_json(self.path / "cell.json", info)

@@ -59,8 +59,8 @@ def terminal_table(frame: pd.DataFrame) -> Table:
 
     With one back end the lesion sizes are shown, with several the back end and the speed-up instead.
     """
-    engines = frame[frame["kind"] != "floor"][["backend", "precision"]].drop_duplicates()
-    several = len(engines) > 1
+    several = frame[frame["kind"] != "floor"]["arm"].nunique() > 1
+    runs = frame["run"].nunique() > 1
     table = Table(
         box=SIMPLE,
         title="Leaderboard (percent)",
@@ -85,7 +85,9 @@ def terminal_table(frame: pd.DataFrame) -> Table:
         table.add_row(Text(dataset + (f" ({'; '.join(tags)})" if tags else ""), style="bold"))
         for floor in (False, True):
             for index, row in part[(part["kind"] == "floor") == floor].iterrows():
-                table.add_row(*_terminal_row(index, row, found, several), style="dim" if floor else None)
+                table.add_row(
+                    *_terminal_row(index, row, found, several, runs), style="dim" if floor else None
+                )
             table.add_section()
     table.caption = (
         "Dice: max Dice of all pixels pooled. avg.: the papers' average over sizes. "
@@ -100,8 +102,9 @@ def _subset(part: pd.DataFrame) -> str:
     return f"subset: {', '.join(taken)}" if taken else ""
 
 
-def _terminal_row(index: Any, row: Any, found: Marks, several: bool) -> list[Text]:
+def _terminal_row(index: Any, row: Any, found: Marks, several: bool, runs: bool) -> list[Text]:
     name = row["variant"].replace(" · ", " ") + (" ▼" if index in found.below else "")
+    name += f" [{row['run'][:8]}]" if runs else ""
     interval = (
         DASH
         if pd.isna(row["dice_max_lo"])

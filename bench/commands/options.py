@@ -54,7 +54,7 @@ threads = click.option(
     metavar="N",
     help="CPU threads of the network; OMP_NUM_THREADS or the cores of this process by default.",
 )
-device = click.option("--device", metavar="NAME", help="cpu (default) or cuda.")
+device = click.option("--device", metavar="NAME", help="cpu (default), cuda or cuda:N.")
 seed = click.option("--seed", metavar="N[,N]", help="Of noise and bootstrap; 0 is the default.")
 no_progress = click.option("--no-progress", is_flag=True, help="No progress bar.")
 

@@ -30,7 +30,11 @@ COMPRESSED = 0.6
     metavar="NAMES",
     help="Comma-separated, each NAME or NAME:NOISE, or all; see `bench list`.",
 )
-@click.option("--dataset", metavar="NAME", help="phantom (default), ixi-stroke, soop-flair or folder.")
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    help="phantom (default), or another; see `bench list`.",
+)
 @options.data_root
 @click.option("--noise", metavar="KIND", help="gaussian, simplex or default (each method's own).")
 @click.option(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uadbench.bench.commands.options import FiniteRange, one_line_errors
+from uadbench.bench.commands import options
+from uadbench.bench.commands.options import FiniteRange
 
 if TYPE_CHECKING:
     from uadbench.bench.run.training import Training
@@ -26,7 +27,7 @@ ABOVE_START = 10  # levels above the methods' start level that are trained as de
     metavar="NAME[=WEIGHT],...",
     help="Data sets, and how often each is drawn from relative to the others, e.g. phantom=1,ixi-stroke=2.",
 )
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder that holds the real data sets.")
+@options.data_root
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -73,12 +74,12 @@ ABOVE_START = 10  # levels above the methods' start level that are trained as de
     show_default=True,
     help="bf16 is faster on some processors and slower on others.",
 )
-@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; all by default.")
+@options.threads
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--validate-every", type=click.IntRange(1), default=500, show_default=True)
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
-@one_line_errors
-def command(validate_every: int, no_progress: bool, threads: int | None, **options: Any) -> None:
+@options.no_progress
+@options.one_line_errors
+def command(validate_every: int, no_progress: bool, threads: int | None, **given: Any) -> None:
     """Train a denoiser on the healthy training slices of the named data sets.
 
     Writes OUTPUT/unet-NOISE.safetensors with a model card, a log of errors and sample grids at every validation. Run
@@ -89,15 +90,15 @@ def command(validate_every: int, no_progress: bool, threads: int | None, **optio
 
     from uadbench.bench.plan.config import ConfigError
     from uadbench.bench.run.interrupt import Interrupted, stop_on_signal
+    from uadbench.bench.run.machine import available_cores
 
-    if threads:
-        torch.set_num_threads(threads)
-    output: Path = options["output"]
+    torch.set_num_threads(threads or available_cores())
+    output: Path = given["output"]
     try:
         with stop_on_signal() as stop:
-            training = _training(**options)  # every check that there is, before anything is written
+            training = _training(**given)  # every check that there is, before anything is written
             output.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(output / f".lock-{options['noise']}", timeout=0):
+            with filelock.FileLock(output / f".lock-{given['noise']}", timeout=0):
                 _show(training, validate_every, no_progress, stop)
     except filelock.Timeout as error:
         raise ConfigError(

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uadbench.engine.backends import BackendError
 from uadbench.engine.interfaces import Denoiser, Perceptual, to_signed
 from uadbench.engine.methods import build_method
-from uadbench.engine.networks.checkpoint import schedule_of
+from uadbench.engine.networks.checkpoint import CheckpointError, schedule_of
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import Schedule
 from uadbench.engine.tools import make_tools
@@ -26,7 +27,7 @@ from uadbench.exporters.parity import (
     verdict,
 )
 from uadbench.reports.atomic import RunError
-from uadbench.reports.identity import REFERENCE, Arm, arm_of, variant_of
+from uadbench.reports.identity import Arm, arm_of, reference_of, variant_of
 from uadbench.reports.runs import Cell, Run
 
 __all__ = ["N_CASES", "judge_run", "needs_parity"]
@@ -36,7 +37,7 @@ N_CASES = 2
 
 def needs_parity(run: Run) -> bool:
     """Whether any cell ran on something else than the reference."""
-    return any(_arm(cell) != REFERENCE for cell in _methods(run))
+    return any(_arm(cell) != reference_of(_arm(cell)) for cell in _methods(run))
 
 
 def judge_run(
@@ -73,12 +74,20 @@ def judge_run(
     if not compared:
         return result
     ids, images = _images(run, n_cases)
-    comparison = _Comparison(run, ids, images, denoiser_for, perceptuals)
+    comparison = _Comparison(run, ids, images, perceptuals)
     for cell in compared:
         reference = references[cell.slug]
         assert reference is not None
         before_call(cell.slug)
-        result[cell.slug] = comparison.judge(cell, reference)
+        opened = denoiser_for(reference), denoiser_for(cell)
+        try:
+            result[cell.slug] = comparison.judge(cell, reference, *opened)
+        except (RunError, BackendError, CheckpointError):
+            raise
+        except Exception as error:  # a method of others may raise anything; the run's results stand
+            lines = str(error).strip().splitlines() or ["-"]
+            reason = f"comparing it raised {type(error).__name__}: {lines[0]}"
+            result[cell.slug] = {"verdict": "fail", "reason": reason}
     return {cell.slug: result[cell.slug] for cell in cells}
 
 
@@ -89,15 +98,13 @@ class _Comparison:
     run: Run
     ids: list[str]
     images: Tensor
-    denoiser_for: Callable[[Cell], Denoiser]
     perceptuals: Mapping[str, Perceptual]
     networks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     chains: dict[str, Chain] = field(default_factory=dict)
 
-    def judge(self, cell: Cell, reference: Cell) -> dict[str, Any]:
-        """The entry of parity.json for a cell."""
+    def judge(self, cell: Cell, reference: Cell, wanted: Denoiser, found: Denoiser) -> dict[str, Any]:
+        """The entry of parity.json for a cell; wanted, found : the denoisers of the reference and of the cell."""
         walk = _walk(self.run, cell, self.ids, self.images, self.perceptuals)
-        wanted, found = self.denoiser_for(reference), self.denoiser_for(cell)
         key = (_network(cell), _arm(cell).slug)
         if key not in self.networks:
             schedule, noise = _schedule(self.run, cell), cell.info["noise"]
@@ -120,7 +127,7 @@ class _Comparison:
 
 def _without_computing(cell: Cell, reference: Cell | None) -> tuple[str | None, str]:
     """(verdict, reason) where they follow from what cells there are; (None, "") where it takes a comparison."""
-    if _arm(cell) == REFERENCE:
+    if _arm(cell) == reference_of(_arm(cell)):
         return "reference", "torch fp32 is what the others are held against"
     if reference is None:
         return "not judged", "this run has no torch fp32 cell of the method to hold it against"
@@ -147,7 +154,7 @@ def _arm(cell: Cell) -> Arm:
 def _reference(run: Run, cell: Cell) -> Cell | None:
     """The torch fp32 cell of the same method with the same settings."""
     for other in run.cells:
-        if _arm(other) == REFERENCE and variant_of(other.info) == variant_of(cell.info):
+        if _arm(other) == reference_of(_arm(cell)) and variant_of(other.info) == variant_of(cell.info):
             return other
     return None
 
@@ -190,14 +197,24 @@ def _walk(
     perceptual = perceptuals[variant.perceptual] if variant.perceptual else next(iter(perceptuals.values()))
     eta = float(run.manifest["config"].get("eta", 1.0))
     shape = (images.shape[2], images.shape[3])
+    sign = int((run.manifest.get("dataset") or {}).get("lesion_sign") or -1)
 
     def walk(denoiser: Denoiser) -> Tensor:
         noise = noise_source(variant.noise, variant.seed, ids, shape, denoiser.device)
-        tools = make_tools(denoiser, schedule, noise, perceptual, eta)
+        tools = make_tools(denoiser, schedule, noise, perceptual, eta, sign, _median(run))
         with torch.inference_mode():
             return method(images.to(denoiser.device), tools).reconstruction
 
     return walk
+
+
+def _median(run: Run) -> Tensor | None:
+    """The run's median of healthy slices, [1, 1, H, W] in [-1, 1]; None where it has none."""
+    try:
+        median, _ = run.directory.read_median()
+    except RunError:
+        return None
+    return to_signed(torch.from_numpy(median)[None, None])
 
 
 def _plain(value: Any) -> Any:

@@ -167,6 +167,8 @@ def _methods(
     try:
         plain: Any = build_method(name, noise, steps)
         given: dict[str, Any] = dict(config.hyperparameters.get(name, {}))
+        if steps is not None and "steps" in given:
+            raise ConfigError(f"{name}.steps and --steps are both given; give one of them")
         if config.t_start is not None and hasattr(plain, "t_start"):
             given.setdefault("t_start", config.t_start)
         method: Any = build_method(name, noise, steps, _converted(name, plain, given))
@@ -218,5 +220,9 @@ def _steps(method: Any) -> str:
 def _settings(preset: Any, method: Any) -> str:
     """JSON of the fields in which the method differs from its preset."""
     usual = dataclasses.asdict(preset)
-    changed = {name: value for name, value in dataclasses.asdict(method).items() if value != usual[name]}
+    changed = {
+        name: value
+        for name, value in dataclasses.asdict(method).items()
+        if value != usual[name] and name != "steps"  # those stand in the label anyway
+    }
     return json.dumps(changed, sort_keys=True)

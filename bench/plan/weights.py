@@ -22,6 +22,12 @@ class NetworkFile:
     card: Mapping[str, Any]
     schedule: Schedule
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of the card decides what the network computes: its weights and how they are to be read."""
+        keys = ("sha256", "kind", "prediction", "schedule", "network")
+        return {key: self.card.get(key) for key in keys}
+
 
 def find_network(name: str, given: Mapping[str, str]) -> NetworkFile:
     """The network's checkpoint: the user's where one is given, else the shipped one.

@@ -25,7 +25,7 @@ def now() -> str:
 
 
 def run_id(
-    config_hash: str, fingerprint: str, preprocessing: dict[str, object], weights: dict[str, str]
+    config_hash: str, fingerprint: str, preprocessing: dict[str, object], weights: dict[str, Any]
 ) -> str:
     """sha256 over settings, data, their pre-processing and weights."""
     return digest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class Here:
 
     denoisers : cell slug -> its network, opened
     n_cases, batch_size : of the run, which tell the batch sizes to come
+    used : denoisers that a fit has called already, whose first call is over
     watch : charged with "load", "warm-up" and "method"
     """
 
@@ -48,6 +49,7 @@ class Here:
     n_cases: int
     batch_size: int
     watch: Stopwatch
+    used: Sequence[Denoiser] = ()
     _warm: set[str] = field(default_factory=set)
     _used: dict[int, str] = field(default_factory=dict)
 
@@ -87,7 +89,8 @@ class Here:
             found = {"warmup_ms": None, "first_call_ms": None, "failed": one_line(error)}
             detail = traceback.format_exc()
         if not cell.variant.floor:
-            before = self._used.setdefault(id(denoiser), cell.slug)
+            first = "a fit" if any(denoiser is used for used in self.used) else cell.slug
+            before = self._used.setdefault(id(denoiser), first)
             if before != cell.slug:  # its first call was another cell's
                 found |= {"first_call_ms": None, "warmed_by": before}
         return found, detail

@@ -1,7 +1,8 @@
 """Settings that validation lesions decide, such as AutoDDPM's threshold: fitted once a variant, before anything else.
 
-One arm, the first of the variant, does the fitting; all arms use what it found, so that they stay comparable. What was
-found is kept in the run directory, so that a run that is taken up goes on with the same setting.
+One arm does the fitting, eager torch in fp32 where the run has it, else the variant's first; all arms use what it
+found, so that they stay comparable. What was found is kept in the run directory, so that a run that is taken up goes
+on with the same setting.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from uadbench.bench.run.inputs import in_batches, load_case
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.datasets.case import Dataset, Sample
 from uadbench.engine.interfaces import Denoiser, Fitting
+from uadbench.reports.atomic import RunError
+from uadbench.reports.identity import REFERENCE
 from uadbench.reports.store import RunDirectory
 
 __all__ = ["FIT_LIMIT", "fit_cells"]
@@ -38,46 +41,67 @@ def fit_cells(
 ) -> tuple[Cell, ...]:
     """The cells, those whose method wants it with the fitted method and the record of the fit.
 
-    Without a validation lesion that can be read they stay as they are, and the record says so.
+    Without a validation lesion they stay as they are, and the record says so. Raises RunError where there are some, but
+    none can be read, or where the maps are not finite: a fallback that nobody asked for would be kept for good.
     """
     kept = run.fitted
     samples: list[Sample] | None = None
-    result = []
-    for cell in cells:
-        method = cell.method
-        if not (isinstance(method, Fitting) and method.wants_fit()):
-            result.append(cell)
+    for variant, arms in _open(cells).items():
+        if variant in kept:
             continue
-        if cell.variant.slug not in kept:
-            samples = _lesions(dataset) if samples is None else samples
-            kept[cell.variant.slug] = _fit(cell, method, samples, denoisers[cell.slug], bench, batch_size)
-            run.write_fitted(kept)
-            say(f"{cell.variant.label}: {_words(kept[cell.variant.slug])}")
-        result.append(_with(cell, kept[cell.variant.slug]))
-    return tuple(result)
+        samples = _lesions(dataset) if samples is None else samples
+        cell = next((cell for cell in arms if cell.arm == REFERENCE), arms[0])
+        kept[variant] = _fit(cell, samples, denoisers[cell.slug], bench, batch_size)
+        run.write_fitted(kept)
+        say(f"{cell.variant.label}: {_words(kept[variant])}")
+    return tuple(_with(cell, kept[cell.variant.slug]) if _is_open(cell) else cell for cell in cells)
+
+
+def _is_open(cell: Cell) -> bool:
+    return isinstance(cell.method, Fitting) and cell.method.wants_fit()
+
+
+def _open(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Variants that want a fit, each with its cells."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if _is_open(cell):
+            found.setdefault(cell.variant.slug, []).append(cell)
+    return found
 
 
 def _lesions(dataset: Dataset) -> list[Sample]:
+    """Validation lesion cases, [] where the data set has none; RunError where none of those it has can be read."""
     cases = spread([case for case in dataset.split("val") if case.lesion], FIT_LIMIT)
     found = [load_case(dataset, case) for case in cases]
-    return [sample for sample in found if isinstance(sample, Sample) and sample.mask.any()]
+    samples = [sample for sample in found if isinstance(sample, Sample) and sample.mask.any()]
+    if cases and not samples:
+        reason = next((text for text in found if isinstance(text, str)), "their masks are empty")
+        raise RunError(f"none of the {len(cases)} validation lesion cases can be used to fit on: {reason}")
+    return samples
 
 
 def _fit(
-    cell: Cell, method: Fitting, samples: list[Sample], denoiser: Denoiser, bench: Bench, batch_size: int
+    cell: Cell, samples: list[Sample], denoiser: Denoiser, bench: Bench, batch_size: int
 ) -> dict[str, Any]:
     """What fitted.json holds of a variant: "settings" and "record", or "fallback" with the reason."""
     if not samples:
         return {"fallback": FALLBACK}
+    method: Any = cell.method
     parts = []
     with torch.inference_mode():
         for batch in in_batches(samples, batch_size):
             tools, x = bind(cell, denoiser, batch, bench, Stopwatch())
             parts.append(method.evidence(x, tools).cpu())
     lesions = torch.stack([torch.from_numpy(sample.mask) for sample in samples]).unsqueeze(1)
-    fitted, record = method.fit(torch.cat(parts), lesions)
+    evidence = torch.cat(parts)
+    if not bool(evidence.isfinite().all()):
+        raise RunError(
+            f"{cell.slug}: its maps of validation lesions hold NaN or infinity, so nothing can be fitted"
+        )
+    fitted, record = method.fit(evidence, lesions)
     settings = {name: value for name, value in vars(fitted).items() if value != vars(cell.method).get(name)}
-    return {"settings": settings, "record": {**record, "n_cases": len(samples)}}
+    return {"settings": settings, "record": {**record, "n_cases": len(samples), "arm": cell.arm.label}}
 
 
 def _with(cell: Cell, kept: Mapping[str, Any]) -> Cell:
@@ -90,5 +114,8 @@ def _with(cell: Cell, kept: Mapping[str, Any]) -> Cell:
 def _words(kept: Mapping[str, Any]) -> str:
     if "record" not in kept:
         return str(kept["fallback"])
-    figures = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in kept["record"].items())
+    figures = ", ".join(
+        f"{name.replace('_', ' ')} {value if isinstance(value, str) else format(value, '.3g')}"
+        for name, value in kept["record"].items()
+    )
     return f"fitted on validation lesions: {figures}"

@@ -41,7 +41,6 @@ PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
-    "tensorrt",
     "matplotlib",
 )
 

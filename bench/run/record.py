@@ -26,7 +26,7 @@ def make_manifest(
     command: str,
 ) -> dict[str, Any]:
     """manifest.json, with the run's identity as "run_id"."""
-    weights = {name: network.card["sha256"] for name, network in networks.items()}
+    weights: dict[str, Any] = {name: network.identity for name, network in networks.items()}
     weights |= {name: net.sha256 for name, net in perceptuals.items()}
     return {
         "run_id": run_id(config_hash(config), dataset.fingerprint, dataset.preprocessing, weights),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from uadbench.bench.plan.config import digest
 from uadbench.bench.plan.weights import NetworkFile, find_network
 from uadbench.bench.run.networks import open_denoiser
 from uadbench.engine.interfaces import Denoiser
@@ -52,11 +53,14 @@ def network_opener(
     def find(name: str) -> NetworkFile:
         if name not in files:
             found = find_network(name, places)
-            wanted = run.manifest["checkpoints"][name]["sha256"]
-            if found.card["sha256"] != wanted:
+            recorded = run.manifest["checkpoints"][name]
+            wanted = {**(recorded.get("card") or found.card), "sha256": recorded["sha256"]}
+            if digest(found.identity) != digest(
+                NetworkFile(name, found.path, wanted, found.schedule).identity
+            ):
                 raise RunError(
                     f"{found.path} is not the network of this run ({found.card['sha256'][:12]}, not "
-                    f"{wanted[:12]}); give it with --checkpoint {name}=FILE"
+                    f"{wanted['sha256'][:12]}, or its card differs); give it with --checkpoint {name}=FILE"
                 )
             files[name] = found
         return files[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +79,7 @@ def execute(
     started, begun = now(), time.perf_counter()
     with locked(run), ExitStack() as stack, watch.stage("other"), stop_on_signal() as stop:
         work = _begin(session, run, overwrite, watch, stack, stop, say)
+        fitted = set(run.fitted)
         with watch.stage("fit"):
             cells = fit_cells(
                 run,
@@ -100,7 +101,7 @@ def execute(
             **_other_circumstances(work, total - done, say),
         }
         try:
-            _compute(work, cells, progress(total, done))
+            _compute(work, cells, progress(total, done), _used_by_fit(work, cells, fitted))
             _score(work)
             with watch.stage("parity"):
                 _judge(work, again=done < total)
@@ -155,11 +156,17 @@ def _count_done(work: _Work, cells: tuple[Cell, ...]) -> int:
     return sum(len(finished(work.run.cell(cell.slug)) & wanted) for cell in cells)
 
 
-def _compute(work: _Work, cells: tuple[Cell, ...], progress: Progress) -> None:
+def _used_by_fit(work: _Work, cells: tuple[Cell, ...], before: set[str]) -> list[Denoiser]:
+    """Denoisers of the variants that were fitted now; before : variants whose fit was there already."""
+    fresh = set(work.run.fitted) - before
+    return [work.denoisers[cell.slug] for cell in cells if cell.variant.slug in fresh]
+
+
+def _compute(work: _Work, cells: tuple[Cell, ...], progress: Progress, used: Sequence[Denoiser] = ()) -> None:
     """Evaluate whatever is missing and keep each result as it comes."""
     run, plan, size = work.run, work.plan, work.plan.config.batch_size
     loader = Loader(run, plan.dataset)
-    executor = Here(work.denoisers, loader, work.bench, len(plan.cases), size, work.watch)
+    executor = Here(work.denoisers, loader, work.bench, len(plan.cases), size, work.watch, used)
     begun: set[str] = set()
     for cell in cells:
         mend_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from uadbench.bench.plan.config import digest
 from uadbench.bench.plan.grid import Cell
 from uadbench.bench.run.evaluate import Outcome
 from uadbench.datasets.case import Case
@@ -88,16 +89,24 @@ def begin_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[s
     """Make sure that cell.json is there, and that no summary of fewer cases and no verdict on other results is."""
     run.drop_parity()
     directory = run.cell(cell.slug)
-    if not directory.begun:
+    if not directory.begun or "not_applicable" in directory.info:
         directory.write_info(cell.record(dataset, backend_info))
     directory.drop_summary()
 
 
 def mend_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[str, Any]) -> None:
-    """Write cell.json again where it is not whole although the cell has results."""
+    """Write cell.json again where it is not whole although the cell has results.
+
+    Raises RunError where the results are of another setting, as after a fit that came out otherwise.
+    """
     directory = run.cell(cell.slug)
     if not directory.begun and directory.read_cases():
         directory.write_info(cell.record(dataset, backend_info))
+    before, now = directory.info.get("hyperparameters"), cell.record(dataset, backend_info)["hyperparameters"]
+    if before is not None and digest(before) != digest(now):
+        raise RunError(
+            f"{directory.path}: its results are of other settings ({before}, not {now}); --overwrite starts anew"
+        )
 
 
 def keep(directory: CellDirectory, task: Task, outcome: Outcome, first: bool) -> None:

@@ -246,7 +246,7 @@ def train(
     def progress() -> tuple[Progress, Callable[[], nn.Module]]:
         return Progress(state.step, state.loss, state.seconds), lambda: copy.deepcopy(state.ema).eval()
 
-    if state.step == config.steps:
+    if state.step:  # a kill may have come between the state and the validation at this step
         yield progress()
     kept = state.step
     try:

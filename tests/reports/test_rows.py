@@ -127,3 +127,27 @@ def test_another_variant_is_not_the_reference(tmp_path: Path) -> None:
     for change in ({"settings": {"window": 9}}, {"settings": {}, "seed": 1}):
         edit(path / "cells" / slug / "cell.json", **change)
         assert pick(rows([path]), slug)["speedup_note"] == "this run has no torch fp32 cell of the method"
+
+
+def test_no_speedup_where_a_run_was_taken_up_elsewhere_or_timed_under_load(tmp_path: Path) -> None:
+    slug = "thor-gaussian-25-onnxruntime-fp32"
+    path = make_run(tmp_path / "run", cells=CELLS[:2], n_lesion=3, n_healthy=1)
+    assert pick(rows([path]), slug)["speedup"] > 1
+    manifest = path / "manifest.json"
+    sound = manifest.read_text()
+    edit(manifest, sessions=[{"environment": {"cpu": "another"}}])
+    assert "another machine" in pick(rows([path]), slug)["speedup_note"]
+    manifest.write_text(sound)
+    edit(path / "cells" / slug / "latency.json", load_max=9.5)
+    row = pick(rows([path]), slug)
+    assert pd.isna(row["speedup"])
+    assert "load 9.5" in row["speedup_note"]
+
+
+def test_an_arm_on_a_gpu_is_held_against_torch_on_that_gpu(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run", cells=CELLS[:2], n_lesion=3, n_healthy=1)
+    for cell in (path / "cells").iterdir():
+        edit(cell / "cell.json", device="cuda")
+    frame = rows([path])
+    assert pick(frame, "thor-gaussian-25-onnxruntime-fp32")["speedup"] > 1
+    assert pick(frame, "thor-gaussian-25-torch-fp32")["speedup_note"] == "the reference"

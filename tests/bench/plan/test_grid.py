@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.places import ROOT
 
-from uadbench.bench.plan.config import ConfigError, load_config, make_config
+from uadbench.bench.plan.config import ConfigError, load_config, make_config, parse_set
 from uadbench.bench.plan.grid import Cell, plan_cells
 from uadbench.bench.plan.walk import Walk, walk
 from uadbench.engine.interfaces import Result
@@ -221,3 +221,10 @@ def test_what_a_method_does_to_a_case_is_found_by_walking_it(
     method: DDPM | Thor, eta: float, expected: Walk
 ) -> None:
     assert walk(method, linear_schedule(), eta) == expected
+
+
+def test_steps_stand_in_the_label_once_and_are_not_given_twice() -> None:
+    cells = plan_cells(make_config({}, {"methods": "thor"}, [parse_set("thor.steps=12")]))
+    assert cells[-1].slug == "thor-gaussian-12-brain-squeeze-torch-fp32"
+    with pytest.raises(ConfigError, match=r"thor\.steps and --steps are both given"):
+        plan_cells(make_config({}, {"methods": "thor", "steps": "10"}, [parse_set("thor.steps=12")]))

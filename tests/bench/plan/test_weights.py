@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,12 @@ def test_a_level_above_the_cards_schedule_is_refused(short: Path) -> None:
     config = make_config({"checkpoints": {"unet-gaussian": str(short)}}, {"methods": "ddpm"})
     with pytest.raises(ConfigError, match=r"^ddpm: t_start is 350; allowed is 1 to 200"):
         plan_cells(config)
+
+
+def test_another_card_for_the_same_weights_is_another_network(short: Path) -> None:
+    before = find_network("unet-gaussian", {"unet-gaussian": str(short)})
+    card = json.loads(short.with_suffix(".json").read_text())
+    short.with_suffix(".json").write_text(json.dumps(card | {"prediction": "v"}))
+    after = find_network("unet-gaussian", {"unet-gaussian": str(short)})
+    assert after.card["sha256"] == before.card["sha256"]
+    assert after.identity != before.identity

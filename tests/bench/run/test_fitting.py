@@ -15,6 +15,7 @@ from uadbench.bench.run.fitting import FALLBACK, fit_cells
 from uadbench.datasets.case import Dataset
 from uadbench.engine.methods.autoddpm import AutoDDPM
 from uadbench.engine.methods.floors import Blur
+from uadbench.reports.atomic import RunError
 from uadbench.reports.identity import Arm
 from uadbench.reports.store import RunDirectory
 
@@ -70,11 +71,42 @@ def test_a_threshold_that_is_given_is_left_alone(tmp_path: Path) -> None:
     assert log == []
 
 
+def test_the_reference_does_the_fitting_wherever_it_is_named(tmp_path: Path) -> None:
+    log: list[tuple[str, int]] = []
+    made = tuple(reversed(cells()))
+    networks = {cell.slug: Recording(cell.arm.backend, log) for cell in made}
+    found = fit_cells(
+        RunDirectory(tmp_path), made, make_dataset(), networks, make_bench(), 4, lambda line: None
+    )
+    assert {name for name, _ in log} == {"torch"}
+    assert found[0].fitted["arm"] == "torch fp32"
+
+
 def test_without_validation_lesions_the_fallback_is_named(tmp_path: Path) -> None:
-    dataset = make_dataset(bad=("val3",))  # the only one
-    found, _ = fit(tmp_path, dataset=dataset)
+    dataset = make_dataset()
+    healthy = tuple(case for case in dataset.cases if not (case.lesion and case.split == "val"))
+    found, _ = fit(tmp_path, dataset=dataclasses.replace(dataset, cases=healthy))
     assert [cell.method for cell in found] == [cell.method for cell in cells()]
     assert all(cell.fitted == {"fallback": FALLBACK} for cell in found if cell.networks)
+
+
+def test_validation_lesions_that_cannot_be_read_end_the_run_rather_than_the_fit(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"none of the 1 validation lesion cases .* val3.png: is empty"):
+        fit(tmp_path, dataset=make_dataset(bad=("val3",)))
+    assert RunDirectory(tmp_path).fitted == {}
+
+
+def test_maps_that_are_not_finite_fit_nothing(tmp_path: Path) -> None:
+    class Broken(Recording):
+        def denoise(
+            self, x_t: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None = None
+        ) -> torch.Tensor:
+            return torch.full_like(x_t, float("nan"))
+
+    made = cells()
+    networks = {cell.slug: Broken() for cell in made}
+    with pytest.raises(RunError, match="NaN or infinity"):
+        fit_cells(RunDirectory(tmp_path), made, make_dataset(), networks, make_bench(), 4, print)
 
 
 @pytest.mark.parametrize("recall", [0.05, 0.5, 0.9, 1.0])

@@ -15,12 +15,11 @@ import torch
 
 from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.plan import spread
-from uadbench.bench.run.evaluate import Bench, bind
+from uadbench.bench.run.evaluate import Bench, bind, one_line
 from uadbench.bench.run.inputs import in_batches, load_case
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.datasets.case import Dataset, Sample
 from uadbench.engine.interfaces import Denoiser, Fitting
-from uadbench.reports.atomic import RunError
 from uadbench.reports.identity import REFERENCE
 from uadbench.reports.store import RunDirectory
 
@@ -41,18 +40,21 @@ def fit_cells(
 ) -> tuple[Cell, ...]:
     """The cells, those whose method wants it with the fitted method and the record of the fit.
 
-    Without a validation lesion they stay as they are, and the record says so. Raises RunError where there are some, but
-    none can be read, or where the maps are not finite: a fallback that nobody asked for would be kept for good.
+    Without a validation lesion they stay as they are, and the record says so. Where there are some but the fit fails, or
+    none can be read, the fallback serves too, but is not kept: it is tried again the next time.
     """
     kept = run.fitted
     samples: list[Sample] | None = None
     for variant, arms in _open(cells).items():
         if variant in kept:
             continue
-        samples = _lesions(dataset) if samples is None else samples
         cell = next((cell for cell in arms if cell.arm == REFERENCE), arms[0])
-        kept[variant] = _fit(cell, samples, denoisers[cell.slug], bench, batch_size)
-        run.write_fitted(kept)
+        try:
+            samples = _lesions(dataset) if samples is None else samples
+            kept[variant] = _fit(cell, samples, denoisers[cell.slug], bench, batch_size)
+            run.write_fitted(kept)
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:  # its cases will say the same
+            kept[variant] = {"fallback": f"the fit failed: {one_line(error)}"}
         say(f"{cell.variant.label}: {_words(kept[variant])}")
     return tuple(_with(cell, kept[cell.variant.slug]) if _is_open(cell) else cell for cell in cells)
 
@@ -71,13 +73,13 @@ def _open(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
 
 
 def _lesions(dataset: Dataset) -> list[Sample]:
-    """Validation lesion cases, [] where the data set has none; RunError where none of those it has can be read."""
+    """Validation lesion cases, [] where the data set has none; ValueError where none of those it has can be read."""
     cases = spread([case for case in dataset.split("val") if case.lesion], FIT_LIMIT)
     found = [load_case(dataset, case) for case in cases]
     samples = [sample for sample in found if isinstance(sample, Sample) and sample.mask.any()]
     if cases and not samples:
         reason = next((text for text in found if isinstance(text, str)), "their masks are empty")
-        raise RunError(f"none of the {len(cases)} validation lesion cases can be used to fit on: {reason}")
+        raise ValueError(f"none of the {len(cases)} validation lesion cases can be used to fit on: {reason}")
     return samples
 
 
@@ -96,9 +98,7 @@ def _fit(
     lesions = torch.stack([torch.from_numpy(sample.mask) for sample in samples]).unsqueeze(1)
     evidence = torch.cat(parts)
     if not bool(evidence.isfinite().all()):
-        raise RunError(
-            f"{cell.slug}: its maps of validation lesions hold NaN or infinity, so nothing can be fitted"
-        )
+        raise ValueError("maps of validation lesions hold NaN or infinity")
     fitted, record = method.fit(evidence, lesions)
     settings = {name: value for name, value in vars(fitted).items() if value != vars(cell.method).get(name)}
     return {"settings": settings, "record": {**record, "n_cases": len(samples), "arm": cell.arm.label}}

@@ -40,8 +40,8 @@ def fit_cells(
 ) -> tuple[Cell, ...]:
     """The cells, those whose method wants it with the fitted method and the record of the fit.
 
-    Without a validation lesion they stay as they are, and the record says so. Where there are some but the fit fails, or
-    none can be read, the fallback serves too, but is not kept: it is tried again the next time.
+    Without a validation lesion they stay as they are, and the record says so. Where there are some but the fit fails,
+    or none can be read, the fallback serves too, but is not kept: it is tried again the next time.
     """
     kept = run.fitted
     samples: list[Sample] | None = None

@@ -19,6 +19,7 @@ from torch import nn
 
 from uadbench.engine.backends.artifacts import write_artifact
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.networks import NETWORKS
 from uadbench.engine.perceptual.distance import PerceptualDistance
 
 __all__ = ["OPSET", "OPSETS", "SIZE", "ExportError", "export_perceptual", "export_unet"]
@@ -43,21 +44,26 @@ def export_unet(
 ) -> dict[str, Any]:
     """Write a network that predicts eps to ``path`` (NAME.onnx), its manifest to NAME.onnx.json; returns the manifest.
 
-    Inputs x float32 [B, 1, size, size] in [-1, 1] and timesteps int64 [B], counted from 0; output eps, like x.
+    Inputs x float32 [B, 1, size, size] in [-1, 1], timesteps int64 [B], counted from 0, and cond, like x, where the
+    network is conditioned; output eps, like x.
 
     card : the checkpoint's model card
     batch : the fixed batch size; None leaves it open
     Raises ExportError.
     """
     count = _example_batch(batch)
-    example = (torch.zeros(count, 1, size, size), torch.zeros(count, dtype=torch.int64))
+    image, names = torch.zeros(count, 1, size, size), ["x", "timesteps"]
+    example: tuple[torch.Tensor, ...] = (image, torch.zeros(count, dtype=torch.int64))
+    if NETWORKS[card.get("kind", "unet")].conditioned:
+        # A tensor of its own: one that is given twice is exported as one input.
+        example, names = (*example, torch.zeros_like(image)), [*names, "cond"]
     dynamic = None if batch is not None else tuple({0: _batch_axis()} for _ in example)
     record = {
         "kind": "unet",
         "network": card.get("network", {}),
         "source": {"sha256": card["sha256"], "noise": card.get("noise")},
     }
-    return _export(model, example, path, ["x", "timesteps"], ["eps"], dynamic, batch, opset, record)
+    return _export(model, example, path, names, ["eps"], dynamic, batch, opset, record)
 
 
 def export_perceptual(

@@ -78,11 +78,13 @@ def network_parity(
     levels: Sequence[int] = LEVELS,
     schedule: Schedule | None = None,
     noise: str = "gaussian",
+    conditioned: bool = False,
 ) -> dict[str, Any]:
     """One call of each on the same noised images, at each level and seed.
 
     images : float32 [B, 1, H, W] in [-1, 1]
     noise : the kind that the network was trained for, so that its inputs are such as it knows
+    conditioned : whether the network is also shown the clean images
 
     Each of "calls" has t, seed, "max_abs" and "rel_l2" of eps, and "rel_image": what the error of eps does to the
     image, |sqrt(1 - abar_t) (eps' - eps)| / |x_t|. The gate is on the latter. At t = 1 the noise is 0.01 of the image
@@ -97,7 +99,8 @@ def network_parity(
         for level in levels:
             x_t = add_noise(schedule, images, level, draw(level))
             t = torch.full(images.shape[:1], level, dtype=torch.int64)
-            wanted, found = (d.denoise(x_t.to(d.device), t.to(d.device)).cpu() for d in (reference, other))
+            cond = images if conditioned else None
+            wanted, found = (_answer(d, x_t, t, cond) for d in (reference, other))
             error = math.sqrt(1 - float(schedule.abar[level])) * (found - wanted)
             calls.append(
                 {
@@ -119,6 +122,13 @@ def network_parity(
         "gate": gate,
         "pass": worst <= gate,
     }
+
+
+def _answer(denoiser: Denoiser, x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+    """One call with everything on the denoiser's device; the answer on the CPU."""
+    device = denoiser.device
+    shown = None if cond is None else cond.to(device)
+    return denoiser.denoise(x_t.to(device), t.to(device), shown).cpu()
 
 
 def record_chain(denoiser: Denoiser, walk: Callable[[Denoiser], Tensor]) -> Chain:

@@ -139,9 +139,9 @@ def _show_session(session: Session) -> None:
     table = Table("kind", "t_start", "NFE a case", "cell")
     table.columns[-1].overflow = "fold"
     for cell in plan.cells:
-        start = getattr(cell.method, "t_start", None)
         kind = "floor" if cell.variant.floor else "method"
-        table.add_row(kind, str(start or "-"), str(cell.walk.nfe), cell.slug)
+        start = str(max(cell.walk.levels, default="-"))
+        table.add_row(kind, start, str(cell.walk.nfe), cell.slug)
     Console(soft_wrap=True).print(table)
     n_test = len(plan.dataset.split("test"))
     click.echo(f"data set    {plan.dataset.name}: {plan.dataset.title}")

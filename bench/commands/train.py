@@ -15,11 +15,24 @@ from uadbench.bench.commands.options import FiniteRange
 if TYPE_CHECKING:
     from uadbench.bench.run.training import Training
 
-ABOVE_START = 10  # levels above the methods' start level that are trained as densely as those below
+OBJECTIVES = (
+    "noise",
+    "patch",
+    "conditioned",
+    "masked",
+)  # of engine.training.losses, which takes torch to import
 
 
 @click.command(name="train")
 @click.option("--noise", type=click.Choice(["gaussian", "simplex"]), default="gaussian", show_default=True)
+@click.option(
+    "--objective",
+    type=click.Choice(OBJECTIVES),
+    default="noise",
+    show_default=True,
+    help="What is taught: the noise (DDPM, THOR, AutoDDPM), one noised patch (pDDPM), the image guided by an encoder "
+    "of it (cDDPM), or hidden patches (the start of that encoder).",
+)
 @click.option(
     "--data",
     default="phantom",
@@ -42,7 +55,11 @@ ABOVE_START = 10  # levels above the methods' start level that are trained as de
     help="Shape of the network: 4 M parameters, or the papers' 18.5 M (needs uadbench[paper]).",
 )
 @click.option(
-    "--initial", metavar="FILE|shipped", help="Checkpoint to start from; random weights by default."
+    "--initial",
+    multiple=True,
+    metavar="FILE|shipped",
+    help="Checkpoint to start from, random weights by default. Repeatable where a network is made of several: "
+    "conditioned takes a denoiser and a masked encoder.",
 )
 @click.option("--steps", type=click.IntRange(1, 10_000_000), default=15000, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
@@ -55,10 +72,11 @@ ABOVE_START = 10  # levels above the methods' start level that are trained as de
     show_default=True,
     help="What an error weighs by its level.",
 )
+@click.option("--t-from", type=click.IntRange(1, 1000), help="98 % of levels are drawn from here on.")
 @click.option(
     "--t-focus",
     type=click.IntRange(1, 1000),
-    help="98 % of levels are drawn up to here; 360 or 260 by default.",
+    help="98 % of levels are drawn up to here; by default just above what the methods use, 360 or 260 for DDPM.",
 )
 @click.option(
     "--warped",
@@ -82,7 +100,7 @@ ABOVE_START = 10  # levels above the methods' start level that are trained as de
 def command(validate_every: int, no_progress: bool, threads: int | None, **given: Any) -> None:
     """Train a denoiser on the healthy training slices of the named data sets.
 
-    Writes OUTPUT/unet-NOISE.safetensors with a model card, a log of errors and sample grids at every validation. Run
+    Writes OUTPUT/NETWORK-NOISE.safetensors with a model card, a log of errors and sample grids at every validation. Run
     the same command again after an interruption: training goes on from the last saved state, to the same result.
     """
     import filelock
@@ -98,7 +116,7 @@ def command(validate_every: int, no_progress: bool, threads: int | None, **given
         with stop_on_signal() as stop:
             training = _training(**given)  # every check that there is, before anything is written
             output.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(output / f".lock-{given['noise']}", timeout=0):
+            with filelock.FileLock(output / f".lock-{training.label}", timeout=0):
                 _show(training, validate_every, no_progress, stop)
     except filelock.Timeout as error:
         raise ConfigError(
@@ -111,30 +129,43 @@ def command(validate_every: int, no_progress: bool, threads: int | None, **given
 
 def _training(
     noise: str,
+    objective: str,
     data: str,
     data_root: Path | None,
     output: Path,
-    initial: str | None,
+    initial: tuple[str, ...],
+    t_from: int | None,
     t_focus: int | None,
     warped: float,
     precision: str,
     preset: str,
     **given: Any,
 ) -> Training:
-    from uadbench.bench.run.training import Training, load_sources
-    from uadbench.engine.methods.ddpm import DDPM
+    from uadbench.bench.plan.config import ConfigError
+    from uadbench.bench.run.training import Training, check_initial, load_sources
     from uadbench.engine.networks.checkpoint import shipped
     from uadbench.engine.training.augment import Augmentation
-    from uadbench.engine.training.loop import TrainingConfig
+    from uadbench.engine.training.config import TrainingConfig
+    from uadbench.engine.training.losses import OBJECTIVES
 
-    weights = _weights(data)
-    start = None if initial is None else shipped(f"unet-{noise}") if initial == "shipped" else Path(initial)
+    weights, taught = _weights(data), OBJECTIVES[objective]
+    if preset not in taught.presets:
+        raise ConfigError(
+            f"--objective {objective} has the presets {', '.join(taught.presets)}, not {preset!r}"
+        )
+    first, last = taught.levels(noise)
+    first, last = t_from or first, t_focus or last
+    if first > last:
+        raise ConfigError(f"--t-from is {first}, above --t-focus, {last}; give a lower one")
+    start = tuple(shipped(f"unet-{noise}") if text == "shipped" else Path(text) for text in initial)
     config = TrainingConfig(
         noise=noise,
         warmup=min(200, given["steps"]),
-        t_focus=t_focus or DDPM.preset(noise).t_start + ABOVE_START,
+        t_from=first,
+        t_focus=last,
         augmentation=Augmentation(warped=warped),
-        initial="" if start is None else _hash_of_start(start, preset),
+        initial=check_initial(start, taught, preset),
+        objective=objective,
         **given,
     )
     # The command as typed, less the folders of this machine, which mean nothing elsewhere.
@@ -145,21 +176,6 @@ def _training(
         hidden = word in ("--data-root", "--output")
     command_line = shlex.join(["bench", *words])
     return Training(config, load_sources(weights, data_root), output, start, precision, command_line, preset)
-
-
-def _hash_of_start(path: Path, preset: str) -> str:
-    """sha256 of the weights that training starts from; ConfigError where they are of another shape."""
-    from uadbench.bench.plan.config import ConfigError
-    from uadbench.bench.run.training import PRESETS
-    from uadbench.engine.networks.checkpoint import load_checkpoint
-
-    model, card = load_checkpoint(path)
-    if model.config != PRESETS[preset]:
-        raise ConfigError(
-            f"--initial {path} is a network of kind {card['kind']} and another shape than --preset {preset}; give a "
-            "checkpoint of that preset, or none"
-        )
-    return str(card["sha256"])
 
 
 def _weights(text: str) -> dict[str, float]:
@@ -185,25 +201,25 @@ def _show(training: Training, validate_every: int, no_progress: bool, stop: Any)
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from uadbench.bench.run.training import checkpoint_path, run_training
+    from uadbench.bench.run.training import run_training
 
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("train {task.fields[noise]}"),
+        TextColumn("train {task.fields[label]}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
         TimeRemainingColumn(),
         console=console,
         disable=no_progress or not console.is_terminal,
     )
-    noise, steps = training.config.noise, training.config.steps
+    steps = training.config.steps
     with bar:
-        task = bar.add_task("train", total=steps, noise=noise, loss=float("nan"))
+        task = bar.add_task("train", total=steps, label=training.label, loss=float("nan"))
         for progress, record in run_training(training, validate_every, stop):
             bar.update(task, completed=progress.step, loss=progress.loss)
             if record:
                 click.echo(_line(record, steps), err=True)
-    click.echo(checkpoint_path(training.output, noise))
+    click.echo(training.checkpoint)
 
 
 def _line(record: dict[str, Any], steps: int) -> str:

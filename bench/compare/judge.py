@@ -13,9 +13,9 @@ from torch import Tensor
 from uadbench.engine.backends import BackendError
 from uadbench.engine.interfaces import Denoiser, Perceptual, to_signed
 from uadbench.engine.methods import build_method
+from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import CheckpointError, schedule_of
 from uadbench.engine.rng import noise_source
-from uadbench.engine.schedule import Schedule
 from uadbench.engine.tools import make_tools
 from uadbench.exporters.parity import (
     MARGINS,
@@ -107,8 +107,15 @@ class _Comparison:
         walk = _walk(self.run, cell, self.ids, self.images, self.perceptuals)
         key = (_network(cell), _arm(cell).slug)
         if key not in self.networks:
-            schedule, noise = _schedule(self.run, cell), cell.info["noise"]
-            self.networks[key] = network_parity(wanted, found, self.images, schedule=schedule, noise=noise)
+            card, noise = _card(self.run, cell), cell.info["noise"]
+            self.networks[key] = network_parity(
+                wanted,
+                found,
+                self.images,
+                schedule=schedule_of(card),
+                noise=noise,
+                conditioned=NETWORKS[card.get("kind", "unet")].conditioned,
+            )
         if reference.slug not in self.chains:
             self.chains[reference.slug] = record_chain(wanted, walk)
         precision = _arm(cell).precision
@@ -180,10 +187,10 @@ def _network(cell: Cell) -> str:
     return str((cell.info.get("networks") or {}).get("denoiser") or cell.info["noise"])
 
 
-def _schedule(run: Run, cell: Cell) -> Schedule:
-    """The schedule of the cell's denoiser, from the card in the run's record."""
+def _card(run: Run, cell: Cell) -> Mapping[str, Any]:
+    """The card of the cell's denoiser, from the run's record."""
     found = (run.manifest.get("checkpoints") or {}).get(_network(cell)) or {}
-    return schedule_of(found.get("card") or {})
+    return found.get("card") or {}
 
 
 def _walk(
@@ -192,7 +199,7 @@ def _walk(
     """The cell's method on these cases, as a function of the denoiser alone; each case has its noise of the run."""
     settings: Mapping[str, Any] = cell.info["hyperparameters"]
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    variant, schedule = variant_of(cell.info), _schedule(run, cell)
+    variant, schedule = variant_of(cell.info), schedule_of(_card(run, cell))
     method = build_method(variant.method, variant.noise, None, fields)
     perceptual = perceptuals[variant.perceptual] if variant.perceptual else next(iter(perceptuals.values()))
     eta = float(run.manifest["config"].get("eta", 1.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from uadbench.reports.identity import Arm, Variant
 
 __all__ = ["Cell", "plan_cells"]
 
-LEVELS = ("t_start", "t_stitch")  # fields that must lie in the schedule
+LEVELS = ("t_start", "t_stitch", "t_test")  # fields that must lie in the schedule
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Cell:
     def schedule(self) -> Schedule:
         """That of its denoiser; a floor has none and is given the usual one."""
         return self.networks["denoiser"].schedule if self.networks else linear_schedule()
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether its denoiser is also shown the clean image."""
+        return bool(self.networks) and self.networks["denoiser"].conditioned
 
     def record(self, dataset: str, backend_info: dict[str, Any]) -> dict[str, Any]:
         """cell.json."""
@@ -172,15 +177,22 @@ def _methods(
         if config.t_start is not None and hasattr(plain, "t_start"):
             given.setdefault("t_start", config.t_start)
         method: Any = build_method(name, noise, steps, _converted(name, plain, given))
-        for level in LEVELS:
-            if not 1 <= (value := getattr(method, level, 1)) <= schedule.length:
-                raise ValueError(f"{level} is {value}; allowed is 1 to {schedule.length}")
+        for name, level in _levels(method):
+            if not 1 <= level <= schedule.length:
+                raise ValueError(f"{name} is {level}; allowed is 1 to {schedule.length}")
         json.dumps(dataclasses.asdict(method), allow_nan=False)  # its settings become part of the record
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:  # a method of others may raise anything
         raise ConfigError(f"{name}: {_first_line(error)}") from error
     return plain, method
+
+
+def _levels(method: Any) -> Iterator[tuple[str, int]]:
+    """The fields that hold levels, with each level."""
+    for name in LEVELS:
+        value = getattr(method, name, 1)
+        yield from ((name, level) for level in (value if isinstance(value, tuple) else (value,)))
 
 
 def _converted(name: str, method: Any, given: Mapping[str, Any]) -> dict[str, Any]:

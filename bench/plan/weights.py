@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import read_card, schedule_of, shipped
 from uadbench.engine.schedule import Schedule
 
@@ -21,6 +22,11 @@ class NetworkFile:
     path: Path
     card: Mapping[str, Any]
     schedule: Schedule
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether it is also shown the clean image."""
+        return NETWORKS[self.card.get("kind", "unet")].conditioned
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -133,9 +133,9 @@ def warm_up(
         for size in sizes:
             tools, x = bind(cell, denoiser, samples[:size], bench, watch)
             level = max(2, cell.schedule.length // 4)
-            x_t = tools.add_noise(x, level, tools.noise(level))
-            tools.denoise(x_t, level)
-            x_prev, x0 = tools.reverse(x_t, level, level - 1)
+            x_t, cond = tools.add_noise(x, level, tools.noise(level)), x if cell.conditioned else None
+            tools.denoise(x_t, level, cond)
+            x_prev, x0 = tools.reverse(x_t, level, level - 1, cond)
             tools.diffuse(x_prev, level - 1, level)
             residual = (tools.against(x)(x0) + (x - x0).abs()).contiguous()
             tools.dilate(tools.close(residual, 13), 13)

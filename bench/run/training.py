@@ -13,21 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from uadbench.bench.plan.config import ConfigError, digest, unknown
 from uadbench.datasets import DATASETS
 from uadbench.datasets.preprocess import to_size
-from uadbench.engine.networks.checkpoint import load_checkpoint, save_checkpoint
-from uadbench.engine.networks.diffusion_unet import DiffusionUNetConfig
-from uadbench.engine.networks.unet import UNetConfig
-from uadbench.engine.training.loop import Pool, Progress, TrainingConfig, train
+from uadbench.engine.networks import NETWORKS, kind_of
+from uadbench.engine.networks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from uadbench.engine.training.config import TrainingConfig
+from uadbench.engine.training.initial import starting_weights
+from uadbench.engine.training.loop import Pool, Progress, train
+from uadbench.engine.training.losses import OBJECTIVES, Objective
 from uadbench.engine.training.validation import clean_errors, reconstructions, validation_loss
 from uadbench.reports.atomic import PARTIAL, write_bytes
 
-__all__ = ["PRESETS", "Sources", "Training", "checkpoint_path", "load_sources", "run_training"]
+__all__ = ["Sources", "Training", "check_initial", "load_sources", "run_training"]
 
-PRESETS: dict[str, Any] = {"small": UNetConfig(), "paper": DiffusionUNetConfig()}  # shapes of network
 HELD_OUT = 24  # validation slices of each source that errors are measured on
 
 
@@ -53,19 +54,40 @@ class Sources:
 class Training:
     """A training as asked for.
 
-    initial : the checkpoint that it starts from, or None
+    initial : the checkpoints that it starts from
     precision : of the arithmetic, see ``train``
     command : for the card
-    preset : shape of the network, a key of ``PRESETS``
+    preset : shape of the network, one of its objective's
     """
 
     config: TrainingConfig
     sources: Sources
     output: Path
-    initial: Path | None
+    initial: tuple[Path, ...]
     precision: str
     command: str
     preset: str = "small"
+
+    @property
+    def objective(self) -> Objective:
+        """What is taught."""
+        return OBJECTIVES[self.config.objective]
+
+    @property
+    def shape(self) -> Any:
+        """The network's configuration."""
+        return self.objective.presets[self.preset]
+
+    @property
+    def label(self) -> str:
+        """What its files are called after; a denoiser of all noise by the noise alone."""
+        name = self.objective.name(self.config.noise)
+        return name.removeprefix("unet-")
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where it puts its network."""
+        return self.output / f"{self.objective.name(self.config.noise)}.safetensors"
 
 
 def load_sources(weights: Mapping[str, float], root: Path | None) -> Sources:
@@ -105,9 +127,20 @@ def load_sources(weights: Mapping[str, float], root: Path | None) -> Sources:
     return Sources(tuple(pools), validation, tuple(records))
 
 
-def checkpoint_path(output: Path, noise: str) -> Path:
-    """Where a training puts its network."""
-    return output / f"unet-{noise}.safetensors"
+def check_initial(paths: Sequence[Path], objective: Objective, preset: str) -> str:
+    """The hashes of the checkpoints to start from, joined by "+"; CheckpointError where one cannot be used."""
+    return "+".join(load_checkpoint(path)[1]["sha256"] for path in paths if _start(path, objective, preset))
+
+
+def _start(path: Path, objective: Objective, preset: str) -> dict[str, Tensor]:
+    shape = objective.presets[preset]
+    with torch.device("meta"):
+        target = NETWORKS[kind_of(shape)].module(shape)
+    model, card = load_checkpoint(path)
+    try:
+        return starting_weights(model, card, target, objective.prediction)
+    except ValueError as error:
+        raise CheckpointError(f"--initial {path}: {error}; give another checkpoint, or none") from error
 
 
 def run_training(
@@ -116,22 +149,24 @@ def run_training(
     """Train, or go on training; yields (progress, the validation's record where one was made) after every step.
 
     stop : called between two steps; may raise to stop, after which the same call goes on from here
-    Writes the state, log-NOISE.jsonl, a sample grid and the checkpoint at every validation, so that the best that is
-    there can be used at any time. Raises as ``train`` does.
+    Writes the state, a log, a sample grid and the checkpoint at every validation, so that the best that is there can be
+    used at any time. Raises as ``train`` does.
     """
-    config, output = training.config, training.output
-    for partial in output.glob(f".*-{config.noise}*.tmp"):  # what a killed process left half written
+    config, output, label = training.config, training.output, training.label
+    for partial in output.glob(f".*-{label}*.tmp"):  # what a killed process left half written
         if PARTIAL.fullmatch(partial.name):
             partial.unlink(missing_ok=True)
-    log = output / f"log-{config.noise}.jsonl"
-    initial = None if training.initial is None else load_checkpoint(training.initial)[0].state_dict()
+    log = output / f"log-{label}.jsonl"
+    initial: dict[str, Tensor] = {}
+    for path in training.initial:
+        initial |= _start(path, training.objective, training.preset)
     steps = train(
         training.sources.pools,
         config,
-        output / f"state-{config.noise}.pt",
+        output / f"state-{label}.pt",
         training.sources.fingerprint,
-        network=PRESETS[training.preset],
-        initial=initial,
+        network=training.shape,
+        initial=initial or None,
         precision=training.precision,
         stop=stop,
     )
@@ -142,21 +177,23 @@ def run_training(
             history = [entry for entry in _history(log) if entry["step"] < progress.step]
             record = _validate(model, progress, training)
             _write_log(log, [*history, record])
-            _write_grid(output / f"grid-{config.noise}-{progress.step:06d}.png", model, training)
+            _write_grid(output / f"grid-{label}-{progress.step:06d}.png", model, training)
             card = _card(training, model, progress, [*history, record])
-            save_checkpoint(checkpoint_path(output, config.noise), model, card)
+            save_checkpoint(training.checkpoint, model, card)
         yield progress, record
 
 
 def _validate(model: nn.Module, progress: Progress, training: Training) -> dict[str, Any]:
-    validation, noise = training.sources.validation, training.config.noise
-    return {
+    validation, noise, objective = training.sources.validation, training.config.noise, training.objective
+    record: dict[str, Any] = {
         "step": progress.step,
         "loss": progress.loss,
         "seconds": round(progress.seconds),
-        "eps_error_by_band": dict(validation_loss(model, np.concatenate(list(validation.values())), noise)),
-        "clean_error": clean_errors(model, validation, noise),
     }
+    if objective.prediction == "epsilon":
+        images = np.concatenate(list(validation.values()))
+        record["eps_error_by_band"] = dict(validation_loss(model, images, noise))
+    return record | {"clean_error": clean_errors(model, validation, noise, objective)}
 
 
 def _history(log: Path) -> list[dict[str, Any]]:
@@ -183,9 +220,10 @@ def _card(
 ) -> dict[str, Any]:
     config = training.config
     return {
-        "name": f"unet-{config.noise}",
-        "noise": config.noise,
-        "prediction": "epsilon",
+        "name": training.objective.name(config.noise),
+        "noise": config.noise if training.objective.noisy else None,
+        "objective": training.objective.title,
+        "prediction": training.objective.prediction,
         "steps": progress.step,
         "of_steps": config.steps,
         "images_seen": progress.step * config.batch_size,
@@ -206,13 +244,14 @@ def _card(
 
 
 def _write_grid(path: Path, model: nn.Module, training: Training) -> None:
-    """Inputs on top, then the one-call estimates of the clean image at rising levels."""
+    """Inputs on top, then the estimates of the clean image at rising levels."""
     import io
 
     from PIL import Image
 
     images = np.concatenate([slices[:3] for slices in training.sources.validation.values()])[:9]
-    tiles = np.concatenate([images[None], reconstructions(model, images, training.config.noise)]).clip(0, 1)
+    rows = reconstructions(model, images, training.config.noise, training.objective)
+    tiles = np.concatenate([images[None], rows]).clip(0, 1)
     sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in tiles], axis=0)
     buffer = io.BytesIO()
     Image.fromarray((sheet * 255).round().astype(np.uint8)).save(buffer, "png")

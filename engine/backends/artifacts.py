@@ -22,9 +22,10 @@ from uadbench.engine.files import write_whole
 __all__ = [
     "Artifact",
     "ArtifactError",
-    "check_call",
+    "check_cond",
+    "feed",
     "manifest_path",
-    "pad_batch",
+    "pad",
     "read_artifact",
     "write_artifact",
 ]
@@ -54,6 +55,11 @@ class Artifact:
     def batch(self) -> int | None:
         """The batch size that the network is fixed to; None when any goes."""
         return None if self.manifest["batch"] == "dynamic" else int(self.manifest["batch"])
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the network is also shown the clean image."""
+        return any(entry["name"] == "cond" for entry in self.manifest["inputs"])
 
 
 def write_artifact(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,10 +146,13 @@ def _is_tensor(value: Any) -> bool:
     )
 
 
-def check_call(artifact: Artifact, x_t: Tensor, t: Tensor, cond: Tensor | None) -> None:
-    """Raise BackendError unless x_t [B, 1, H, W] and t [B] are what the U-Net was exported for."""
-    if cond is not None:
-        raise BackendError("this network is unconditional; give no cond")
+def feed(artifact: Artifact, x_t: Tensor, t: Tensor, cond: Tensor | None) -> dict[str, Tensor]:
+    """The exported network's inputs by name, padded to its batch size by repeating the last image.
+
+    x_t, t, cond : as for ``interfaces.Denoiser``; the network's timesteps count from 0
+    Raises BackendError unless they are what the network was exported for.
+    """
+    check_cond(artifact.conditioned, x_t, cond)
     wanted = tuple(artifact.manifest["inputs"][0]["shape"][1:])
     if x_t.ndim != 4 or tuple(x_t.shape[1:]) != wanted:
         shape = ", ".join(str(side) for side in wanted)
@@ -154,11 +163,23 @@ def check_call(artifact: Artifact, x_t: Tensor, t: Tensor, cond: Tensor | None) 
         raise BackendError(
             f"{artifact.path.name} takes batches of up to {artifact.batch}, not {x_t.shape[0]}; export a larger one"
         )
+    inputs = {"x": x_t.float(), "timesteps": t.long() - 1}
+    if cond is not None:
+        inputs["cond"] = cond.float()
+    return {name: pad(value, artifact.batch).contiguous() for name, value in inputs.items()}
 
 
-def pad_batch(x_t: Tensor, t: Tensor, batch: int | None) -> tuple[Tensor, Tensor]:
-    """Repeat the last image and level up to a fixed batch size; unchanged where it fits or any size goes."""
-    short = 0 if batch is None else batch - x_t.shape[0]
-    if short <= 0:
-        return x_t, t
-    return torch.cat([x_t, x_t[-1:].expand(short, -1, -1, -1)]), torch.cat([t, t[-1:].expand(short)])
+def check_cond(conditioned: bool, x_t: Tensor, cond: Tensor | None) -> None:
+    """BackendError unless a clean image comes with the noised one where the network wants it, and only there."""
+    if cond is None and conditioned:
+        raise BackendError("this network is conditioned on the clean image; give cond")
+    if cond is not None and not conditioned:
+        raise BackendError("this network is unconditional; give no cond")
+    if cond is not None and cond.shape != x_t.shape:
+        raise BackendError(f"cond is {list(cond.shape)}, the images are {list(x_t.shape)}")
+
+
+def pad(value: Tensor, batch: int | None) -> Tensor:
+    """The last entry repeated up to a fixed batch size; unchanged where it fits or any size goes."""
+    short = 0 if batch is None else batch - value.shape[0]
+    return value if short <= 0 else torch.cat([value, value[-1:].expand(short, *value.shape[1:])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import Artifact, check_call, pad_batch, read_artifact
+from uadbench.engine.backends.artifacts import Artifact, feed, read_artifact
 from uadbench.engine.backends.errors import BackendError
 
 __all__ = [
@@ -64,24 +65,23 @@ class OnnxRuntimeDenoiser:
 
     @torch.inference_mode()
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """See ``interfaces.Denoiser``; the network's timesteps count from 0."""
-        check_call(self._artifact, x_t, t, cond)
-        count = x_t.shape[0]
-        x, timesteps = pad_batch(x_t.float(), t.long() - 1, self._artifact.batch)
+        """See ``interfaces.Denoiser``."""
+        inputs = feed(self._artifact, x_t, t, cond)
         run = self._run_cpu if self.device == "cpu" else self._run_cuda
-        return run(x.contiguous(), timesteps.contiguous())[:count]
+        return run(inputs)[: x_t.shape[0]]
 
-    def _run_cpu(self, x: Tensor, timesteps: Tensor) -> Tensor:
-        (eps,) = self._session.run(["eps"], {"x": x.numpy(), "timesteps": timesteps.numpy()})
+    def _run_cpu(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        (eps,) = self._session.run(["eps"], {name: value.numpy() for name, value in inputs.items()})
         return torch.from_numpy(eps)
 
-    def _run_cuda(self, x: Tensor, timesteps: Tensor) -> Tensor:
+    def _run_cuda(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Reads and writes torch's own memory on the device; nothing passes through the host."""
         index = torch.device(self.device).index or 0
-        x, timesteps = x.to(self.device), timesteps.to(self.device)
-        eps = torch.empty_like(x)
+        inputs = {name: value.to(self.device) for name, value in inputs.items()}
+        eps = torch.empty_like(inputs["x"])
         binding = self._session.io_binding()
-        for name, tensor, dtype in (("x", x, np.float32), ("timesteps", timesteps, np.int64)):
+        for name, tensor in inputs.items():
+            dtype = np.int64 if tensor.dtype == torch.int64 else np.float32
             binding.bind_input(name, "cuda", index, dtype, tuple(tensor.shape), tensor.data_ptr())
         binding.bind_output("eps", "cuda", index, np.float32, tuple(eps.shape), eps.data_ptr())
         torch.cuda.current_stream(self.device).synchronize()  # the session has a stream of its own

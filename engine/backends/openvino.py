@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import Artifact, check_call, pad_batch, read_artifact
+from uadbench.engine.backends.artifacts import Artifact, feed, read_artifact
 from uadbench.engine.backends.errors import BackendError
 
 __all__ = ["PRECISIONS", "OpenVinoDenoiser", "check", "load_runtime", "open_denoiser"]
@@ -60,13 +60,10 @@ class OpenVinoDenoiser:
 
     @torch.inference_mode()
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """See ``interfaces.Denoiser``; the network's timesteps count from 0."""
-        check_call(self._artifact, x_t, t, cond)
-        count = x_t.shape[0]
-        x, timesteps = pad_batch(x_t.float(), t.long() - 1, self._artifact.batch)
-        request = self._request(x.shape[0])
-        inputs = {"x": x.contiguous().numpy(), "timesteps": timesteps.contiguous().numpy()}
-        request.infer(inputs, share_inputs=True)
+        """See ``interfaces.Denoiser``."""
+        inputs, count = feed(self._artifact, x_t, t, cond), x_t.shape[0]
+        request = self._request(inputs["x"].shape[0])
+        request.infer({name: value.numpy() for name, value in inputs.items()}, share_inputs=True)
         # Copied, because the request writes its next answer to the same memory.
         return torch.from_numpy(request.get_output_tensor().data[:count].copy())
 

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uadbench.engine.backends.artifacts import check_cond
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
 
 __all__ = ["PRECISIONS", "TorchDenoiser", "check", "open_denoiser"]
@@ -20,7 +22,7 @@ PRECISIONS = ("fp32", "bf16")
 class TorchDenoiser:
     """A network run by PyTorch: fp32, or bf16 autocast; channels-last in either case.
 
-    model : (x, timesteps from 0) -> eps
+    model : (x, timesteps from 0) -> eps, with the clean image as a third argument where the card's kind is conditioned
     card : the checkpoint's model card; its hash goes into the record
     """
 
@@ -33,16 +35,18 @@ class TorchDenoiser:
         self.device, self.precision = device, precision
         self._model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._sha256 = card["sha256"]
+        self._conditioned = NETWORKS[card.get("kind", "unet")].conditioned
 
     @torch.inference_mode()
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """See ``interfaces.Denoiser``; this network takes no condition."""
-        if cond is not None:
-            raise BackendError("this network is unconditional; give no cond")
+        """See ``interfaces.Denoiser``; the network's timesteps count from 0."""
+        check_cond(self._conditioned, x_t, cond)
         kind = self.device.split(":")[0]
-        x_t = x_t.contiguous(memory_format=torch.channels_last)
+        images = [
+            image.contiguous(memory_format=torch.channels_last) for image in (x_t, cond) if image is not None
+        ]
         with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
-            eps = self._model(x_t, t - 1)
+            eps = self._model(images[0], t - 1, *images[1:])
         return eps.float().contiguous()
 
     def synchronize(self) -> None:

@@ -26,6 +26,14 @@ def _denoiser(noise: str) -> Mapping[str, str]:
     return {"denoiser": f"unet-{noise}"}
 
 
+def _patch_denoiser(noise: str) -> Mapping[str, str]:
+    return {"denoiser": f"patch-unet-{noise}"}
+
+
+def _conditioned_denoiser(noise: str) -> Mapping[str, str]:
+    return {"denoiser": f"conditioned-unet-{noise}"}
+
+
 def _nothing(noise: str) -> Mapping[str, str]:
     return {}
 
@@ -75,6 +83,12 @@ METHODS: dict[str, MethodInfo] = {
         "AnoDDPM", "doi:10.1109/CVPRW56347.2022.00080", _from("anoddpm", "AnoDDPM"), ("simplex",)
     ),
     "autoddpm": MethodInfo("AutoDDPM", "arXiv 2305.19643", _from("autoddpm", "AutoDDPM")),
+    "pddpm": MethodInfo(
+        "pDDPM", "arXiv 2303.03758", _from("pddpm", "PDDPM"), ("simplex", "gaussian"), _patch_denoiser
+    ),
+    "cddpm": MethodInfo(
+        "cDDPM", "arXiv 2312.04215", _from("cddpm", "CDDPM"), ("simplex", "gaussian"), _conditioned_denoiser
+    ),
 }
 
 FLOORS: dict[str, MethodInfo] = {

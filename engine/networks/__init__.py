@@ -6,22 +6,33 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from uadbench.engine.networks.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from uadbench.engine.networks.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
+from uadbench.engine.networks.image_encoder import EncoderConfig, MaskedEncoder
 from uadbench.engine.networks.unet import UNet, UNetConfig
 
 __all__ = ["NETWORKS", "NetworkKind", "kind_of"]
 
 
 class NetworkKind(NamedTuple):
-    """config : a frozen dataclass, stored in the card as ``network``; module : built from it alone."""
+    """A kind of network.
+
+    config : a frozen dataclass, stored in the card as ``network``; module : built from it alone
+    denoises : whether it is called with (x_t, timesteps), so that samplers can use it; with ``conditioned`` also with
+        the clean image
+    """
 
     config: type[Any]
     module: type[nn.Module]
+    conditioned: bool = False
+    denoises: bool = True
 
 
 NETWORKS: dict[str, NetworkKind] = {
     "unet": NetworkKind(UNetConfig, UNet),
     "diffusion-unet": NetworkKind(DiffusionUNetConfig, DiffusionUNet),
+    "conditioned-unet": NetworkKind(ConditionedUNetConfig, ConditionedUNet, conditioned=True),
+    "masked-encoder": NetworkKind(EncoderConfig, MaskedEncoder, denoises=False),
 }
 
 

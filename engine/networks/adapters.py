@@ -25,17 +25,20 @@ class FromX0(nn.Module):
         for name, values in zip(("signal", "spread"), _coefficients(schedule), strict=True):
             self.register_buffer(name, values, persistent=False)
 
-    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+    def _call(self, x: Tensor, timesteps: Tensor, cond: Tensor | None) -> Tensor:
+        return self.network(x, timesteps) if cond is None else self.network(x, timesteps, cond)
+
+    def forward(self, x: Tensor, timesteps: Tensor, cond: Tensor | None = None) -> Tensor:
         signal, spread = (c[timesteps][:, None, None, None] for c in (self.signal, self.spread))
-        return (x - signal * self.network(x, timesteps)) / spread
+        return (x - signal * self._call(x, timesteps, cond)) / spread
 
 
 class FromV(FromX0):
     """A network that predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans and Ho 2022, arXiv 2202.00512)."""
 
-    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+    def forward(self, x: Tensor, timesteps: Tensor, cond: Tensor | None = None) -> Tensor:
         signal, spread = (c[timesteps][:, None, None, None] for c in (self.signal, self.spread))
-        return signal * self.network(x, timesteps) + spread * x
+        return signal * self._call(x, timesteps, cond) + spread * x
 
 
 PREDICTIONS = ("epsilon", "x0", "v")

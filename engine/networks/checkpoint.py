@@ -187,6 +187,13 @@ def _floats(data: bytes) -> dict[str, torch.Tensor]:
 
 
 def load_denoiser(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """As ``load_checkpoint``, but whatever the network predicts, the module returned predicts eps."""
+    """As ``load_checkpoint``, but whatever the network predicts, the module returned predicts eps.
+
+    Raises CheckpointError also where the network is no denoiser.
+    """
     model, card = load_checkpoint(path)
+    if not NETWORKS[card["kind"]].denoises:
+        raise CheckpointError(
+            f"{path} holds a {card['kind']}, which is no denoiser; name a denoiser's checkpoint"
+        )
     return as_epsilon(model, card["prediction"], schedule_of(card)), card

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from uadbench.engine.networks.unet import check_sizes
+
 __all__ = ["DiffusionUNet", "DiffusionUNetConfig", "MissingPackageError"]
 
 LARGEST = {"channels": 4096, "blocks": 16, "head_channels": 4096, "groups": 4096}
@@ -37,12 +39,7 @@ class DiffusionUNetConfig:
     fused_attention: bool = True
 
     def __post_init__(self) -> None:
-        # Cards come from files, so nothing of any size is built before this.
-        for name, most in LARGEST.items():
-            given = getattr(self, name)
-            values = given if isinstance(given, tuple) else (given,)
-            if not all(type(value) is int and 1 <= value <= most for value in values):
-                raise ValueError(f"{name} is {given!r:.80}; whole numbers from 1 to {most} are allowed")
+        check_sizes(self, LARGEST)
         if not 1 <= len(self.channels) <= LEVELS:
             raise ValueError(f"channels has {len(self.channels)} levels; 1 to {LEVELS} are allowed")
         if len(self.attention) != len(self.channels):

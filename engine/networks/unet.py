@@ -7,13 +7,15 @@ never computed; attention runs at the lowest level only. Pure tensor code, expor
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["UNet", "UNetConfig"]
+__all__ = ["UNet", "UNetConfig", "check_sizes"]
 
 
 LARGEST = {
@@ -25,6 +27,18 @@ LARGEST = {
     "embedding": 65536,
 }
 LEVELS = 12
+
+
+def check_sizes(config: Any, largest: Mapping[str, int]) -> None:
+    """ValueError unless the named fields of a network's shape are whole numbers, or tuples of them, from 1 up to these.
+
+    Cards come from files, so nothing of any size may be built before this.
+    """
+    for name, most in largest.items():
+        given = getattr(config, name)
+        values = given if isinstance(given, tuple) else (given,)
+        if not all(type(value) is int and 1 <= value <= most for value in values):
+            raise ValueError(f"{name} is {given!r:.80}; whole numbers from 1 to {most} are allowed")
 
 
 @dataclass(frozen=True)
@@ -40,14 +54,7 @@ class UNetConfig:
     embedding: int = 256
 
     def __post_init__(self) -> None:
-        # Cards come from files, so nothing of any size is built before this.
-        for name, most in LARGEST.items():
-            given = getattr(self, name)
-            if not all(
-                type(value) is int and 1 <= value <= most
-                for value in (given if isinstance(given, tuple) else (given,))
-            ):
-                raise ValueError(f"{name} is {given!r:.80}; whole numbers from 1 to {most} are allowed")
+        check_sizes(self, LARGEST)
         if not 1 <= len(self.channels) <= LEVELS:
             raise ValueError(f"channels has {len(self.channels)} levels; 1 to {LEVELS} are allowed")
         if len(self.attention) != len(self.channels):
@@ -111,9 +118,13 @@ class UNet(nn.Module):
 
     forward(x, timesteps): x float32 [B, 1, H, W], H and W multiples of fold * 2 ** (levels - 1);
     timesteps int64 [B], counted from 0 (level t is timestep t - 1); returns eps, same shape as x.
+
+    block : (c_in, c_out, config) -> the residual block, called with (h, embedding)
     """
 
-    def __init__(self, config: UNetConfig | None = None) -> None:
+    def __init__(
+        self, config: UNetConfig | None = None, block: Callable[..., nn.Module] = ResidualBlock
+    ) -> None:
         super().__init__()
         self.config = config = config or UNetConfig()
         widths, folded = config.channels, config.fold**2
@@ -123,7 +134,7 @@ class UNet(nn.Module):
         self.conv_in = nn.Conv2d(folded, widths[0], 3, padding=1)
 
         def stage(c_in: int, c_out: int, attention: bool) -> nn.ModuleList:
-            layers: list[nn.Module] = [ResidualBlock(c_in, c_out, config)]
+            layers: list[nn.Module] = [block(c_in, c_out, config)]
             return nn.ModuleList([*layers, Attention(c_out, config)] if attention else layers)
 
         self.down, self.downsample, skips, width = nn.ModuleList(), nn.ModuleList(), [widths[0]], widths[0]
@@ -137,9 +148,9 @@ class UNet(nn.Module):
 
         self.middle = nn.ModuleList(
             [
-                ResidualBlock(width, width, config),
+                block(width, width, config),
                 Attention(width, config),
-                ResidualBlock(width, width, config),
+                block(width, width, config),
             ]
         )
 
@@ -157,8 +168,15 @@ class UNet(nn.Module):
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        return self.body(x, self.embed_time(timesteps))
+
+    def embed_time(self, timesteps: Tensor) -> Tensor:
+        """int64 [B] -> [B, embedding], what every block is told of the level."""
+        return F.silu(self.embed(timestep_embedding(timesteps, self.config.channels[0])))
+
+    def body(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """The network itself; embedding [B, E] is handed to every block."""
         config = self.config
-        embedding = F.silu(self.embed(timestep_embedding(timesteps, config.channels[0])))
 
         def run(stage: nn.Module, h: Tensor) -> Tensor:
             for layer in stage:  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import math
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,36 +24,11 @@ from uadbench.engine.networks.checkpoint import CheckpointError
 from uadbench.engine.networks.unet import UNetConfig
 from uadbench.engine.rng import case_generator
 from uadbench.engine.schedule import Schedule, linear_schedule
-from uadbench.engine.training.augment import Augmentation, augment
-from uadbench.engine.training.objectives import WEIGHTINGS, draw_levels, noise_fields, noised, snr
+from uadbench.engine.training.augment import augment
+from uadbench.engine.training.config import TrainingConfig
+from uadbench.engine.training.losses import OBJECTIVES, Step
 
-__all__ = ["Pool", "Progress", "TrainingConfig", "train"]
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Everything that determines the result, but for the arithmetic (precision, threads).
-
-    learning_rate : highest; a linear warm-up leads to it and one cosine down to a twentieth of it
-    ema : decay of the averaged weights, which are the ones that are kept
-    t_focus, focus_share : this share of the drawn levels lies in 1 .. t_focus, just above the level that the
-        methods start from; the rest is uniform over all levels
-    weighting : see ``objectives.WEIGHTINGS``
-    initial : sha256 of the checkpoint that training starts from, "" for random weights
-    """
-
-    noise: str = "gaussian"
-    steps: int = 15000
-    batch_size: int = 8
-    learning_rate: float = 3e-4
-    warmup: int = 200
-    ema: float = 0.9995
-    t_focus: int = 360
-    focus_share: float = 0.98
-    weighting: str = "min-snr-5"
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    initial: str = ""
-    seed: int = 0
+__all__ = ["Pool", "Progress", "train"]
 
 
 @dataclass(frozen=True)
@@ -80,23 +55,15 @@ class Progress:
     seconds: float
 
 
-def _draw_batch(
-    pools: tuple[Pool, ...], config: TrainingConfig, schedule: Schedule, step: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images [B, 1, H, W] in [-1, 1], levels int64 [B], noise [B, 1, H, W] and weights [B] of one step."""
-    rng = case_generator(config.seed, f"train-step-{step}")
+def _draw_images(pools: tuple[Pool, ...], config: TrainingConfig, rng: np.random.Generator) -> Tensor:
+    """The images of one step, [B, 1, H, W] in [-1, 1]."""
     weights = np.array([pool.weight for pool in pools])
     images = []
     for source in rng.choice(len(pools), size=config.batch_size, p=weights / weights.sum()):
         pool = pools[source]
         square = pool.images[rng.integers(len(pool.images))]
         images.append(augment(square, pool.resize, config.augmentation, rng))
-    x = torch.from_numpy(np.stack(images)).unsqueeze(1)
-    t = draw_levels(rng, config.batch_size, config.t_focus, config.focus_share, schedule.length)
-    ids = [f"train-{step}-{i}" for i in range(config.batch_size)]
-    noise = noise_fields(config.noise, config.seed, ids, t, x)
-    factor = WEIGHTINGS[config.weighting](snr(schedule, t)).astype(np.float32)
-    return to_signed(x), torch.from_numpy(t), noise, torch.from_numpy(factor)
+    return to_signed(torch.from_numpy(np.stack(images)).unsqueeze(1))
 
 
 def _learning_rate(config: TrainingConfig, step: int) -> float:
@@ -109,10 +76,14 @@ def _learning_rate(config: TrainingConfig, step: int) -> float:
 
 def _identity(config: TrainingConfig, network: Any, data_fingerprint: str) -> str:
     """What a state must agree in, to be gone on from."""
-    shape, kind = asdict(network), kind_of(network)
-    if kind != "unet":  # which states of the time before there were kinds do not name
+    settings, shape, kind = asdict(config), asdict(network), kind_of(network)
+    # States of the time before there were kinds and objectives do not name them.
+    if kind != "unet":
         shape["kind"] = kind
-    return json.dumps([asdict(config), shape, data_fingerprint], sort_keys=True)
+    for name in ("objective", "t_from"):
+        if settings[name] == getattr(TrainingConfig, name):
+            del settings[name]
+    return json.dumps([settings, shape, data_fingerprint], sort_keys=True)
 
 
 def _load_state(path: Path, identity: str) -> dict[str, Any]:
@@ -163,10 +134,10 @@ class _State:
 
 
 def _begin(config: TrainingConfig, network: Any, initial: Mapping[str, Tensor] | None) -> _State:
-    torch.manual_seed(config.seed)  # initial weights only; every later draw comes from _draw_batch
+    torch.manual_seed(config.seed)  # initial weights only; every later draw has the step's own generator
     model = NETWORKS[kind_of(network)].module(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if initial is not None:
-        model.load_state_dict(initial)
+    if initial is not None and (strange := model.load_state_dict(initial, strict=False).unexpected_keys):
+        raise ValueError(f"the network has no weights {strange[0]!r} to start from")
     ema = copy.deepcopy(model).requires_grad_(False)
     return _State(model, ema, torch.optim.Adam(model.parameters(), lr=config.learning_rate))
 
@@ -178,11 +149,10 @@ def _advance(
     began = time.perf_counter()
     for group in state.optimizer.param_groups:
         group["lr"] = _learning_rate(config, state.step)
-    x, t, noise, weight = _draw_batch(pools, config, schedule, state.step)
-    x_t = noised(schedule, x, t, noise).to(memory_format=torch.channels_last)
+    rng = case_generator(config.seed, f"train-step-{state.step}")
+    x = _draw_images(pools, config, rng)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        eps = state.model(x_t, t - 1)
-    loss = (weight[:, None, None, None] * (eps.float() - noise).square()).mean()
+        loss = OBJECTIVES[config.objective].loss(state.model, x, Step(state.step, rng, config, schedule))
     value = loss.item()
     if not math.isfinite(value):
         raise FloatingPointError(f"the loss is {value} at step {state.step}; lower the learning rate")
@@ -230,7 +200,8 @@ def train(
     state_path : written every ``save_every`` steps and at the end; if it exists, training goes on from it, to the
         same result as if it had never stopped (same thread count and precision)
     network : configuration of a kind in ``NETWORKS``; the compact U-Net's where None
-    initial : weights to start from, those whose hash ``config.initial`` is; None for random ones
+    initial : weights to start from, all or some (see ``initial.starting_weights``), of the checkpoints whose hashes
+        ``config.initial`` holds; None for random ones
     precision : fp32, or bf16 for the forward pass and the gradients; which is faster depends on the machine, so it
         is no part of the training's identity and may change between two sessions of one training
     stop : called before every step; what it raises ends the training, with the state of the last step kept

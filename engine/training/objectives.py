@@ -35,12 +35,12 @@ WEIGHTINGS: dict[str, Callable[[Floats], Floats]] = {
 
 
 def draw_levels(
-    rng: np.random.Generator, count: int, t_focus: int, focus_share: float, length: int
+    rng: np.random.Generator, count: int, t_focus: int, focus_share: float, length: int, t_from: int = 1
 ) -> NDArray[np.int64]:
-    """Levels of ``count`` images: ``focus_share`` of them uniform in 1 .. t_focus, the others in 1 .. length."""
+    """Levels of ``count`` images: ``focus_share`` of them uniform in t_from .. t_focus, the others in 1 .. length."""
     focused = rng.random(count) < focus_share
-    low, high = rng.integers(1, t_focus + 1, count), rng.integers(1, length + 1, count)
-    return np.where(focused, low, high)
+    within, anywhere = rng.integers(t_from, t_focus + 1, count), rng.integers(1, length + 1, count)
+    return np.where(focused, within, anywhere)
 
 
 def noise_fields(kind: str, seed: int, ids: list[str], levels: np.ndarray, x: Tensor) -> Tensor:

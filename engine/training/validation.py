@@ -12,13 +12,12 @@ from torch.nn import functional as F
 from uadbench.engine.interfaces import to_signed, to_unit
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import linear_schedule
-from uadbench.engine.steps import add_noise, predict_x0
+from uadbench.engine.training.losses import Objective
 from uadbench.engine.training.objectives import noise_fields, noised
 
-__all__ = ["BANDS", "LEVELS", "clean_errors", "reconstructions", "validation_loss"]
+__all__ = ["BANDS", "clean_errors", "reconstructions", "validation_loss"]
 
 BANDS = ((1, 50), (51, 150), (151, 250), (251, 400), (401, 1000))
-LEVELS = (50, 150, 250, 350)  # at which the error of the one-call estimate of the clean image is recorded
 
 
 @torch.inference_mode()
@@ -44,30 +43,34 @@ def validation_loss(
 
 @torch.inference_mode()
 def reconstructions(
-    model: nn.Module, images: np.ndarray, noise: str, levels: tuple[int, ...] = LEVELS
+    model: nn.Module, images: np.ndarray, noise: str, objective: Objective, levels: tuple[int, ...] = ()
 ) -> np.ndarray:
-    """One-call estimates of the clean image at several levels, float32 [len(levels), N, H, W] in [0, 1]."""
+    """Estimates of the clean image at several levels, float32 [len(levels), N, H, W] in [0, 1].
+
+    levels : those that the objective is validated at where none are given
+    """
     x, schedule = to_signed(torch.from_numpy(images).unsqueeze(1)), linear_schedule()
+    ids = [f"grid-{i}" for i in range(len(images))]
     rows = []
-    for t in levels:
-        ids = [f"grid-{i}" for i in range(len(images))]
-        x_t = add_noise(schedule, x, t, noise_source(noise, 0, ids, (x.shape[2], x.shape[3]))(t))
-        eps = model(x_t, torch.full((len(images),), t - 1))
-        rows.append(to_unit(predict_x0(schedule, x_t, eps, t)).squeeze(1).numpy())
+    for t in levels or objective.validated:
+        fields = noise_source(noise, 0, ids, (x.shape[2], x.shape[3]))(t) if t else torch.zeros_like(x)
+        rows.append(to_unit(objective.estimate(model, x, t, fields, schedule)).squeeze(1).numpy())
     return np.stack(rows)
 
 
 def clean_errors(
-    model: nn.Module, images: Mapping[str, np.ndarray], noise: str
+    model: nn.Module, images: Mapping[str, np.ndarray], noise: str, objective: Objective
 ) -> dict[str, dict[str, float]]:
-    """Mean squared error of the one-call estimate of the clean image, in [0, 1], by source and level.
+    """Mean squared error of the estimate of the clean image, in [0, 1], by source and level.
 
     images : source -> float32 [N, H, W] in [0, 1]
     """
     return {
         source: {
             str(t): float(np.square(row - slices).mean())
-            for t, row in zip(LEVELS, reconstructions(model, slices, noise), strict=True)
+            for t, row in zip(
+                objective.validated, reconstructions(model, slices, noise, objective), strict=True
+            )
         }
         for source, slices in images.items()
     }

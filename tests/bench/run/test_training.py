@@ -18,14 +18,15 @@ from support.diffusion import TINY, needs_monai
 from uadbench.bench.commands.train import command
 from uadbench.bench.plan.config import ConfigError
 from uadbench.bench.run import training as module
-from uadbench.bench.run.training import Training, checkpoint_path, load_sources, run_training
+from uadbench.bench.run.training import Training, load_sources, run_training
 from uadbench.datasets.case import CaseError
 from uadbench.engine.networks.checkpoint import load_checkpoint
 from uadbench.engine.networks.unet import UNetConfig
-from uadbench.engine.training import loop
-from uadbench.engine.training.loop import TrainingConfig
+from uadbench.engine.training import loop, losses
+from uadbench.engine.training.config import TrainingConfig
 
 SMALL = UNetConfig(channels=(16, 16), attention=(False, False), head_channels=8, groups=4, embedding=16)
+UNET = "unet-gaussian.safetensors"
 CONFIG = TrainingConfig(steps=6, batch_size=2, warmup=2, ema=0.9)
 
 
@@ -33,7 +34,7 @@ CONFIG = TrainingConfig(steps=6, batch_size=2, warmup=2, ema=0.9)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network, and data sets of a few small slices."""
     monkeypatch.setattr(module, "train", partial(loop.train, save_every=2))
-    monkeypatch.setitem(module.PRESETS, "small", SMALL)
+    monkeypatch.setitem(losses.SHAPES, "small", SMALL)
     monkeypatch.setattr(
         module,
         "DATASETS",
@@ -52,7 +53,7 @@ def make_training(output: Path, **changes: Any) -> Training:
         "config": CONFIG,
         "sources": load_sources({"fake": 2.0}, None),
         "output": output,
-        "initial": None,
+        "initial": (),
         "precision": "fp32",
         "command": "bench train",
     }
@@ -106,7 +107,7 @@ def test_a_checkpoint_with_its_card_a_log_and_a_grid_stand_at_every_validation(t
     assert [record["step"] for record in log] == [2, 4, 6]
     assert set(log[0]) == {"step", "loss", "seconds", "eps_error_by_band", "clean_error"}
     assert set(log[0]["clean_error"]) == {"fake"}
-    model, card = load_checkpoint(checkpoint_path(tmp_path, "gaussian"))
+    model, card = load_checkpoint(tmp_path / UNET)
     assert (card["steps"], card["of_steps"], card["images_seen"]) == (6, 6, 12)
     assert (card["kind"], card["prediction"], card["noise"]) == ("unet", "epsilon", "gaussian")
     assert card["schedule"] == {"kind": "linear", "length": 1000, "start": 1e-4, "end": 0.02}
@@ -133,7 +134,7 @@ def test_after_a_kill_no_line_of_the_log_is_told_twice_and_the_weights_are_the_s
     for record in (*whole, *resumed):
         record.pop("seconds")
     assert resumed == whole
-    weights = [checkpoint_path(tmp_path / name, "gaussian").read_bytes() for name in ("whole", "killed")]
+    weights = [(tmp_path / name / UNET).read_bytes() for name in ("whole", "killed")]
     assert weights[0] == weights[1]
 
 
@@ -147,11 +148,11 @@ def test_a_torn_line_of_the_log_is_left_out(tmp_path: Path) -> None:
 
 def test_a_training_may_start_from_a_checkpoint(tmp_path: Path) -> None:
     steps_of(make_training(tmp_path / "first"))
-    start = checkpoint_path(tmp_path / "first", "gaussian")
+    start = tmp_path / "first" / UNET
     model, card = load_checkpoint(start)
     still = TrainingConfig(steps=1, batch_size=1, warmup=1, learning_rate=0.0, initial=card["sha256"])
-    steps_of(make_training(tmp_path / "second", config=still, initial=start))
-    again, card = load_checkpoint(checkpoint_path(tmp_path / "second", "gaussian"))
+    steps_of(make_training(tmp_path / "second", config=still, initial=(start,)))
+    again, card = load_checkpoint(tmp_path / "second" / UNET)
     assert card["training"]["initial"] == still.initial
     for one, two in zip(model.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(one, two, atol=0, rtol=0)
@@ -161,22 +162,22 @@ def test_a_training_may_start_from_a_checkpoint(tmp_path: Path) -> None:
 def test_the_paper_preset_trains_the_papers_kind_of_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(module.PRESETS, "paper", TINY)
+    monkeypatch.setitem(losses.SHAPES, "paper", TINY)
     arguments = ["--data", "fake", "--steps", "2", "--batch-size", "1", "--no-progress"]
     result = CliRunner().invoke(command, [*arguments, "--preset", "paper", "--output", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    model, card = load_checkpoint(checkpoint_path(tmp_path, "gaussian"))
+    model, card = load_checkpoint(tmp_path / UNET)
     assert (card["kind"], card["network"]["groups"]) == ("diffusion-unet", TINY.groups)
     assert card["parameters"] == sum(weight.numel() for weight in model.parameters())
 
 
 def test_a_start_of_another_shape_is_refused(tmp_path: Path) -> None:
     steps_of(make_training(tmp_path / "first"))
-    start = checkpoint_path(tmp_path / "first", "gaussian")
+    start = tmp_path / "first" / UNET
     arguments = ["--data", "fake", "--preset", "paper", "--initial", str(start)]
     result = CliRunner().invoke(command, [*arguments, "--output", str(tmp_path / "second")])
     assert result.exit_code == 2
-    assert "is a network of kind unet and another shape than --preset paper; give" in result.output
+    assert "nothing of a unet can start this network: it is of another kind or shape; give" in result.output
     assert len(result.output.strip().splitlines()) == 1
 
 
@@ -192,7 +193,7 @@ def test_bench_train_ends_with_the_place_of_its_checkpoint(tmp_path: Path) -> No
     arguments = ["--data", "fake=2", "--steps", "2", "--batch-size", "1", "--validate-every", "1"]
     result = CliRunner().invoke(command, [*arguments, "--no-progress", "--output", str(tmp_path / "new")])
     assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == str(checkpoint_path(tmp_path / "new", "gaussian"))
+    assert result.stdout.strip() == str(tmp_path / "new" / UNET)
     assert result.stderr.startswith("step 1 of 2, loss ")
     assert "fake" in result.stderr
 

@@ -15,7 +15,7 @@ from support import tiny_network as tiny
 from uadbench.engine.backends import BACKENDS, BackendError, check_backend, open_backend
 from uadbench.engine.backends import onnxruntime as onnxruntime_backend
 from uadbench.engine.backends import openvino as openvino_backend
-from uadbench.engine.backends.artifacts import pad_batch
+from uadbench.engine.backends.artifacts import pad
 from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.networks.checkpoint import load_checkpoint
 from uadbench.exporters.parity import relative_l2
@@ -76,11 +76,11 @@ def test_a_network_of_a_fixed_batch_takes_smaller_ones_and_no_larger(
 
 def test_padding_repeats_the_last_image_and_leaves_what_fits() -> None:
     x_t, t = tiny.inputs(2)
-    x, level = pad_batch(x_t, t, 4)
+    x, level = pad(x_t, 4), pad(t, 4)
     assert torch.equal(x, torch.cat([x_t, x_t[1:], x_t[1:]]))
     assert level.tolist() == [1, 1000, 1000, 1000]
-    assert pad_batch(x_t, t, 2)[0] is x_t
-    assert pad_batch(x_t, t, None)[0] is x_t
+    assert pad(x_t, 2) is x_t
+    assert pad(x_t, None) is x_t
 
 
 @pytest.mark.parametrize(("name", "precision"), ARMS)

@@ -198,5 +198,6 @@ def test_a_method_that_needs_nothing_of_a_network_names_none() -> None:
         if info.floor:
             assert networks == {"none": {}}, name
         else:
-            assert all(found == {"denoiser": f"unet-{noise}"} for noise, found in networks.items()), name
+            kind = {"pddpm": "patch-unet", "cddpm": "conditioned-unet"}.get(name, "unet")
+            assert all(found == {"denoiser": f"{kind}-{noise}"} for noise, found in networks.items()), name
     assert [name for name, info in all_methods().items() if info.needs_median] == ["residual-median"]

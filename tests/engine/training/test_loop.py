@@ -13,8 +13,9 @@ import torch
 
 from uadbench.engine.networks.checkpoint import CheckpointError
 from uadbench.engine.networks.unet import UNet, UNetConfig
-from uadbench.engine.schedule import linear_schedule
-from uadbench.engine.training.loop import Pool, TrainingConfig, _draw_batch, _learning_rate, train
+from uadbench.engine.rng import case_generator
+from uadbench.engine.training.config import TrainingConfig
+from uadbench.engine.training.loop import Pool, _draw_images, _learning_rate, train
 from uadbench.engine.training.validation import BANDS, validation_loss
 
 SMALL = UNetConfig(channels=(16, 16), attention=(False, True), head_channels=8, groups=4, embedding=16)
@@ -132,18 +133,19 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
         weights(tmp_path / "a.pt", config=wild)
 
 
-def test_batches_hang_on_seed_and_step_alone() -> None:
-    first = _draw_batch(POOLS, CONFIG, linear_schedule(), 7)
-    for one, two in zip(first, _draw_batch(POOLS, CONFIG, linear_schedule(), 7), strict=True):
-        assert torch.equal(one, two)
-    assert not torch.equal(first[0], _draw_batch(POOLS, CONFIG, linear_schedule(), 8)[0])
-    other = _draw_batch(POOLS, replace(CONFIG, seed=1), linear_schedule(), 7)
-    assert not torch.equal(first[2], other[2])
+def images_of(config: TrainingConfig, step: int) -> torch.Tensor:
+    return _draw_images(POOLS, config, case_generator(config.seed, f"train-step-{step}"))
+
+
+def test_images_hang_on_the_step_s_generator_alone() -> None:
+    assert torch.equal(images_of(CONFIG, 7), images_of(CONFIG, 7))
+    assert not torch.equal(images_of(CONFIG, 7), images_of(CONFIG, 8))
+    assert not torch.equal(images_of(CONFIG, 7), images_of(replace(CONFIG, seed=1), 7))
 
 
 def test_a_source_is_drawn_from_as_often_as_its_weight_says() -> None:
     """Source "flat" has a third of the weights."""
-    images = [_draw_batch(POOLS, replace(CONFIG, batch_size=32), linear_schedule(), k)[0] for k in range(10)]
+    images = [images_of(replace(CONFIG, batch_size=32), k) for k in range(10)]
     flat = sum(int(image.std() < 1e-3) for batch in images for image in batch[:, :, 8:24, 8:24])
     assert flat / 320 == pytest.approx(1 / 3, abs=0.08)
 

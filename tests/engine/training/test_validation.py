@@ -11,14 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from uadbench.engine.schedule import linear_schedule
-from uadbench.engine.training.validation import (
-    BANDS,
-    LEVELS,
-    clean_errors,
-    reconstructions,
-    validation_loss,
-)
+from uadbench.engine.training.losses import OBJECTIVES
+from uadbench.engine.training.validation import BANDS, clean_errors, reconstructions, validation_loss
 
+NOISE = OBJECTIVES["noise"]
+LEVELS = NOISE.validated
 SCHEDULE = linear_schedule()
 IMAGES = np.full((4, 16, 16), 0.75, np.float32)  # 0.5 on the network's range
 
@@ -56,7 +53,7 @@ def test_the_noise_never_changes() -> None:
 
 
 def test_an_estimate_of_the_clean_image_is_that_of_one_call_at_each_level() -> None:
-    found = reconstructions(network(), IMAGES, "gaussian")
+    found = reconstructions(network(), IMAGES, "gaussian", NOISE)
     assert found.shape == (len(LEVELS), *IMAGES.shape)
     np.testing.assert_allclose(found, np.broadcast_to(IMAGES, found.shape), atol=1e-3)
 
@@ -64,7 +61,7 @@ def test_an_estimate_of_the_clean_image_is_that_of_one_call_at_each_level() -> N
 def test_errors_of_the_clean_image_stand_by_source_and_level() -> None:
     """An error e of eps is one of e sqrt(1 / snr) of x0 on [-1, 1], half of that on [0, 1]."""
     wrong = 0.02
-    errors = clean_errors(network(wrong=wrong), {"a": IMAGES, "b": IMAGES[:2]}, "gaussian")
+    errors = clean_errors(network(wrong=wrong), {"a": IMAGES, "b": IMAGES[:2]}, "gaussian", NOISE)
     assert list(errors) == ["a", "b"]
     for level in LEVELS:
         abar = SCHEDULE.abar[level]

@@ -13,12 +13,14 @@ import pytest
 import torch
 from support.cells import Recording, floor_cell, make_bench, make_dataset, make_work, method_cell
 
-from uadbench.bench.plan.config import RunConfig
+from uadbench.bench.plan.config import ConfigError, RunConfig, make_config
 from uadbench.bench.plan.grid import Cell
+from uadbench.bench.plan.plan import make_plan
 from uadbench.bench.run.evaluate import bind, run_batch
 from uadbench.bench.run.run import _compute
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.run.variance import measure_cells
+from uadbench.datasets import DATASETS
 from uadbench.datasets.case import Case, Dataset, Sample
 from uadbench.engine.methods.ddpm import DDPM
 from uadbench.engine.methods.floors import Blur
@@ -178,3 +180,14 @@ def test_results_of_another_table_are_not_mixed_with_these(tmp_path: Path) -> No
     for made in (other, dataclasses.replace(cell, x0_variance={})):
         with pytest.raises(RunError, match=r"another exact variance.*--overwrite starts anew"):
             _compute(make_work(tmp_path / "run", (made,)), (made,), lambda slug, cases: None)
+
+
+def test_a_data_set_without_a_healthy_validation_slice_is_refused_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset = make_dataset()
+    tests = dataclasses.replace(dataset, cases=tuple(case for case in dataset.cases if case.split != "val"))
+    monkeypatch.setitem(DATASETS, "fake", lambda *_: tests)
+    assert make_plan(make_config({}, {"methods": "blur", "dataset": "fake"})).dataset is tests
+    with pytest.raises(ConfigError, match="data set fake has none; give variance = 'fixed-small'"):
+        make_plan(make_config({}, {"methods": "blur", "dataset": "fake", "variance": "exact"}))

@@ -174,6 +174,8 @@ def _plan(method: str, backend: str, seed: int, settings: dict[str, Any]) -> tup
         )
     if cells[0].needs_median:
         raise ConfigError(f"{name} needs the median of a data set's healthy slices; use `bench run`")
+    if config.variance == "exact":
+        raise ConfigError("the exact variance is measured on a data set's healthy slices; use `bench run`")
     check_backend(cells[0].arm.backend, cells[0].arm.precision, cells[0].arm.device)
     return config, cells[0]
 

@@ -33,22 +33,35 @@ def predict_x0(schedule: Schedule, x_t: Tensor, eps: Tensor, t: int) -> Tensor:
 
 
 def ddpm_step(
-    schedule: Schedule, x_t: Tensor, eps: Tensor, t: int, t_prev: int, noise: Tensor | None
+    schedule: Schedule,
+    x_t: Tensor,
+    eps: Tensor,
+    t: int,
+    t_prev: int,
+    noise: Tensor | None,
+    x0_variance: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Draw x at level t_prev from the posterior given x_t and the predicted x0; returns (x_prev, x0_hat).
 
+    x0_variance : Var[x0 | x_t] of a pixel, images in [-1, 1], divided by the variance of the noise (1 for Gaussian)
+
     Posterior mean and "fixed small" variance of Ho et al. 2020, eqs. 6 and 7, for any t_prev < t (a respaced chain
-    has its own betas). At t_prev = 0 the variance is 0 and noise may be None.
+    has its own betas). That is the variance given x0; as x0 is predicted only, c^2 x0_variance belongs to it, with c
+    the weight of x0 in the mean (Bao et al. 2022, arXiv 2201.06503). Without it the variance is 0 at t_prev = 0 and
+    noise may be None.
     """
     abar, abar_prev = float(schedule.abar[t]), float(schedule.abar[t_prev])
     alpha = abar / abar_prev
     x0 = predict_x0(schedule, x_t, eps, t)
     mean = (math.sqrt(abar_prev) * (1 - alpha) * x0 + math.sqrt(alpha) * (1 - abar_prev) * x_t) / (1 - abar)
-    if t_prev == 0:
+    variance = (1 - abar_prev) / (1 - abar) * (1 - alpha) + abar_prev * (
+        (1 - alpha) / (1 - abar)
+    ) ** 2 * x0_variance
+    if variance == 0:  # at t_prev = 0, where x0 counts as known
         return mean, x0
     if noise is None:
-        raise ValueError("an ancestral step to a noisy level needs noise")
-    return mean + math.sqrt((1 - abar_prev) / (1 - abar) * (1 - alpha)) * noise, x0
+        raise ValueError("an ancestral step to a noisy level, or with x0_variance, needs noise")
+    return mean + math.sqrt(variance) * noise, x0
 
 
 def ddim_step(

@@ -23,13 +23,17 @@ def make_tools(
     eta: float = 1.0,
     lesion_sign: int = -1,
     median: Tensor | None = None,
+    x0_variance: Callable[[int], float] | None = None,
 ) -> Tools:
     """Tools for one batch.
 
     noise : draws one field a case, see ``rng.noise_source``
     eta : 1 is the ancestral chain of the papers, 0 the deterministic one (DDIM); between is allowed
     lesion_sign, median : see ``Tools``
+    x0_variance : level -> what ``steps.ddpm_step`` takes for it; None for the "fixed small" variance. Only with eta = 1
     """
+    if x0_variance and eta != 1.0:
+        raise ValueError(f"x0_variance belongs to the ancestral chain, and eta is {eta}; 1 is needed")
 
     def denoise(x_t: Tensor, t: int, cond: Tensor | None = None) -> Tensor:
         levels = torch.full((x_t.shape[0],), t, dtype=torch.int64, device=x_t.device)
@@ -40,9 +44,10 @@ def make_tools(
 
     def reverse(x_t: Tensor, t: int, t_prev: int, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         eps = denoise(x_t, t, cond)
-        fresh = noise(t) if eta > 0 and t_prev > 0 else None
+        v = x0_variance(t) if x0_variance else 0.0
+        fresh = noise(t) if eta > 0 and (t_prev > 0 or v > 0) else None
         if eta == 1.0:
-            return steps.ddpm_step(schedule, x_t, eps, t, t_prev, fresh)
+            return steps.ddpm_step(schedule, x_t, eps, t, t_prev, fresh, v)
         return steps.ddim_step(schedule, x_t, eps, t, t_prev, fresh, eta)
 
     return Tools(

@@ -37,7 +37,7 @@ SCHEMA = 2  # of the run directory; 1 had no variants
 LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
 REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html")
-CONTENT = ("cells", "inputs", "prior.npz", "fitted.json", "parity.json")
+CONTENT = ("cells", "inputs", "prior.npz", "variance.json", "fitted.json", "parity.json")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 Image = NDArray[np.float32]
@@ -204,6 +204,15 @@ class RunDirectory:
     def fitted(self) -> dict[str, Any]:
         """fitted.json; {} where it is missing or damaged."""
         return _optional(self.path / "fitted.json") or {}
+
+    def write_variances(self, variances: Mapping[str, Any]) -> None:
+        """Write variance.json: network and kind of noise -> the table of its squared errors by level."""
+        write_json(self.path / "variance.json", variances)
+
+    @property
+    def variances(self) -> dict[str, Any]:
+        """variance.json; {} where it is missing or damaged."""
+        return _optional(self.path / "variance.json") or {}
 
     def write_parity(self, judged: Mapping[str, Any]) -> None:
         """Write parity.json."""

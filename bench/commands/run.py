@@ -45,6 +45,9 @@ COMPRESSED = 0.6
     "--steps", metavar="N[,N]", help="Network calls of a chain, 1 to 1000; `paper` visits every timestep."
 )
 @click.option("--t-start", type=int, metavar="N", help="Start level of the chain, 1 to 1000.")
+@click.option(
+    "--variance", metavar="KIND", help="Of a chain's steps: fixed-small (default, as published) or exact."
+)
 @click.option("--limit", type=int, metavar="N", help="At most so many test cases.")
 @click.option("--batch-size", type=int, metavar="N", help="Cases in one network call; 4 is the default.")
 @options.seed

@@ -17,6 +17,7 @@ from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import CheckpointError, schedule_of
 from uadbench.engine.rng import noise_source
 from uadbench.engine.tools import make_tools
+from uadbench.engine.variance import interpolated
 from uadbench.exporters.parity import (
     MARGINS,
     Chain,
@@ -203,12 +204,14 @@ def _walk(
     method = build_method(variant.method, variant.noise, None, fields)
     perceptual = perceptuals[variant.perceptual] if variant.perceptual else next(iter(perceptuals.values()))
     eta = float(run.manifest["config"].get("eta", 1.0))
+    table = cell.info.get("x0_variance")
+    v = interpolated(schedule, table) if table else None
     shape = (images.shape[2], images.shape[3])
     sign = int((run.manifest.get("dataset") or {}).get("lesion_sign") or -1)
 
     def walk(denoiser: Denoiser) -> Tensor:
         noise = noise_source(variant.noise, variant.seed, ids, shape, denoiser.device)
-        tools = make_tools(denoiser, schedule, noise, perceptual, eta, sign, _median(run))
+        tools = make_tools(denoiser, schedule, noise, perceptual, eta, sign, _median(run), v)
         with torch.inference_mode():
             return method(images.to(denoiser.device), tools).reconstruction
 

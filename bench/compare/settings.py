@@ -64,6 +64,7 @@ def _settings(side: Side) -> Iterator[tuple[str, Any]]:
         yield "weights of the perceptual net", _look(manifest, "perceptual", variant.perceptual, "sha256")
     for key in ("eta", "val_limit", "mask_rule"):
         yield key, _look(manifest, "config", key)
+    yield "variance", _look(manifest, "config", "variance") or "fixed-small"  # older runs knew no other
     yield "data", _look(manifest, "dataset", "fingerprint")
     yield from [("version", manifest.get("version")), ("code", _look(manifest, "git", "commit"))]
     yield from [("threads", _look(manifest, "environment", "threads"))]

@@ -38,6 +38,9 @@ __all__ = [
 
 # Where things lie does not change results: data and weights enter the run's identity by their content.
 PLACES = ("data_root", "perceptual_weights", "checkpoints")
+# Settings that came after the first runs of this schema: at their default they are no part of the identity, so that
+# those runs are still what the same command means.
+LATER = ("variance",)
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
@@ -58,6 +61,7 @@ class RunConfig:
     seed : of noise and bootstrap; several give several variants
     perceptual : names of perceptual nets; several give several variants
     eta : stochasticity of a respaced chain's steps, 0 to 1 (1 is ancestral)
+    variance : of an ancestral step, "fixed-small" as published, or "exact", which is measured on healthy slices
     threads : of the network; None is what this process may use
     n_boot : bootstrap draws for the intervals
     checkpoints : network name -> file, where not the shipped one
@@ -82,6 +86,7 @@ class RunConfig:
     device: Text = "cpu"
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     eta: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    variance: Literal["fixed-small", "exact"] = "fixed-small"
     n_boot: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     hyperparameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -168,8 +173,15 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 
 
 def config_hash(config: RunConfig) -> str:
-    """sha256 of the canonical JSON, places of files left out."""
-    return digest({key: value for key, value in canonical(config).items() if key not in PLACES})
+    """sha256 of the canonical JSON, places of files left out, and later settings at their default."""
+    usual = canonical(RunConfig())
+    return digest(
+        {
+            key: value
+            for key, value in canonical(config).items()
+            if key not in PLACES and not (key in LATER and value == usual[key])
+        }
+    )
 
 
 def digest(value: Any) -> str:

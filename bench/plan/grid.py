@@ -30,6 +30,7 @@ class Cell:
     networks : role -> the network's file; empty for a floor
     needs_median : whether it does not apply where there are no healthy slices to take a median of
     fitted : what validation lesions decided (see ``run.fitting``), {} where nothing was open
+    x0_variance : what was measured of its network (see ``run.variance``), {} with the "fixed small" variance
     """
 
     variant: Variant
@@ -39,6 +40,7 @@ class Cell:
     walk: Walk
     needs_median: bool = False
     fitted: Mapping[str, Any] = field(default_factory=dict)
+    x0_variance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def slug(self) -> str:
@@ -75,6 +77,7 @@ class Cell:
             "hyperparameters": dataclasses.asdict(self.method),  # type: ignore[call-overload]
             "networks": {role: network.name for role, network in self.networks.items()},
             "fitted": dict(self.fitted),
+            **({"x0_variance": dict(self.x0_variance)} if self.x0_variance else {}),
             "nfe": self.walk.nfe,
             "backend_info": backend_info,
         }
@@ -91,6 +94,11 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
         raise ConfigError(f"no methods given; use --methods with some of {', '.join(known)}")
     names = [n for text in config.methods for n in (METHODS if text == "all" else (text,))]
     named = list(dict.fromkeys(_named(text, config.noise, known) for text in names))
+    if config.variance == "exact" and config.eta != 1:
+        raise ConfigError(
+            f"variance is 'exact', of the ancestral chain, and eta is {config.eta}; "
+            "give eta = 1 or variance = 'fixed-small'"
+        )
     arms = [arm for text in config.backends for arm in _arms(text, config.precision, config.device)]
     _check_tables(config, [*FLOORS, *(name for name, _ in named)], known)
     cells = [cell for name in FLOORS for cell in _cells(config, name, "none", known[name], [Arm()])]
@@ -148,7 +156,7 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
     cells: list[Cell] = []
     for steps in config.steps or (None,):
         preset, method = _methods(config, name, noise, None if info.floor else steps, schedule)
-        found = _walk(name, method, schedule, config.eta)
+        found = _walk(name, method, schedule, config)
         for perceptual in config.perceptual if found.perceptual else ("",):
             for seed in (0,) if info.floor else config.seed:
                 variant = Variant(
@@ -209,9 +217,9 @@ def _converted(name: str, method: Any, given: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _walk(name: str, method: Method, schedule: Schedule, eta: float) -> Walk:
+def _walk(name: str, method: Method, schedule: Schedule, config: RunConfig) -> Walk:
     try:
-        return walk(method, schedule, eta)
+        return walk(method, schedule, config.eta, config.variance == "exact")
     except (Exception, SystemExit) as error:
         kind = "" if isinstance(error, ValueError) else "its chain cannot be walked: "
         raise ConfigError(f"{name}: {kind}{_first_line(error)}") from error

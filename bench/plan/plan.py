@@ -65,6 +65,11 @@ def make_plan(config: RunConfig) -> Plan:
     dataset = DATASETS[config.dataset](root, config.seed[0], config.limit, params)
     if not dataset.split("test"):
         raise ConfigError(f"data set {dataset.name} has no test case")
+    if config.variance == "exact" and not any(not case.lesion for case in dataset.split("val")):
+        raise ConfigError(
+            f"variance is 'exact', which is measured on healthy validation slices, and data set {dataset.name} has "
+            "none; give variance = 'fixed-small'"
+        )
     cases = choose_cases(dataset, config.val_limit)
     return Plan(config, cells, dataset, cases, config.threads or available_cores())
 

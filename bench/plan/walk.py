@@ -33,8 +33,11 @@ class Walk:
     perceptual: bool
 
 
-def walk(method: Method, schedule: Schedule, eta: float = 1.0) -> Walk:
-    """Run the method on a tiny image with a network that finds no noise; raises whatever the method raises."""
+def walk(method: Method, schedule: Schedule, eta: float = 1.0, exact: bool = False) -> Walk:
+    """Run the method on a tiny image with a network that finds no noise; raises whatever the method raises.
+
+    exact : whether steps have the exact variance, and the last one its noise too
+    """
     network, perceptual, levels = _Silent(), _Flat(), set[int]()
 
     def noise(t: int) -> Tensor:
@@ -42,7 +45,9 @@ def walk(method: Method, schedule: Schedule, eta: float = 1.0) -> Walk:
         return torch.zeros(1, 1, SIDE, SIDE)
 
     median = torch.zeros(1, 1, SIDE, SIDE)
-    tools = make_tools(network, schedule, noise, perceptual, eta, lesion_sign=1, median=median)
+    tools = make_tools(
+        network, schedule, noise, perceptual, eta, 1, median, (lambda t: 1.0) if exact else None
+    )
     tools = dataclasses.replace(tools, close=lambda x, size: x, dilate=lambda x, size: x)
     with torch.inference_mode():
         method(torch.linspace(-1, 1, SIDE * SIDE).reshape(1, 1, SIDE, SIDE), tools)

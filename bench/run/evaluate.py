@@ -19,6 +19,7 @@ from uadbench.datasets.case import Sample
 from uadbench.engine.interfaces import Denoiser, Perceptual, Result, to_signed, to_unit
 from uadbench.engine.rng import noise_source
 from uadbench.engine.tools import make_tools
+from uadbench.engine.variance import interpolated
 
 __all__ = ["Bench", "NoNetwork", "Outcome", "ScoringPerceptual", "bind", "one_line", "run_batch", "warm_up"]
 
@@ -160,7 +161,8 @@ def bind(
         noise = watch.wrap("noise", noise_source(variant.noise, variant.seed, ids, shape, denoiser.device))
     timed = TimedDenoiser(denoiser, watch, bench.stop)
     perceptual = bench.perceptuals[variant.perceptual] if variant.perceptual else bench.scoring
-    tools = make_tools(timed, cell.schedule, noise, perceptual, bench.eta, bench.lesion_sign, bench.median)
+    v = interpolated(cell.schedule, cell.x0_variance) if cell.x0_variance else None
+    tools = make_tools(timed, cell.schedule, noise, perceptual, bench.eta, bench.lesion_sign, bench.median, v)
     return timed_tools(tools, watch), x
 
 

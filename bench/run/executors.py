@@ -39,7 +39,7 @@ class Here:
 
     denoisers : cell slug -> its network, opened
     n_cases, batch_size : of the run, which tell the batch sizes to come
-    used : denoisers that a fit has called already, whose first call is over
+    used : denoisers that a fit, also that of the exact variance, has called already, whose first call is over
     watch : charged with "load", "warm-up" and "method"
     """
 

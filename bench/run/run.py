@@ -22,6 +22,7 @@ from uadbench.bench.run.networks import open_denoiser
 from uadbench.bench.run.session import Session
 from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unread, mend_cell, plan_tasks
 from uadbench.bench.run.timing import Stopwatch
+from uadbench.bench.run.variance import measure_cells
 from uadbench.bench.score.cells import score_cell
 from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.leaderboard import write_reports
@@ -81,15 +82,9 @@ def execute(
         work = _begin(session, run, overwrite, watch, stack, stop, say)
         fitted = set(run.fitted)
         with watch.stage("fit"):
-            cells = fit_cells(
-                run,
-                _applicable(work),
-                work.plan.dataset,
-                work.denoisers,
-                work.bench,
-                work.plan.config.batch_size,
-                say,
-            )
+            config, shared = work.plan.config, (work.plan.dataset, work.denoisers, work.bench)
+            cells, measured = measure_cells(run, _applicable(work), *shared, config, say)
+            cells = fit_cells(run, cells, *shared, config.batch_size, say)
         total = len(cells) * len(work.plan.cases)
         done = _count_done(work, cells)
         if 0 < done < total:
@@ -101,7 +96,8 @@ def execute(
             **_other_circumstances(work, total - done, say),
         }
         try:
-            _compute(work, cells, progress(total, done), _used_by_fit(work, cells, fitted))
+            used = [*measured, *_used_by_fit(work, cells, fitted)]
+            _compute(work, cells, progress(total, done), used)
             _score(work)
             with watch.stage("parity"):
                 _judge(work, again=done < total)

@@ -102,7 +102,13 @@ def mend_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[st
     directory = run.cell(cell.slug)
     if not directory.begun and directory.read_cases():
         directory.write_info(cell.record(dataset, backend_info))
-    before, now = directory.info.get("hyperparameters"), cell.record(dataset, backend_info)["hyperparameters"]
+    info = directory.info
+    if info and digest(info.get("x0_variance") or {}) != digest(dict(cell.x0_variance)):
+        raise RunError(
+            f"{directory.path}: its results are of another exact variance than was measured now; "
+            "--overwrite starts anew"
+        )
+    before, now = info.get("hyperparameters"), cell.record(dataset, backend_info)["hyperparameters"]
     if before is not None and digest(before) != digest(now):
         raise RunError(
             f"{directory.path}: its results are of other settings ({before}, not {now}); --overwrite starts anew"

@@ -59,6 +59,7 @@ def test_a_floor_looks_where_lesions_are_said_to_be() -> None:
         pytest.param(IMAGES, {"method": "residual-median"}, ConfigError, "use `bench run`", id="needs data"),
         pytest.param(IMAGES, {"steps": [5, 6]}, ConfigError, "2 variants; detect runs one", id="several"),
         pytest.param(IMAGES, {"wndow": 9}, ConfigError, "unknown setting 'wndow'", id="setting"),
+        pytest.param(IMAGES, {"variance": "exact"}, ConfigError, "healthy slices; use `bench", id="variance"),
         pytest.param(IMAGES, {"seed": -1}, ConfigError, "seed is -1", id="seed"),
         pytest.param(IMAGES, {"device": "gpu"}, BackendError, "choose cpu or cuda", id="device"),
     ],

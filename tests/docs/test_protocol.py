@@ -12,6 +12,7 @@ from uadbench.bench.compare.judge import N_CASES
 from uadbench.bench.compare.runs import RESAMPLES
 from uadbench.bench.plan.config import RunConfig
 from uadbench.bench.run.timing import PERCENTILES
+from uadbench.bench.run.variance import VARIANCE_LIMIT
 from uadbench.bench.score.scorers import SCORERS
 from uadbench.bench.score.statistics import MIN_SUBJECTS, N_BOOT
 from uadbench.datasets import DATASETS
@@ -58,6 +59,7 @@ def test_the_parity_gates_are_those_of_the_code() -> None:
             id="size groups",
         ),
         pytest.param(f"at most {RunConfig().val_limit} cases (`--set val_limit=N`)", id="validation cases"),
+        pytest.param(f"`--variance exact`, at most {VARIANCE_LIMIT};", id="cases for the exact variance"),
         pytest.param(f"{N_BOOT} draws", id="bootstrap"),
         pytest.param(f"`bench compare` takes {RESAMPLES}", id="bootstrap of compare"),
         pytest.param(f"with fewer than {MIN_SUBJECTS} subjects", id="least subjects"),

@@ -91,6 +91,8 @@ LINES = [
     [*RUN, "--set", "eta=inf"],
     [*RUN, "--set", "eta=-0.1"],
     [*RUN, "--set", "eta=true"],
+    [*RUN, "--variance", "exct"],
+    [*RUN, "--variance", "exact", "--set", "eta=0"],
     [*RUN, "--set", "limit=1979-05-27"],
     [*RUN, "--set", "methods.x=1"],
     [*RUN, "--set", "blur.sigma=nan"],

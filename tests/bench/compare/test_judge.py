@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from support import tiny_network as tiny
 from support.closed_form import Fake
 from support.files import edit
@@ -111,6 +112,26 @@ def test_each_variant_looks_through_its_own_perceptual_net(tmp_path: Path) -> No
     nets = {"unused": None, **PERCEPTUALS}
     result = judge_run(load_run(run), lambda cell: Fake(_half), nets)  # type: ignore[arg-type]
     assert result["thor-gaussian-5-onnxruntime-fp32"]["verdict"] == "pass"
+
+
+def test_the_chain_is_walked_with_the_cells_exact_variance(tmp_path: Path) -> None:
+    seen: dict[str, list[Tensor]] = {}
+    table = {"levels": [1, 1000], "v": [0.04, 0.04], "noise": 1.0}
+    for name, fields in (("plain", {}), ("exact", {"x0_variance": table})):
+        run = judged_run(tmp_path / name, [("torch", "fp32"), ("onnxruntime", "fp32")])
+        for backend in ("torch", "onnxruntime"):
+            edit(run / "cells" / f"thor-gaussian-5-{backend}-fp32" / "cell.json", **fields)
+        states = seen[name] = []
+        reference = Fake(lambda x, t, states=states: states.append(x.clone()) or 0.5 * x)  # type: ignore[misc]
+        judge_run(
+            load_run(run),
+            lambda cell, reference=reference: reference if cell.info["backend"] == "torch" else Fake(_half),
+            PERCEPTUALS,
+        )
+    plain, exact = (states[-5:] for states in seen.values())  # of THOR's 5 calls
+    assert torch.equal(plain[0], exact[0])
+    assert not torch.equal(plain[1], exact[1])
+    assert exact[1].var() > plain[1].var()
 
 
 def test_an_unfinished_run_is_not_judged(tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ def test_settings_of_the_variant_and_arm_are_told(tmp_path: Path, other: dict, e
 @pytest.mark.parametrize(
     ("manifest", "expected"),
     [
+        pytest.param(
+            {"config": {"variance": "exact"}}, "variance fixed-small | exact", id="variance, unknown to older"
+        ),
         pytest.param({"version": "0.2"}, "version - | 0.2", id="version"),
         pytest.param({"environment": {"threads": 4}}, "threads 1 | 4", id="threads"),
         pytest.param({"environment": {"cpu": "y"}}, "processor - | y", id="processor"),

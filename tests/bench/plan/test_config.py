@@ -10,11 +10,13 @@ import pytest
 from msgspec import Meta
 
 from uadbench.bench.plan.config import (
+    PLACES,
     ConfigError,
     RunConfig,
     canonical,
     config_hash,
     convert_field,
+    digest,
     load_config,
     make_config,
     parse_set,
@@ -108,6 +110,9 @@ def test_a_setting_of_several_values_takes_one_a_list_or_a_text_with_commas(
         ),
         pytest.param({"steps": "0"}, "steps is 0", id="zero steps"),
         pytest.param({"steps": "25,25"}, "steps names 25 twice", id="the same steps twice"),
+        pytest.param(
+            {"variance": "exct"}, "variance is 'exct'; 'fixed-small' or 'exact' is needed", id="variance"
+        ),
         pytest.param({"eta": 1.5}, "eta is 1.5; a number from 0 to 1", id="eta"),
         pytest.param({"eta": float("nan")}, "eta is nan; a number from 0 to 1", id="NaN"),
         pytest.param({"eta": float("inf")}, "eta is inf; a number from 0 to 1", id="infinity"),
@@ -191,6 +196,13 @@ def test_the_hash_hangs_on_values_not_on_where_they_were_given_or_where_files_li
     assert config_hash(from_file) == config_hash(from_flags)
     assert config_hash(from_flags) != config_hash(make_config({}, {"seed": "5", "methods": "thor"}))
     assert json.loads(json.dumps(canonical(from_flags))) == canonical(from_flags)
+
+
+def test_a_setting_that_came_later_leaves_the_identity_of_older_runs_alone_at_its_default() -> None:
+    plain = make_config({}, {"methods": "thor"})
+    known = {k: v for k, v in canonical(plain).items() if k not in PLACES and k != "variance"}
+    assert config_hash(plain) == digest(known)
+    assert config_hash(make_config({}, {"methods": "thor", "variance": "exact"})) != digest(known)
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,16 @@ def test_what_a_method_does_to_a_case_is_found_by_walking_it(
     assert walk(method, linear_schedule(), eta) == expected
 
 
+@pytest.mark.parametrize("eta", ["0", "0.5"])
+def test_the_exact_variance_is_refused_with_ddim_in_one_line(eta: str) -> None:
+    sets = [parse_set(f"eta={eta}"), parse_set("variance=exact")]
+    with pytest.raises(
+        ConfigError, match=r"of the ancestral chain, and eta is 0.*; give eta = 1 or"
+    ) as error:
+        plan_cells(make_config({}, {"methods": "ddpm"}, sets))
+    assert "\n" not in str(error.value)
+
+
 def test_steps_stand_in_the_label_once_and_are_not_given_twice() -> None:
     cells = plan_cells(make_config({}, {"methods": "thor"}, [parse_set("thor.steps=12")]))
     assert cells[-1].slug == "thor-gaussian-12-brain-squeeze-torch-fp32"

@@ -30,6 +30,10 @@ def test_calls_and_levels_are_those_of_the_chain(method: Any, eta: float, found:
     assert walk(method, SCHEDULE, eta) == found
 
 
+def test_with_the_exact_variance_the_last_step_draws_noise_too() -> None:
+    assert walk(DDPM(t_start=100, steps=4), SCHEDULE, exact=True) == Walk(4, (25, 50, 75, 100), False)
+
+
 @pytest.mark.parametrize("name", FLOORS)
 def test_a_floor_does_nothing_that_costs(name: str) -> None:
     assert walk(build_method(name, "none"), SCHEDULE) == Walk(0, (), False)

@@ -72,6 +72,22 @@ def test_another_run_is_refused_with_the_difference_named(tmp_path: Path, other:
     ) == manifest("a")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variance": "exact"}, r"\(other variance\)"),
+        ({"variance": "fixed-small", "seed": 1}, r"\(other seed\)"),
+    ],
+)
+def test_a_setting_that_an_older_run_did_not_know_had_its_default(
+    tmp_path: Path, settings: dict, message: str
+) -> None:
+    prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False)
+    other = manifest("b")
+    with pytest.raises(RunError, match=message):
+        prepare_run(RunDirectory(tmp_path), {**other, "config": {**other["config"], **settings}}, False)
+
+
 def test_overwriting_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
     prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False)
     write_json(tmp_path / "cells" / "blur" / "cell.json", {})

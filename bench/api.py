@@ -127,10 +127,11 @@ def detect(
     config, cell = _plan(method, backend, seed, settings)
     import torch
 
+    from uadbench.bench.plan.weights import perceptual_file
     from uadbench.engine.perceptual.distance import open_perceptual
 
-    weights = Path(config.perceptual_weights) if config.perceptual_weights else None
-    perceptual = open_perceptual(config.perceptual[0], weights, config.device)
+    name = config.perceptual[0]
+    perceptual = open_perceptual(name, perceptual_file(name, config.perceptual_weights), config.device)
     with closing(_open(config, cell)) as denoiser, torch.inference_mode():
         parts = [
             _call(config, cell, denoiser, perceptual, lesion_sign, images[i : i + config.batch_size], i)

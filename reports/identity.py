@@ -49,7 +49,7 @@ class Variant:
     def details(self) -> tuple[str, ...]:
         """What tells it from other variants of the method, in words: ('gaussian', '25 steps', 'window 9')."""
         if self.floor:
-            return self._changed
+            return (*self._changed, self.perceptual) if self.perceptual else self._changed
         parts = [self.noise]
         if self.steps != "-":
             parts.append("all steps" if self.steps == "paper" else f"{self.steps} steps")
@@ -62,7 +62,7 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """'THOR · gaussian · 25 steps · brain-squeeze'; a floor is its name."""
+        """'THOR · gaussian · 25 steps · brain-squeeze'; a floor is its name, and its net where it has one."""
         return " · ".join((self.method if self.floor else self.title, *self.details))
 
     @property

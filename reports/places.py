@@ -17,6 +17,7 @@ _INSIDE = re.compile(
     r"(?<![\w.~/<\\-])(?:file://)?(?:~[\w.-]*/|/(?![/\s])|[A-Za-z]:[\\/](?!/)|\\\\(?=\w))[^\s'\"`,;:()<>|=]*"
 )
 _PLACES = ("data_root", "perceptual_weights", "output")
+_TABLES = ("checkpoints", "perceptual_weights")  # from names to places
 
 
 def short_place(value: str) -> str:
@@ -64,7 +65,7 @@ def short_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     def named(name: str, value: Any, place: bool) -> Any:
         if isinstance(value, Mapping):
-            return {str(key): named(str(key), entry, name == "checkpoints") for key, entry in value.items()}
+            return {str(key): named(str(key), entry, name in _TABLES) for key, entry in value.items()}
         if isinstance(value, list | tuple):
             return [named(name, entry, place) for entry in value]
         if not isinstance(value, str):

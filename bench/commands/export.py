@@ -108,10 +108,10 @@ def _perceptual(
 ) -> dict[Path, float]:
     import torch
 
-    from uadbench.engine.perceptual.distance import open_perceptual
+    from uadbench.engine.perceptual.distance import open_squeeze
     from uadbench.exporters.onnx import SIZE, export_perceptual
 
-    opened = open_perceptual(name, weights)
+    opened = open_squeeze(name, weights)
     source = {"name": opened.name, "sha256": opened.sha256}
     written = export_perceptual(opened.net, source, output, f"{name}{suffix}", batch, opset)
     x = _example(batch, SIZE).clamp(-1, 1)

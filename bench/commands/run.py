@@ -52,7 +52,9 @@ COMPRESSED = 0.6
 @click.option("--batch-size", type=int, metavar="N", help="Cases in one network call; 4 is the default.")
 @options.seed
 @click.option(
-    "--perceptual", metavar="NAMES", help="brain-squeeze (default), lpips-squeeze; comma-separated for both."
+    "--perceptual",
+    metavar="NAMES",
+    help="brain-squeeze (default), lpips-squeeze, lpips-alex, lpips-vgg; comma-separated for several.",
 )
 @options.device
 @options.threads
@@ -76,7 +78,7 @@ def command(
     no_progress: bool,
     **flags: Any,
 ) -> None:
-    """Run METHODS on a data set, score them against truth and four trivial floors, write a leaderboard.
+    """Run METHODS on a data set, score them against truth and five trivial floors, write a leaderboard.
 
     A run that was interrupted is finished by the same command. Exit codes: 0 done, 1 a case failed or a file
     cannot be written, 2 wrong usage, 130 interrupted.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,27 +48,43 @@ def command(data: str, data_root: Path | None, output: Path, **given: Any) -> No
     """Train brain-squeeze on healthy slices, without any label: SqueezeNet features, then heads.
 
     Features learn which differences between two views of a slice mean nothing; heads learn to tell foreign tissue that
-    was pasted in. No lesion is simulated.
+    was pasted in. No lesion is simulated. Run the same command again after an interruption: training goes on from the
+    last saved state, beside OUTPUT, to the same result.
     """
+    import filelock
     import numpy as np
     import torch
     from safetensors.torch import save
 
     from uadbench.bench.plan.config import ConfigError
+    from uadbench.bench.run.interrupt import Interrupted, stop_on_signal
     from uadbench.bench.run.training import load_sources
     from uadbench.engine.perceptual.weights import content_hash
     from uadbench.engine.training.perceptual import PerceptualTraining, train_distance
-    from uadbench.reports.atomic import write_bytes
+    from uadbench.reports.atomic import PARTIAL, write_bytes
 
     if output.suffix != ".safetensors":
         raise ConfigError(f"--output {output.name} must end in .safetensors")
     config = PerceptualTraining(**given)
     sources = load_sources(dict.fromkeys((name.strip() for name in data.split(",")), 1.0), data_root)
     slices = np.stack([pool.resize(image) for pool in sources.pools for image in pool.images])
+    state, lock = output.with_suffix(".state.pt"), output.with_name(f".{output.stem}.lock")
+    output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        tensors, record = train_distance(slices.astype(np.float32), config, _show)
+        with stop_on_signal() as stop, filelock.FileLock(lock, timeout=0):
+            for partial in output.parent.glob(
+                f".{output.stem}.*.tmp"
+            ):  # what a killed process left half written
+                if PARTIAL.fullmatch(partial.name):
+                    partial.unlink(missing_ok=True)
+            tensors, record = train_distance(slices.astype(np.float32), config, _show, state, stop)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    except filelock.Timeout as error:
+        raise ConfigError(f"{output}: another process trains it; wait, or give another --output") from error
+    except Interrupted:
+        click.echo("interrupted; the same command goes on from here", err=True)
+        sys.exit(130)
     weights = save(tensors)
     card = {
         "name": "brain-squeeze",
@@ -83,6 +100,7 @@ def command(data: str, data_root: Path | None, output: Path, **given: Any) -> No
     }
     write_bytes(output, weights)
     write_bytes(output.with_suffix(".json"), (json.dumps(card, indent=1, sort_keys=True) + "\n").encode())
+    state.unlink(missing_ok=True)  # once the weights are there
     click.echo(output)
 
 

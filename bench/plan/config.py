@@ -41,6 +41,8 @@ PLACES = ("data_root", "perceptual_weights", "checkpoints")
 # Settings that came after the first runs of this schema: at their default they are no part of the identity, so that
 # those runs are still what the same command means.
 LATER = ("variance",)
+# Tables of these hold names of networks and their files, and no method's hyper-parameters.
+FILES = ("checkpoints", "perceptual_weights")
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
@@ -60,6 +62,7 @@ class RunConfig:
     batch_size : cases in one network call
     seed : of noise and bootstrap; several give several variants
     perceptual : names of perceptual nets; several give several variants
+    perceptual_weights : the file of the run's only perceptual net, or a table: net -> file
     eta : stochasticity of a respaced chain's steps, 0 to 1 (1 is ancestral)
     variance : of an ancestral step, "fixed-small" as published, or "exact", which is measured on healthy slices
     threads : of the network; None is what this process may use
@@ -82,7 +85,7 @@ class RunConfig:
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = 4
     seed: tuple[Annotated[int, Meta(ge=0, le=2**63 - 1)], ...] = (0,)
     perceptual: tuple[Text, ...] = ("brain-squeeze",)
-    perceptual_weights: Text | None = None
+    perceptual_weights: Text | Mapping[str, str] | None = None
     device: Text = "cpu"
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     eta: Annotated[float, Meta(ge=0, le=1)] = 1.0
@@ -94,6 +97,7 @@ class RunConfig:
 
 _HINTS = typing.get_type_hints(RunConfig, include_extras=True)
 _SETTINGS = {key: hint for key, hint in _HINTS.items() if key not in ("checkpoints", "hyperparameters")}
+_SETTINGS["perceptual_weights"] = Text | None  # as a value; a table is taken apart by `_files`
 
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> ConfigError:
@@ -154,17 +158,23 @@ def make_config(
             merged[key] = _setting(key, value)
         else:
             raise unknown("setting", key, _SETTINGS)
-    places = tables.pop("checkpoints", {})
-    checkpoints = {
-        convert_field("the name of a network", name, Text): convert_field(
-            f"checkpoints.{name}", _plain(path), Text
-        )
-        for name, path in places.items()
-    }
+    checkpoints = _files("checkpoints", tables.pop("checkpoints", {}))
+    if given_files := tables.pop("perceptual_weights", None):
+        if merged.get("perceptual_weights"):
+            raise ConfigError("perceptual_weights is given as one file and as a table; give one of them")
+        merged["perceptual_weights"] = _files("perceptual_weights", given_files)
     wrong = sorted(set(tables) & set(_SETTINGS))
     if wrong:
         raise ConfigError(f"{wrong[0]} is a setting and takes a value, not a table")
     return RunConfig(**merged, checkpoints=checkpoints, hyperparameters=tables)
+
+
+def _files(key: str, table: Mapping[str, Any]) -> dict[str, str]:
+    """A table from names of networks to their files, checked."""
+    return {
+        convert_field("the name of a network", name, Text): convert_field(f"{key}.{name}", _plain(path), Text)
+        for name, path in table.items()
+    }
 
 
 def canonical(config: RunConfig) -> dict[str, Any]:
@@ -206,7 +216,7 @@ def _spelled(key: str, value: Any) -> tuple[str, Any]:
     """Settings and fields are identifiers, whose dashes become underscores; methods and networks keep theirs."""
     if not isinstance(value, dict):
         return key.replace("-", "_"), value
-    if key == "checkpoints":
+    if key in FILES:
         return key, value
     return key, {name.replace("-", "_"): inner for name, inner in value.items()}
 

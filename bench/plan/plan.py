@@ -53,9 +53,7 @@ def make_plan(config: RunConfig) -> Plan:
     """
     if config.dataset not in DATASETS:
         raise unknown("data set", config.dataset, DATASETS)
-    for name in config.perceptual:
-        if name not in PERCEPTUALS:
-            raise unknown("perceptual net", name, PERCEPTUALS)
+    _check_perceptuals(config)
     cells = plan_cells(config)
     for arm in dict.fromkeys(cell.arm for cell in cells):
         check_backend(arm.backend, arm.precision, arm.device)
@@ -72,6 +70,19 @@ def make_plan(config: RunConfig) -> Plan:
         )
     cases = choose_cases(dataset, config.val_limit)
     return Plan(config, cells, dataset, cases, config.threads or available_cores())
+
+
+def _check_perceptuals(config: RunConfig) -> None:
+    """ConfigError on a net that there is none of, and on one file where it is not clear whose it is."""
+    given = config.perceptual_weights
+    for name in (*config.perceptual, *(() if isinstance(given, str) else given or ())):
+        if name not in PERCEPTUALS:
+            raise unknown("perceptual net", name, PERCEPTUALS)
+    if isinstance(given, str) and len(config.perceptual) > 1:
+        raise ConfigError(
+            f"perceptual_weights is one file, for {len(config.perceptual)} perceptual nets; say whose it is, such as "
+            f"--set perceptual_weights.{config.perceptual[-1]}=FILE"
+        )
 
 
 def spread(cases: Sequence[Case], limit: int) -> tuple[Case, ...]:

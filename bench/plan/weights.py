@@ -11,7 +11,7 @@ from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import read_card, schedule_of, shipped
 from uadbench.engine.schedule import Schedule
 
-__all__ = ["NetworkFile", "find_network"]
+__all__ = ["NetworkFile", "find_network", "perceptual_file"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,12 @@ def find_network(name: str, given: Mapping[str, str]) -> NetworkFile:
     path = Path(given[name]) if name in given else shipped(name)
     card = read_card(path)
     return NetworkFile(name, path, card, schedule_of(card))
+
+
+def perceptual_file(name: str, given: str | Mapping[str, str] | None) -> Path | None:
+    """The user's file of a perceptual net, None where the usual places serve.
+
+    given : ``RunConfig.perceptual_weights``, one file for the only net or a table
+    """
+    place = given if given is None or isinstance(given, str) else given.get(name)
+    return Path(place) if place else None

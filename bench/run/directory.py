@@ -86,7 +86,12 @@ def prepare_run(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) ->
         return manifest
     there = run.read_manifest()
     run.clear_partial()
-    for slug in there["cells"]:
+    # A run of an earlier version lacks the floors that have come since: they are added to it, nothing is lost.
+    cells = [*manifest["cells"], *(slug for slug in there["cells"] if slug not in manifest["cells"])]
+    if cells != there["cells"]:
+        there = {**there, "cells": cells}
+        run.write_manifest(there)
+    for slug in cells:
         run.cell(slug).repair_cases()
     return there
 

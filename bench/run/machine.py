@@ -36,6 +36,8 @@ PACKAGES = (
     "nilearn",
     "pillow",
     "safetensors",
+    "lpips",
+    "torchvision",
     "onnx",
     "onnxscript",
     "onnxruntime",

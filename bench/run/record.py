@@ -10,7 +10,7 @@ from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.run.directory import now, run_id
 from uadbench.bench.run.machine import environment, git_state, uadbench_version
 from uadbench.datasets.case import Case, Dataset
-from uadbench.engine.perceptual.distance import SqueezePerceptual
+from uadbench.engine.perceptual.distance import OpenedPerceptual
 
 __all__ = ["make_manifest"]
 
@@ -21,7 +21,7 @@ def make_manifest(
     cases: tuple[Case, ...],
     cells: list[str],
     networks: Mapping[str, NetworkFile],
-    perceptuals: Mapping[str, SqueezePerceptual],
+    perceptuals: Mapping[str, OpenedPerceptual],
     threads: int,
     command: str,
 ) -> dict[str, Any]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 
 import torch
 
 from uadbench.bench.plan.config import digest
-from uadbench.bench.plan.weights import NetworkFile, find_network
+from uadbench.bench.plan.weights import NetworkFile, find_network, perceptual_file
 from uadbench.bench.run.networks import open_denoiser
 from uadbench.engine.interfaces import Denoiser
-from uadbench.engine.perceptual.distance import SqueezePerceptual, open_perceptual
+from uadbench.engine.perceptual.distance import OpenedPerceptual, open_perceptual
 from uadbench.reports.atomic import RunError
 from uadbench.reports.identity import arm_of
 from uadbench.reports.runs import Cell, Run
@@ -22,13 +21,13 @@ __all__ = ["network_opener", "reopen_perceptuals"]
 BATCH = 2  # cases at a time, where a back end fixes the number
 
 
-def reopen_perceptuals(run: Run) -> dict[str, SqueezePerceptual]:
+def reopen_perceptuals(run: Run) -> dict[str, OpenedPerceptual]:
     """The run's perceptual nets by name; RunError where the weights here are others than its record says."""
     config = run.manifest.get("config") or {}
-    given = config.get("perceptual_weights")
     opened = {}
     for name, entry in (run.manifest.get("perceptual") or {}).items():
-        net = open_perceptual(name, Path(given) if given else None, config.get("device", "cpu"))
+        file = perceptual_file(name, config.get("perceptual_weights"))
+        net = open_perceptual(name, file, config.get("device", "cpu"))
         if net.sha256 != entry["sha256"]:
             raise RunError(f"{run.path}: was made with other weights of {name} than are here")
         opened[name] = net

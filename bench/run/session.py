@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from uadbench.bench.plan.plan import Plan
+from uadbench.bench.plan.weights import perceptual_file
 from uadbench.bench.run.directory import default_output
 from uadbench.bench.run.record import make_manifest
 from uadbench.engine.networks.checkpoint import load_checkpoint
-from uadbench.engine.perceptual.distance import SqueezePerceptual, open_perceptual
+from uadbench.engine.perceptual.distance import OpenedPerceptual, open_perceptual
 
 __all__ = ["Session", "open_session"]
 
@@ -22,7 +23,7 @@ class Session:
     """A plan with its weights checked. manifest : for a new run directory."""
 
     plan: Plan
-    perceptuals: dict[str, SqueezePerceptual]
+    perceptuals: dict[str, OpenedPerceptual]
     manifest: dict[str, Any]
     output: Path
 
@@ -33,8 +34,10 @@ def open_session(plan: Plan, output: Path | None, command: str) -> Session:
     torch.set_num_threads(plan.threads)
     for network in plan.networks.values():
         load_checkpoint(network.path)
-    weights = Path(config.perceptual_weights) if config.perceptual_weights else None
-    perceptuals = {name: open_perceptual(name, weights, config.device) for name in config.perceptual}
+    perceptuals = {
+        name: open_perceptual(name, perceptual_file(name, config.perceptual_weights), config.device)
+        for name in config.perceptual
+    }
     manifest = make_manifest(
         config,
         plan.dataset,

@@ -96,6 +96,7 @@ FLOORS: dict[str, MethodInfo] = {
     "intensity": _floor("smoothed intensity", "Intensity"),
     "asymmetry": _floor("left-right difference", "Asymmetry"),
     "blur": _floor("difference to blurred", "Blur"),
+    "perceptual-blur": _floor("perceptual distance to blurred", "PerceptualBlur"),
 }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from uadbench.engine.anomaly import gaussian_smooth, residual
 from uadbench.engine.interfaces import Result, Tools, to_signed, to_unit
 
-__all__ = ["Asymmetry", "Blur", "Intensity", "ResidualMedian"]
+__all__ = ["Asymmetry", "Blur", "Intensity", "PerceptualBlur", "ResidualMedian"]
 
 
 @dataclass(frozen=True)
@@ -64,3 +64,14 @@ class Blur:
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         smooth = gaussian_smooth(x, self.sigma)
         return Result(residual(x, smooth), smooth)
+
+
+@dataclass(frozen=True)
+class PerceptualBlur:
+    """Perceptual distance to the smoothed image: what the run's perceptual net finds with no diffusion at all."""
+
+    sigma: float = Blur.sigma  # the same smoothed image, so that the two floors differ in the distance alone
+
+    def __call__(self, x: Tensor, tools: Tools) -> Result:
+        smooth = gaussian_smooth(x, self.sigma)
+        return Result(tools.against(x)(smooth), smooth)

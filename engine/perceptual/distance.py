@@ -5,7 +5,8 @@ length over the channels, squared differences are weighted by non-negative heads
 map up-samples each stage's result to the image and sums the stages; the number sums the stages' spatial means.
 
 Two sets of weights, never exchanged silently: ``brain-squeeze`` (shipped; trained here, see
-``training.perceptual``) and ``lpips-squeeze`` (ImageNet features and LPIPS's own heads).
+``training.perceptual``) and ``lpips-squeeze`` (ImageNet features and LPIPS's own heads). Other networks than
+SqueezeNet run through the authors' package, see ``package``; ``open_perceptual`` opens either kind.
 """
 
 from __future__ import annotations
@@ -13,22 +14,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uadbench.engine.interfaces import Perceptual
+from uadbench.engine.perceptual.images import check_image, check_pair
+from uadbench.engine.perceptual.package import BACKBONES, open_package
 from uadbench.engine.perceptual.squeezenet import SMALLEST_SIDE, STAGE_CHANNELS, SqueezeNetStages
 from uadbench.engine.perceptual.weights import PERCEPTUALS, PerceptualWeights, load_weights
 
 __all__ = [
     "PERCEPTUALS",
+    "OpenedPerceptual",
     "PerceptualDistance",
     "PerceptualFeatures",
     "SqueezePerceptual",
     "build_distance",
     "open_perceptual",
+    "open_squeeze",
 ]
 
 # LPIPS's scaling layer: ImageNet's channel means and deviations for inputs in [-1, 1].
@@ -91,9 +97,27 @@ def to_unit_length(feature: Tensor) -> Tensor:
     return feature / (feature.square().sum(dim=1, keepdim=True).sqrt() + NORM_EPS)
 
 
+class OpenedPerceptual(Perceptual, Protocol):
+    """A perceptual distance with its weights read, of either kind.
+
+    sha256 : of the features' values and heads, whatever file they came in
+    """
+
+    @property
+    def sha256(self) -> str: ...
+
+    def distance(self, x: Tensor, x_rec: Tensor) -> Tensor:
+        """One number an image, [B] >= 0; x, x_rec : [B, 1 or 3, H, W] in [-1, 1]."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Name, hash and device, for the run's record."""
+        ...
+
+
 @dataclass(frozen=True)
 class SqueezePerceptual:
-    """An opened perceptual distance; satisfies ``interfaces.Perceptual``.
+    """A perceptual distance on our own SqueezeNet, opened; satisfies ``OpenedPerceptual``.
 
     name : the set of weights, as it stands in every report
     net : the module, in eval mode on ``device``, without gradients
@@ -114,7 +138,7 @@ class SqueezePerceptual:
 
         Values outside are taken as they are (THOR with ``perceptual_norm = "twice"``, in [-3, 1]).
         """
-        check_image(x)
+        check_image(x, SMALLEST_SIDE)
         with torch.no_grad():
             reference = self.net.features(x.to(self.device))
 
@@ -130,7 +154,7 @@ class SqueezePerceptual:
 
         x, x_rec : [B, 1, H, W] or [B, 3, H, W] in [-1, 1]. It is LPIPS itself for the weights ``lpips-squeeze``.
         """
-        check_image(x)
+        check_image(x, SMALLEST_SIDE)
         check_pair(x, x_rec)
         with torch.no_grad():
             reference = self.net.features(x.to(self.device))
@@ -151,28 +175,24 @@ def build_distance(weights: PerceptualWeights) -> PerceptualDistance:
     return net.eval().requires_grad_(False)
 
 
-def open_perceptual(name: str, weights: Path | None = None, device: str = "cpu") -> SqueezePerceptual:
+def open_perceptual(name: str, weights: Path | None = None, device: str = "cpu") -> OpenedPerceptual:
     """Open a perceptual distance by name.
 
-    name : "brain-squeeze" (shipped) or "lpips-squeeze" (ImageNet; the user brings or fetches the weights)
+    name : "brain-squeeze" (shipped), "lpips-squeeze" (ImageNet; the user brings or fetches the weights), or
+        "lpips-alex", "lpips-vgg" (the package lpips; the user brings the weights)
     weights : a file to read the features from instead of the usual places
     device : a torch device
 
-    Raises PerceptualError, one line with the remedy, for an unknown name and for weights that are absent, damaged
-    or not what the name promises. One set never stands in for the other.
+    Raises PerceptualError, one line with the remedy, for an unknown name, for a package that cannot be imported, and
+    for weights that are absent, damaged or not what the name promises. One set never stands in for the other.
     """
+    if name in BACKBONES:
+        return open_package(name, weights, device)
+    return open_squeeze(name, weights, device)
+
+
+def open_squeeze(name: str, weights: Path | None = None, device: str = "cpu") -> SqueezePerceptual:
+    """As ``open_perceptual``, for those that are SqueezeNets of ours and can be exported; others are refused."""
     loaded = load_weights(name, weights)
     net = build_distance(loaded).to(device)
     return SqueezePerceptual(name, net, device, loaded.sha256, loaded.source, loaded.card)
-
-
-def check_image(x: Tensor) -> None:
-    if x.ndim != 4 or x.shape[1] not in (1, 3) or min(x.shape[2:]) < SMALLEST_SIDE:
-        raise ValueError(
-            f"expected images [B, 1 or 3, H, W] of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}, got {tuple(x.shape)}"
-        )
-
-
-def check_pair(x: Tensor, x_rec: Tensor) -> None:
-    if x.shape != x_rec.shape:
-        raise ValueError(f"both images must have one shape, got {tuple(x.shape)} and {tuple(x_rec.shape)}")

@@ -1,7 +1,7 @@
 """Where the perceptual weights come from, and the proof that they are what their name says.
 
-``brain-squeeze`` ships with the package. ``lpips-squeeze`` is torchvision's ImageNet SqueezeNet 1.1 (BSD-3), which
-the user brings or asks to fetch, with LPIPS's linear heads (BSD-2), which ship with the package. Files are read
+``brain-squeeze`` ships with this project. ``lpips-squeeze`` is torchvision's ImageNet SqueezeNet 1.1 (BSD-3), which
+the user brings or asks to fetch, with LPIPS's linear heads (BSD-2), which ship likewise. Files are read
 with ``weights_only=True`` or as safetensors: nothing in them is executed.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -74,9 +74,13 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def load_weights(name: str, path: Path | None = None) -> PerceptualWeights:
-    """Read and verify the weights of a perceptual distance by name; see ``perceptual.open_perceptual``."""
+    """Read and verify the weights of a SqueezeNet distance by name; see ``distance.open_perceptual``."""
     if name not in PERCEPTUALS:
         raise PerceptualError(f"unknown perceptual distance {name!r}, choose from {', '.join(PERCEPTUALS)}")
+    if name not in _LOADERS:
+        raise PerceptualError(
+            f"{name} runs in the package lpips, which is not exported; choose from {', '.join(_LOADERS)}"
+        )
     return _LOADERS[name](path)
 
 
@@ -99,10 +103,7 @@ def load_brain_squeeze(path: Path | None = None) -> PerceptualWeights:
 def load_lpips_squeeze(path: Path | None = None) -> PerceptualWeights:
     """ImageNet features from ``path`` or the first of the usual places, and LPIPS's heads."""
     if path is None:
-        places = lpips_squeeze_places()
-        path = next((place for place in places if place.is_file()), None)
-        if path is None:
-            raise PerceptualError(f"lpips-squeeze: no weights at {' or '.join(map(str, places))}; {REMEDY}")
+        path = find_weights("lpips-squeeze", LPIPS_FILE, REMEDY)
     features = check_features(read_features(path), path)
     found = content_hash(features)
     if found != LPIPS_FEATURES_SHA256:
@@ -126,19 +127,33 @@ _LOADERS: dict[str, Callable[[Path | None], PerceptualWeights]] = {
 }
 
 
-def lpips_squeeze_places() -> tuple[Path, ...]:
-    """Where ``lpips-squeeze`` looks for torchvision's file, in this order: our user data folder, torch's cache."""
+def weight_places(file: str) -> tuple[Path, ...]:
+    """Where torchvision's file of that name is looked for, in this order: our user data folder, torch's cache."""
     return (
-        user_data_path("uadbench") / "weights" / LPIPS_FILE,
-        Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_FILE,
+        user_data_path("uadbench") / "weights" / file,
+        Path(torch.hub.get_dir()) / "checkpoints" / file,
     )
 
 
-def read_features(path: Path) -> dict[str, Tensor]:
+def lpips_squeeze_places() -> tuple[Path, ...]:
+    """Where ``lpips-squeeze`` looks for its features."""
+    return weight_places(LPIPS_FILE)
+
+
+def find_weights(name: str, file: str, remedy: str) -> Path:
+    """The first of the usual places that holds the file; or PerceptualError that names them."""
+    places = weight_places(file)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise PerceptualError(f"{name}: no weights at {' or '.join(map(str, places))}; {remedy}")
+    return path
+
+
+def read_features(path: Path, remedy: str = REMEDY) -> dict[str, Tensor]:
     """The ``features.*`` tensors of a torch file (plain or torchvision's full state dict) or a safetensors file."""
-    data = read_bytes(path, REMEDY)
+    data = read_bytes(path, remedy)
     load = load_safetensors if path.suffix == ".safetensors" else load_torch
-    return read_tensors(load, data, path, REMEDY, "features.")
+    return read_tensors(load, data, path, remedy, "features.")
 
 
 def load_torch(data: bytes) -> Any:
@@ -174,15 +189,21 @@ def is_plain(value: object) -> bool:
     )
 
 
-def check_features(features: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Exactly the parameters of ``SqueezeNetStages``, finite; or PerceptualError."""
-    wanted = {key: tuple(value.shape) for key, value in SqueezeNetStages().state_dict().items()}
+def check_features(
+    features: Mapping[str, Tensor],
+    path: Path,
+    title: str = "SqueezeNet 1.1",
+    parameters: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Exactly the named parameters, those of ``SqueezeNetStages`` by default, finite; or PerceptualError."""
+    expected = SqueezeNetStages().state_dict() if parameters is None else parameters
+    wanted = {key: tuple(value.shape) for key, value in expected.items()}
     found = {key: tuple(value.shape) for key, value in features.items()}
     wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
     if wrong:
         key = wrong[0]
         raise PerceptualError(
-            f"{path}: not SqueezeNet 1.1, {key} has shape {found.get(key)}, expected {wanted.get(key)} "
+            f"{path}: not {title}, {key} has shape {found.get(key)}, expected {wanted.get(key)} "
             f"({len(wrong)} such differences)"
         )
     if not all(bool(value.isfinite().all()) for value in features.values()):
@@ -190,10 +211,12 @@ def check_features(features: Mapping[str, Tensor], path: Path) -> dict[str, Tens
     return dict(features)
 
 
-def take_heads(tensors: Mapping[str, Tensor], path: Path) -> tuple[Tensor, ...]:
-    """The seven heads ``head0`` .. ``head6``, finite and non-negative; or PerceptualError."""
-    heads = [tensors.get(f"head{k}") for k in range(len(STAGE_CHANNELS))]
-    for k, (head, channels) in enumerate(zip(heads, STAGE_CHANNELS, strict=True)):
+def take_heads(
+    tensors: Mapping[str, Tensor], path: Path, widths: Sequence[int] = STAGE_CHANNELS
+) -> tuple[Tensor, ...]:
+    """The heads ``head0``, ``head1`` .., one a stage of that width, finite and non-negative; or PerceptualError."""
+    heads = [tensors.get(f"head{k}") for k in range(len(widths))]
+    for k, (head, channels) in enumerate(zip(heads, widths, strict=True)):
         if (
             head is None
             or tuple(head.shape) != (channels,)

@@ -13,9 +13,11 @@ Two stages, both in the geometry of the distance (unit-length features, squared 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,17 +26,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uadbench.engine.anomaly import gaussian_smooth
 from uadbench.engine.interfaces import to_signed
 from uadbench.engine.perceptual.distance import PerceptualDistance, PerceptualFeatures
 from uadbench.engine.perceptual.squeezenet import STAGE_CHANNELS
+from uadbench.engine.training.state import load_state, save_state
+from uadbench.engine.training.views import FOREGROUND, augment_geometry, cut_paste, nuisance_view
 
 __all__ = [
+    "Keeping",
     "PerceptualTraining",
     "calibrate",
-    "cut_paste",
     "local_contrast",
-    "nuisance_view",
     "train_distance",
     "train_features",
     "train_heads",
@@ -42,72 +44,6 @@ __all__ = [
 
 TEMPERATURE = 0.07
 PLACES = 24  # compared places a slice and stage
-FOREGROUND = 0.1  # grey value above which a place counts as tissue
-
-
-def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=rng) * (high - low) + low
-
-
-def smooth_field(batch: int, channels: int, size: int, cells: int, rng: torch.Generator) -> Tensor:
-    """Random fields [B, C, size, size] in about [-1, 1] that vary over size / cells pixels."""
-    coarse = uniform((batch, channels, cells, cells), -1, 1, rng)
-    return functional.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)
-
-
-def warp(image: Tensor, matrix: Tensor, displacement: Tensor) -> Tensor:
-    """Sample image [B, 1, S, S] under affine maps [B, 2, 3] plus displacements [B, 2, S, S] in pixels."""
-    grid = functional.affine_grid(matrix, list(image.shape), align_corners=False)
-    grid = grid + displacement.permute(0, 2, 3, 1) * (2 / image.shape[-1])
-    return functional.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def augment_geometry(image: Tensor, rng: torch.Generator) -> Tensor:
-    """Affine (10 degrees, 10 % shift, scale 0.9 .. 1.1), flip left-right, as the papers; [B, 1, S, S]."""
-    batch = image.shape[0]
-    angle = uniform((batch,), -math.pi / 18, math.pi / 18, rng)
-    scale = uniform((batch,), 0.9, 1.1, rng)
-    flip = torch.randint(0, 2, (batch,), generator=rng) * 2.0 - 1
-    cos, sin, shift = angle.cos() * scale, angle.sin() * scale, uniform((batch, 2), -0.2, 0.2, rng)
-    rows = [torch.stack([cos * flip, -sin, shift[:, 0]], 1), torch.stack([sin * flip, cos, shift[:, 1]], 1)]
-    return warp(image, torch.stack(rows, 1), torch.zeros(batch, 2, *image.shape[2:]))
-
-
-def nuisance_view(image: Tensor, rng: torch.Generator, strength: float = 1.0) -> Tensor:
-    """What a reconstruction may change without meaning it; [B, 1, S, S] in [0, 1] to the same.
-
-    Displacement up to a pixel, blur (sigma to 1.8 px), gamma 0.85 .. 1.18, gain and bias field 10 %, noise to 0.06.
-    """
-    batch, size = image.shape[0], image.shape[-1]
-    identity = torch.eye(2, 3).expand(batch, 2, 3)
-    image = warp(image, identity, strength * smooth_field(batch, 2, size, 8, rng))
-    blurred = gaussian_smooth(image, 1.8 * strength)
-    image = torch.lerp(image, blurred, uniform((batch, 1, 1, 1), 0, 1, rng))
-    image = image.clamp(1e-4, 1) ** torch.exp(strength * uniform((batch, 1, 1, 1), -0.16, 0.16, rng))
-    gain = uniform((batch, 1, 1, 1), -0.1, 0.1, rng) + 0.1 * smooth_field(batch, 1, size, 4, rng)
-    image = image * (1 + strength * gain)
-    sigma = uniform((batch, 1, 1, 1), 0, 0.06, rng) * strength
-    return (image + sigma * torch.randn(image.shape, generator=rng)).clamp(0, 1)
-
-
-def cut_paste(image: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Paste a soft patch of another slice, moved up to a quarter of the side, into each; returns (image, mask).
-
-    image : [B, 1, S, S] in [0, 1]; mask : [B, 1, S, S], the share of foreign tissue where both show tissue
-    """
-    batch, size = image.shape[0], image.shape[-1]
-    shift = torch.randint(-size // 4, size // 4, (2,), generator=rng).tolist()
-    foreign = torch.roll(image.roll(1, 0), shift, (2, 3))
-    tissue = (image > FOREGROUND) & (foreign > FOREGROUND)
-    # A blob: a random field minus a cone around a random place of tissue, cut at zero, edges softened.
-    places = torch.multinomial(tissue.flatten(1) + 1e-6, 1, generator=rng)
-    rows, columns = (places // size).view(-1, 1, 1, 1), (places % size).view(-1, 1, 1, 1)
-    axis = torch.arange(size)
-    distance = ((axis.view(1, 1, -1, 1) - rows) ** 2 + (axis.view(1, 1, 1, -1) - columns) ** 2).sqrt()
-    radius = uniform((batch, 1, 1, 1), 3, 18, rng)
-    blob = (distance / radius + 0.5 * smooth_field(batch, 1, size, 12, rng) < 1).float()
-    mask = gaussian_smooth(blob, 1.0) * tissue
-    return torch.lerp(image, foreign, mask), mask
 
 
 def local_contrast(f: Tensor, g: Tensor, tissue: Tensor, rng: torch.Generator) -> Tensor:
@@ -142,14 +78,48 @@ def initial_features(seed: int) -> PerceptualFeatures:
     return net
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """How stage 1 survives an interruption.
+
+    begun : what ``keep`` was given last, to go on from; None to begin
+    keep : told net, optimizer, generator and the number of steps done, every 50 steps and when stopped
+    stop : called before every step of both stages; what it raises ends the training
+    """
+
+    begun: Mapping[str, Any] | None = None
+    keep: Callable[[dict[str, Any]], None] = lambda state: None
+    stop: Callable[[], None] = lambda: None
+
+
 def train_features(
-    slices: Tensor, steps: int, batch_size: int, seed: int, note: Callable[[dict[str, Any]], None]
+    slices: Tensor,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    note: Callable[[dict[str, Any]], None],
+    keeping: Keeping | None = None,
 ) -> PerceptualFeatures:
     """Stage 1; slices [N, 1, S, S] in [0, 1]. AdamW, 2e-3 with warm-up and cosine decay. ``note`` is told
-    the losses every 50 steps."""
+    the losses every 50 steps. Goes on from a state to the same result as if it had never stopped."""
+    keeping = keeping or Keeping()
     net, rng = initial_features(seed), torch.Generator().manual_seed(seed + 1)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-4)
-    for step in range(steps):
+    if begun := keeping.begun:
+        net.load_state_dict(begun["net"])
+        optimizer.load_state_dict(begun["optimizer"])
+        rng.set_state(begun["rng"])
+
+    def state(step: int) -> dict[str, Any]:
+        parts = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "rng": rng.get_state()}
+        return {"step": step, **parts}
+
+    for step in range(begun["step"] if begun else 0, steps):
+        try:
+            keeping.stop()
+        except KeyboardInterrupt:
+            keeping.keep(state(step))
+            raise
         rate = 2e-3 * min(1.0, (step + 1) / 50) * (1 + math.cos(math.pi * step / steps)) / 2
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -160,11 +130,17 @@ def train_features(
         optimizer.step()
         if step % 50 == 0 or step == steps - 1:
             note({"step": step, "stages": [round(v, 4) for v in losses.tolist()]})
+            keeping.keep(state(step + 1))
     return net.eval().requires_grad_(False)
 
 
 def train_heads(
-    net: PerceptualDistance, slices: Tensor, steps: int, batch_size: int, seed: int
+    net: PerceptualDistance,
+    slices: Tensor,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    stop: Callable[[], None] = lambda: None,
 ) -> list[float]:
     """Stage 2; sets the heads of ``net``, whose features stay; logistic loss per pixel, its course is returned."""
     rng = torch.Generator().manual_seed(seed + 2)
@@ -175,6 +151,7 @@ def train_heads(
     optimizer = torch.optim.Adam([*roots, scale], lr=0.02)
     course = []
     for _ in range(steps):
+        stop()
         image = augment_geometry(slices[torch.randint(len(slices), (batch_size,), generator=rng)], rng)
         pasted, mask = cut_paste(image, rng)
         with torch.no_grad():
@@ -237,33 +214,47 @@ def train_distance(
     slices: NDArray[np.float32],
     config: PerceptualTraining,
     report: Callable[[dict[str, Any]], None] = lambda entry: None,
+    state: Path | None = None,
+    stop: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Train, set the heads, calibrate; returns (half-precision weights by name, what goes into the card).
 
     slices : healthy, [N, S, S] in [0, 1]; a twentieth is kept aside for the losses in the card
     report : told {"step", "stages"} every 50 steps
+    state : written every 50 steps of the features; if it exists, training goes on from it, to the same result
+    stop : called before every step; what it raises ends the training, with the state kept
+    Raises ValueError on other slices, CheckpointError when the state belongs to other settings or is damaged.
     """
     check_slices(slices)
     order = np.random.default_rng(config.seed).permutation(len(slices))
     images = torch.from_numpy(slices[order]).unsqueeze(1)
     kept, train = images[: max(20, len(images) // 20)], images[max(20, len(images) // 20) :]
-    log: list[dict[str, Any]] = []
+    data = hashlib.sha256(slices.astype("<f4").tobytes()).hexdigest()
+    identity = json.dumps([config.steps, config.batch_size, config.seed, data])
+    begun = load_state(state, identity) if state else None
+    log: list[dict[str, Any]] = list(begun["log"]) if begun else []
 
     def note(entry: dict[str, Any]) -> None:
         log.append(entry)
         report(entry)
 
+    def keep(values: dict[str, Any]) -> None:
+        if state:
+            save_state(state, identity, {**values, "log": log})
+
     net = PerceptualDistance()
-    net.features = train_features(train, config.steps, config.batch_size, config.seed, note)
+    net.features = train_features(
+        train, config.steps, config.batch_size, config.seed, note, Keeping(begun, keep, stop)
+    )
     with torch.no_grad():
         held_out = feature_loss(net.features, kept, torch.Generator().manual_seed(config.seed + 4))
-    course = train_heads(net, train, config.head_steps, config.batch_size, config.seed)
+    course = train_heads(net, train, config.head_steps, config.batch_size, config.seed, stop)
     factor = calibrate(net, kept, config.level, config.seed)
     tensors = {key.removeprefix("stages."): value for key, value in net.features.state_dict().items()}
     tensors |= {f"head{k}": net.get_buffer(f"head{k}").flatten() for k in range(len(STAGE_CHANNELS))}
     record = {
         "task": "local instance discrimination under nuisances; heads from cut-and-paste",
-        "data_sha256": hashlib.sha256(slices.astype("<f4").tobytes()).hexdigest(),
+        "data_sha256": data,
         "slices": len(train),
         "slices_kept_aside": len(kept),
         "training": asdict(config),

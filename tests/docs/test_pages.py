@@ -13,7 +13,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from support.pages import PAGES, blocks, fenced, page, relative
+from support.pages import PAGES, blocks, code, fenced, page, relative, table
 from support.places import ROOT
 
 from uadbench.bench.cli import cli
@@ -23,6 +23,7 @@ from uadbench.datasets import DATASETS
 from uadbench.engine.backends import BACKENDS
 from uadbench.engine.methods import FLOORS, METHODS, all_methods, build_method
 from uadbench.engine.networks import NETWORKS
+from uadbench.engine.perceptual import PERCEPTUALS
 from uadbench.reports.vocabulary import MEASURES
 
 REGISTRIES: tuple[dict[str, Any], ...] = (METHODS, FLOORS, NETWORKS, DATASETS, BACKENDS, MEASURES, SCORERS)
@@ -120,6 +121,8 @@ def test_what_is_set_can_be_set() -> None:
             continue
         if not tail:
             assert head in fields, key
+        elif head == "perceptual_weights":
+            assert tail in PERCEPTUALS, key
         else:
             method: Any = build_method(head, all_methods()[head].noises[0])
             assert tail in {field.name for field in dataclasses.fields(method)}, key
@@ -154,8 +157,13 @@ def test_a_page_names_files_of_the_code_that_are_there(path: Path) -> None:
 
 def test_every_method_and_floor_has_a_page() -> None:
     named = {path.stem for path in PAGES if path.parent.name == "methods"}
-    assert named == {*METHODS, "floors"}
+    assert named == {*METHODS, "floors", "perceptual"}
     assert all(f"`{floor}`" in page("methods/floors.md") for floor in FLOORS)
+
+
+def test_every_perceptual_net_has_its_row() -> None:
+    rows = table(page("methods/perceptual.md"), "perceptual nets")
+    assert [code(row["name"]) for row in rows] == list(PERCEPTUALS)
 
 
 def test_ci_calls_the_gate_and_nothing_else() -> None:

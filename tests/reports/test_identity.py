@@ -36,6 +36,12 @@ THOR = Variant("thor", "THOR", "gaussian", "25")
             "blur · sigma 3.0",
             id="floor with a setting",
         ),
+        pytest.param(
+            Variant("perceptual-blur", "Blur", perceptual="lpips-squeeze", floor=True),
+            "perceptual-blur-none-0-lpips-squeeze",
+            "perceptual-blur · lpips-squeeze",
+            id="floor with a net",
+        ),
         pytest.param(Variant("mine", "Mine", "simplex"), "mine-simplex-0", "Mine · simplex", id="no chain"),
     ],
 )

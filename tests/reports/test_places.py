@@ -12,7 +12,7 @@ from uadbench.bench.run.inputs import Loader
 from uadbench.datasets.folder import open_folder
 from uadbench.reports.atomic import read_json, write_json
 from uadbench.reports.leaderboard import write_reports
-from uadbench.reports.places import short_command, short_place, short_text
+from uadbench.reports.places import short_command, short_config, short_place, short_text
 from uadbench.reports.store import RunDirectory
 
 
@@ -88,3 +88,9 @@ def test_a_file_that_cannot_be_read_is_named_relative_to_its_data_folder(tmp_pat
     assert isinstance(reason, str)
     assert reason.startswith("slices/a.png: not a readable PNG")
     assert str(tmp_path) not in reason
+
+
+def test_a_table_of_perceptual_weights_shows_the_names_of_its_files() -> None:
+    table = {"lpips-alex": "/home/anna/alex.pth", "lpips-squeeze": "C:\\anna\\squeeze.pth"}
+    shown = short_config({"perceptual_weights": table})["perceptual_weights"]
+    assert shown == {"lpips-alex": "alex.pth", "lpips-squeeze": "squeeze.pth"}

@@ -245,7 +245,8 @@ def test_a_dry_run_refuses_a_folder_that_is_no_run_and_touches_nothing(
 def test_list_names_all_that_other_commands_take() -> None:
     listing = json.loads(CliRunner().invoke(cli, ["list", "--json"]).stdout)
     assert {"thor", "ddpm", "anoddpm", "autoddpm"} <= set(listing["methods"])
-    assert {"residual-median", "intensity", "asymmetry", "blur"} == set(listing["floors (always run)"])
+    floors = {"residual-median", "intensity", "asymmetry", "blur", "perceptual-blur"}
+    assert floors == set(listing["floors (always run)"])
     assert {"phantom", "ixi-stroke", "soop-flair", "folder"} <= set(listing["data sets"])
     assert "torch" in listing["back ends"]
     assert set(listing["noises"]) == {"gaussian", "simplex"}

@@ -107,12 +107,12 @@ def test_a_run_killed_outright_is_finished_by_the_same_command_to_the_same_bytes
         wait_for(lambda: len(cell.read_cases()) >= 2, process)
         process.send_signal(signal.SIGKILL)
     done = sum(len(cell.cases) for cell in load_run(tmp_path / "killed").cells)
-    assert 0 < done < 6 * 8
+    assert 0 < done < 7 * 8
     assert read_json(tmp_path / "killed" / "manifest.json")["finished"] is None
 
     again = bench(*run_arguments(weights, "--output", "killed"), cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert f"{done} of {6 * 8} results are there" in again.stderr
+    assert f"{done} of {7 * 8} results are there" in again.stderr
     assert kept(tmp_path / "killed") == kept(tmp_path / "whole")
     assert not list((tmp_path / "killed").rglob("*.tmp"))
 

@@ -237,6 +237,24 @@ def test_a_file_keeps_the_dashes_of_methods_and_networks_only(tmp_path: Path) ->
     assert config.checkpoints == {"unet-gaussian": "a.safetensors"}
 
 
+def test_perceptual_weights_are_one_file_or_a_table_that_keeps_the_nets_names(tmp_path: Path) -> None:
+    table = {"lpips-squeeze": "s.pth", "lpips-alex": "a.pth"}
+    (tmp_path / "run.toml").write_text('[perceptual_weights]\nlpips-squeeze = "s.pth"\n')
+    sets = [parse_set("perceptual_weights.lpips-alex=a.pth")]
+    assert make_config(load_config(tmp_path / "run.toml"), {}, sets).perceptual_weights == table
+    assert make_config({}, {}, [parse_set("perceptual_weights=s.pth")]).perceptual_weights == "s.pth"
+    assert make_config({}, {}).perceptual_weights is None
+    with pytest.raises(ConfigError, match="given as one file and as a table"):
+        make_config({"perceptual_weights": "s.pth"}, {}, sets)
+    with pytest.raises(ConfigError, match=r"perceptual_weights\.lpips-alex is 3; a text"):
+        make_config({}, {}, [("perceptual_weights.lpips-alex", 3)])
+
+
+def test_where_perceptual_weights_lie_does_not_name_a_run() -> None:
+    given = make_config({}, {}, [("perceptual_weights.lpips-alex", "a.pth")])
+    assert config_hash(given) == config_hash(make_config({}, {}))
+
+
 @pytest.mark.parametrize("text", ["x", "=1", "n_boot=" + "9" * 5000, "thor.x=" + "[" * 50_000])
 def test_a_set_that_cannot_be_read_is_one_short_line(text: str) -> None:
     with pytest.raises(ConfigError) as error:

@@ -46,7 +46,7 @@ def test_a_published_rows_config_visits_every_level(path: Path) -> None:
     assert cell.walk.nfe == (200 + 50 * 5 if name == "autoddpm" else start)
 
 
-def test_the_cells_are_the_four_floors_and_the_product_of_what_was_asked_for() -> None:
+def test_the_cells_are_the_five_floors_and_the_product_of_what_was_asked_for() -> None:
     config = make_config({}, {"methods": "thor:simplex,ddpm", "precision": "fp32,bf16", "steps": "10"})
     cells = plan_cells(config)
     assert [cell.slug for cell in cells] == [
@@ -54,6 +54,7 @@ def test_the_cells_are_the_four_floors_and_the_product_of_what_was_asked_for() -
         "intensity-none-0-torch-fp32",
         "asymmetry-none-0-torch-fp32",
         "blur-none-0-torch-fp32",
+        "perceptual-blur-none-0-brain-squeeze-torch-fp32",
         "thor-simplex-10-brain-squeeze-torch-fp32",
         "thor-simplex-10-brain-squeeze-torch-bf16",
         "ddpm-gaussian-10-torch-fp32",
@@ -80,6 +81,15 @@ def test_steps_seeds_and_nets_multiply_and_a_net_only_where_the_method_looks_thr
     nets = ("brain-squeeze", "lpips-squeeze")
     assert found["thor"] == [(n, p, seed) for n in ("5", "paper") for p in nets for seed in (0, 3)]
     assert found["ddpm"] == [(n, "", seed) for n in ("5", "paper") for seed in (0, 3)]
+
+
+def test_the_floor_that_looks_through_a_net_has_one_row_for_each_net_and_only_one() -> None:
+    nets = ("brain-squeeze", "lpips-squeeze")
+    flags = {"methods": "ddpm", "steps": "5,paper", "seed": "0,3", "backends": "torch,openvino"}
+    cells = plan_cells(make_config({}, {**flags, "perceptual": ",".join(nets)}))
+    found = [cell for cell in cells if cell.variant.method == "perceptual-blur"]
+    assert [(cell.variant.perceptual, cell.arm.slug) for cell in found] == [(n, "torch-fp32") for n in nets]
+    assert len({cell.variant.label for cell in found}) == 2
 
 
 def test_all_stands_for_every_method_and_the_same_cell_runs_once() -> None:

@@ -88,6 +88,15 @@ def test_a_setting_that_an_older_run_did_not_know_had_its_default(
         prepare_run(RunDirectory(tmp_path), {**other, "config": {**other["config"], **settings}}, False)
 
 
+def test_a_run_of_an_earlier_version_gains_the_floors_that_have_come_since(tmp_path: Path) -> None:
+    """They are listed, before the directory is worked on; what is there stays, also what is no longer asked for."""
+    run = RunDirectory(tmp_path)
+    prepare_run(run, {**manifest("a"), "cells": ["blur", "gone", "thor"]}, overwrite=False)
+    wanted = ["blur", "perceptual-blur", "thor"]
+    found = prepare_run(run, {**manifest("a"), "cells": wanted}, overwrite=False)
+    assert found["cells"] == [*wanted, "gone"] == read_json(tmp_path / "manifest.json")["cells"]
+
+
 def test_overwriting_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
     prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False)
     write_json(tmp_path / "cells" / "blur" / "cell.json", {})

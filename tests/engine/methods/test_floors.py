@@ -6,10 +6,12 @@ import dataclasses
 
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from support.closed_form import AbsolutePerceptual, GaussianDenoiser
 
 from uadbench.engine.interfaces import Tools, to_signed
 from uadbench.engine.methods import FLOORS, build_method
+from uadbench.engine.perceptual.distance import open_perceptual
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import linear_schedule
 from uadbench.engine.tools import make_tools
@@ -59,7 +61,6 @@ def test_a_floor_calls_no_network_and_draws_no_noise(name: str) -> None:
         reverse=refuse,
         noise=refuse,
         diffuse=refuse,
-        against=refuse,
     )
     build_method(name, "none")(torch.zeros(1, 1, 64, 64), tools)
 
@@ -68,3 +69,22 @@ def test_asymmetry_of_a_symmetric_image_is_nothing() -> None:
     x = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     x = x + x.flip(-1) - 1
     assert build_method("asymmetry", "none")(x, tools_with(+1, None)).anomaly.max() < 1e-6
+
+
+def test_perceptual_blur_is_the_distance_to_the_image_that_blur_takes_the_difference_to() -> None:
+    """With the absolute difference for a distance both floors are one, up to the factor of the ranges."""
+    x = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    tools = tools_with(-1, None)
+    plain, seen = (build_method(name, "none")(x, tools) for name in ("blur", "perceptual-blur"))
+    assert torch.equal(seen.reconstruction, plain.reconstruction)
+    torch.testing.assert_close(seen.anomaly, (x - plain.reconstruction).abs())
+
+
+def test_perceptual_blur_through_the_shipped_net_is_that_nets_map_of_the_blurred_image() -> None:
+    """scipy blurs, the opened net compares: the floor adds nothing of its own."""
+    net = open_perceptual("brain-squeeze")
+    x = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    tools = dataclasses.replace(tools_with(-1, None), against=net.against)
+    smooth = torch.from_numpy(gaussian_filter(x[0, 0].double().numpy(), 4.0, mode="nearest")).float()
+    found = build_method("perceptual-blur", "none")(x, tools).anomaly
+    torch.testing.assert_close(found, net.against(x)(smooth[None, None]), rtol=1e-3, atol=1e-4)

@@ -152,11 +152,16 @@ def lpips_package(features: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) 
     stubs["tqdm"].tqdm = None  # type: ignore[attr-defined]
     for name, module in stubs.items():
         monkeypatch.setitem(sys.modules, name, module)
-    before = {name for name in sys.modules if name.split(".")[0] == "lpips"}
+    for name in lpips_modules():  # imported with the true torchvision, which would download
+        monkeypatch.delitem(sys.modules, name)
     package = importlib.import_module("lpips")
-    for name in [n for n in sys.modules if n.split(".")[0] == "lpips" and n not in before]:
-        monkeypatch.delitem(sys.modules, name)  # so that nobody meets the package with its stubs later
+    for name in lpips_modules():
+        del sys.modules[name]  # so that nobody meets the package with its stubs later
     return package
+
+
+def lpips_modules() -> list[str]:
+    return [name for name in sys.modules if name.split(".")[0] == "lpips"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lpips") is None, reason="the lpips package is not installed")

@@ -51,6 +51,11 @@ COMPRESSED = 0.6
 @click.option(
     "--perceptual", metavar="NAMES", help="brain-squeeze (default), lpips-squeeze; comma-separated for both."
 )
+@click.option(
+    "--post",
+    metavar="NAMES",
+    help="Post-processing of the maps: none (default), behrendt; comma-separated for both.",
+)
 @options.device
 @options.threads
 @options.output("Default: runs/DATASET-HASH.")

@@ -39,6 +39,9 @@ __all__ = [
 # Where things lie does not change results: data and weights enter the run's identity by their content.
 PLACES = ("data_root", "perceptual_weights", "checkpoints")
 
+# Settings that came later are recorded where they are not at their default, so that older runs keep their identity.
+LATER = ("post", "component_px")
+
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -57,6 +60,8 @@ class RunConfig:
     batch_size : cases in one network call
     seed : of noise and bootstrap; several give several variants
     perceptual : names of perceptual nets; several give several variants
+    post : post-processing of the maps, "none" for none; several give several variants
+    component_px : after post-processing, components of fewer pixels are no finding at the fitted threshold
     eta : stochasticity of a respaced chain's steps, 0 to 1 (1 is ancestral)
     threads : of the network; None is what this process may use
     n_boot : bootstrap draws for the intervals
@@ -79,6 +84,8 @@ class RunConfig:
     seed: tuple[Annotated[int, Meta(ge=0, le=2**63 - 1)], ...] = (0,)
     perceptual: tuple[Text, ...] = ("brain-squeeze",)
     perceptual_weights: Text | None = None
+    post: tuple[Text, ...] = ("none",)
+    component_px: Count = 7
     device: Text = "cpu"
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     eta: Annotated[float, Meta(ge=0, le=1)] = 1.0
@@ -163,8 +170,11 @@ def make_config(
 
 
 def canonical(config: RunConfig) -> dict[str, Any]:
-    """The config as plain JSON values, every setting present."""
-    return json.loads(json.dumps(asdict(config), sort_keys=True))
+    """The config as plain JSON values; every setting is present but those of ``LATER`` that are at their default."""
+    usual = RunConfig()
+    unused = {key for key in LATER if getattr(config, key) == getattr(usual, key)}
+    values = {key: value for key, value in asdict(config).items() if key not in unused}
+    return json.loads(json.dumps(values, sort_keys=True))
 
 
 def config_hash(config: RunConfig) -> str:

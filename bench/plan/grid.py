@@ -7,6 +7,7 @@ import json
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, convert_field, unknown
@@ -15,6 +16,7 @@ from uadbench.bench.plan.weights import NetworkFile, find_network
 from uadbench.engine.backends import BACKENDS, PRECISIONS
 from uadbench.engine.interfaces import NOISES, Method
 from uadbench.engine.methods import FLOORS, METHODS, MethodInfo, all_methods, build_method
+from uadbench.engine.post import POSTS
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.reports.identity import Arm, Variant
 
@@ -30,6 +32,7 @@ class Cell:
     networks : role -> the network's file; empty for a floor
     needs_median : whether it does not apply where there are no healthy slices to take a median of
     fitted : what validation lesions decided (see ``run.fitting``), {} where nothing was open
+    operating : the threshold that they decided for post-processed maps (see ``run.operating``), {} without those
     """
 
     variant: Variant
@@ -39,6 +42,7 @@ class Cell:
     walk: Walk
     needs_median: bool = False
     fitted: Mapping[str, Any] = field(default_factory=dict)
+    operating: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def slug(self) -> str:
@@ -53,6 +57,7 @@ class Cell:
     def record(self, dataset: str, backend_info: dict[str, Any]) -> dict[str, Any]:
         """cell.json."""
         variant, arm = self.variant, self.arm
+        processed = variant.post != "none"
         return {
             "dataset": dataset,
             "method": variant.method,
@@ -72,6 +77,7 @@ class Cell:
             "fitted": dict(self.fitted),
             "nfe": self.walk.nfe,
             "backend_info": backend_info,
+            **({"post": variant.post, "operating": dict(self.operating)} if processed else {}),
         }
 
 
@@ -86,6 +92,9 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
         raise ConfigError(f"no methods given; use --methods with some of {', '.join(known)}")
     names = [n for text in config.methods for n in (METHODS if text == "all" else (text,))]
     named = list(dict.fromkeys(_named(text, config.noise, known) for text in names))
+    for name in config.post:
+        if name not in ("none", *POSTS):
+            raise unknown("post-processing", name, ("none", *POSTS))
     arms = [arm for text in config.backends for arm in _arms(text, config.precision, config.device)]
     _check_tables(config, [*FLOORS, *(name for name, _ in named)], known)
     cells = [cell for name in FLOORS for cell in _cells(config, name, "none", known[name], [Arm()])]
@@ -137,7 +146,7 @@ def _check_tables(config: RunConfig, chosen: Iterable[str], known: Mapping[str, 
 
 
 def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Iterable[Arm]) -> list[Cell]:
-    """The method's variants (steps x perceptual nets x seeds), each on every arm."""
+    """The method's variants (steps x perceptual nets x post-processings x seeds), each on every arm."""
     networks = {role: find_network(n, config.checkpoints) for role, n in info.networks(noise).items()}
     schedule = networks["denoiser"].schedule if networks else linear_schedule()
     cells: list[Cell] = []
@@ -145,7 +154,7 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
         preset, method = _methods(config, name, noise, None if info.floor else steps, schedule)
         found = _walk(name, method, schedule, config.eta)
         for perceptual in config.perceptual if found.perceptual else ("",):
-            for seed in (0,) if info.floor else config.seed:
+            for post, seed in product(config.post, (0,) if info.floor else config.seed):
                 variant = Variant(
                     name,
                     info.title,
@@ -155,6 +164,7 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
                     seed,
                     _settings(preset, method),
                     info.floor,
+                    post,
                 )
                 cells += [Cell(variant, arm, method, networks, found, info.needs_median) for arm in arms]
     return list({cell.slug: cell for cell in cells}.values())  # a method without a chain ignores steps

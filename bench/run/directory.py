@@ -123,7 +123,7 @@ def _refuse_other(run: RunDirectory, manifest: dict[str, Any]) -> None:
 def _difference(there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """What differs between two manifests, in words."""
     old, new = there.get("config", {}), wanted["config"]
-    keys = [key for key in new if key not in PLACES and old.get(key) != new[key]]
+    keys = [key for key in {**new, **old} if key not in PLACES and old.get(key) != new.get(key)]
     if keys:
         return "other " + ", ".join(keys)
     had, has = there.get("dataset", {}), wanted["dataset"]

@@ -15,10 +15,10 @@ from uadbench.bench.plan.plan import Plan
 from uadbench.bench.run.directory import locked, note_session, now, prepare_run
 from uadbench.bench.run.evaluate import Bench, NoNetwork
 from uadbench.bench.run.executors import Evaluated, Here
-from uadbench.bench.run.fitting import fit_cells
 from uadbench.bench.run.inputs import Healthy, Loader, healthy_median, in_batches
 from uadbench.bench.run.interrupt import stop_on_signal
 from uadbench.bench.run.networks import open_denoiser
+from uadbench.bench.run.operating import decide
 from uadbench.bench.run.session import Session
 from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unread, mend_cell, plan_tasks
 from uadbench.bench.run.timing import Stopwatch
@@ -79,17 +79,9 @@ def execute(
     started, begun = now(), time.perf_counter()
     with locked(run), ExitStack() as stack, watch.stage("other"), stop_on_signal() as stop:
         work = _begin(session, run, overwrite, watch, stack, stop, say)
-        fitted = set(run.fitted)
+        fitted = run.fitted
         with watch.stage("fit"):
-            cells = fit_cells(
-                run,
-                _applicable(work),
-                work.plan.dataset,
-                work.denoisers,
-                work.bench,
-                work.plan.config.batch_size,
-                say,
-            )
+            cells = decide(run, _applicable(work), work.plan, work.denoisers, work.bench, say)
         total = len(cells) * len(work.plan.cases)
         done = _count_done(work, cells)
         if 0 < done < total:
@@ -156,9 +148,9 @@ def _count_done(work: _Work, cells: tuple[Cell, ...]) -> int:
     return sum(len(finished(work.run.cell(cell.slug)) & wanted) for cell in cells)
 
 
-def _used_by_fit(work: _Work, cells: tuple[Cell, ...], before: set[str]) -> list[Denoiser]:
-    """Denoisers of the variants that were fitted now; before : variants whose fit was there already."""
-    fresh = set(work.run.fitted) - before
+def _used_by_fit(work: _Work, cells: tuple[Cell, ...], before: dict[str, Any]) -> list[Denoiser]:
+    """Denoisers of the variants that were fitted now; before : what of fitted.json was there already."""
+    fresh = {slug for slug, entry in work.run.fitted.items() if entry != before.get(slug)}
     return [work.denoisers[cell.slug] for cell in cells if cell.variant.slug in fresh]
 
 

@@ -17,9 +17,10 @@ from support.pages import code, page, table
 
 from uadbench.bench.plan.config import RunConfig
 from uadbench.reports.store import SCHEMA
-from uadbench.reports.vocabulary import SCORES
+from uadbench.reports.vocabulary import MEASURES
 
 TEXT = page("run-directory.md")
+SCORES = [name for name, measure in MEASURES.items() if not measure.optional]
 CELL = "ddpm-gaussian-2-torch-fp32"
 COMMAND = "run --methods ddpm --limit 2 --steps 2 --set val_limit=1 --set n_boot=50 --no-progress --output"
 PLACEHOLDERS = {"CASE": r"[^/]+", "SLUG": r"[^/]+"}

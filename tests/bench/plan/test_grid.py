@@ -228,3 +228,15 @@ def test_steps_stand_in_the_label_once_and_are_not_given_twice() -> None:
     assert cells[-1].slug == "thor-gaussian-12-brain-squeeze-torch-fp32"
     with pytest.raises(ConfigError, match=r"thor\.steps and --steps are both given"):
         plan_cells(make_config({}, {"methods": "thor", "steps": "10"}, [parse_set("thor.steps=12")]))
+
+
+def test_post_processing_gives_a_variant_of_each_method_and_floor() -> None:
+    cells = plan_cells(make_config({}, {"methods": "ddpm", "post": "none,behrendt"}))
+    assert [cell.slug for cell in cells[-4:]] == [
+        "blur-none-0-torch-fp32",
+        "blur-none-0-behrendt-torch-fp32",
+        "ddpm-gaussian-25-torch-fp32",
+        "ddpm-gaussian-25-behrendt-torch-fp32",
+    ]
+    with pytest.raises(ConfigError, match="unknown post-processing 'behrend'; did you mean 'behrendt'"):
+        plan_cells(make_config({}, {"methods": "ddpm", "post": "behrend"}))

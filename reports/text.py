@@ -18,6 +18,7 @@ from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.ranking import TIES, Marks, marks
 from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.runs import Run
+from uadbench.reports.shifts import MEANS, SHIFTED, shift_rows
 from uadbench.reports.vocabulary import MEASURES as VOCABULARY
 from uadbench.reports.vocabulary import TABLE
 
@@ -182,7 +183,21 @@ def _section(section: Section, several: bool) -> list[str]:
         lines.append(f"* Batches timed, of which p50 is the median: {escape(timed)}.")
     if lines[-1]:
         lines.append("")
-    return lines + _problems(section)
+    return [*lines, *_shifts(section), *_problems(section)]
+
+
+def _shifts(section: Section) -> list[str]:
+    """Reconstructions of healthy cases under shifts of intensity; nothing where none was run."""
+    rows = shift_rows(section)
+    if rows.empty:
+        return []
+    lines = ["### Under simulated scanner changes", "", SHIFTED, ""]
+    lines += ["| method | shift | value | cases | KLD, nats | MAE | SSIM |", "| --- | --- |" + " ---: |" * 5]
+    for _, row in rows.iterrows():
+        means = [DASH if pd.isna(row[name]) else f"{row[name]:.3f}" for name in MEANS]
+        cells = [escape(row["variant"]), row["shift"], f"{row['value']:g}", str(row["n"]), *means]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def _problems(section: Section) -> list[str]:

@@ -21,8 +21,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from uadbench.bench.plan.fields import ConfigError, Text, convert_field, shown
+from uadbench.bench.plan.shifts import spell_out
 
 __all__ = [
+    "ADDITIONS",
     "PLACES",
     "ConfigError",
     "RunConfig",
@@ -40,7 +42,10 @@ __all__ = [
 PLACES = ("data_root", "perceptual_weights", "checkpoints")
 
 # Settings that came later are recorded where they are not at their default, so that older runs keep their identity.
-LATER = ("post", "component_px")
+LATER = ("post", "component_px", "shift", "shift_limit")
+
+# These add results and change none, so that a run that is there can be given them.
+ADDITIONS = ("shift", "shift_limit")
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
@@ -61,6 +66,8 @@ class RunConfig:
     seed : of noise and bootstrap; several give several variants
     perceptual : names of perceptual nets; several give several variants
     post : post-processing of the maps, "none" for none; several give several variants
+    shift : "kind=value" changes of intensity under which healthy test cases are run again; shift_limit : at most so
+        many of them
     component_px : after post-processing, components of fewer pixels are no finding at the fitted threshold
     eta : stochasticity of a respaced chain's steps, 0 to 1 (1 is ancestral)
     threads : of the network; None is what this process may use
@@ -86,6 +93,8 @@ class RunConfig:
     perceptual_weights: Text | None = None
     post: tuple[Text, ...] = ("none",)
     component_px: Count = 7
+    shift: tuple[Text, ...] = ()
+    shift_limit: Count = 24
     device: Text = "cpu"
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     eta: Annotated[float, Meta(ge=0, le=1)] = 1.0
@@ -178,8 +187,9 @@ def canonical(config: RunConfig) -> dict[str, Any]:
 
 
 def config_hash(config: RunConfig) -> str:
-    """sha256 of the canonical JSON, places of files left out."""
-    return digest({key: value for key, value in canonical(config).items() if key not in PLACES})
+    """sha256 of the canonical JSON, places of files and additions left out."""
+    left_out = (*PLACES, *ADDITIONS)
+    return digest({key: value for key, value in canonical(config).items() if key not in left_out})
 
 
 def digest(value: Any) -> str:
@@ -216,6 +226,9 @@ def _setting(key: str, value: Any) -> Any:
         return convert_field(key, value, hint)
     if key == "steps" and value in ("default", [], ()):
         return ()
+    if key == "shift":
+        given = value if isinstance(value, list | tuple) else [value]
+        value = spell_out(",".join(map(str, given)).split(","))
     element = typing.get_args(hint)[0]
     parts = value.split(",") if isinstance(value, str) else value
     parts = list(parts) if isinstance(parts, list | tuple) else [parts]

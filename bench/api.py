@@ -117,7 +117,7 @@ def detect(
     method, backend : as on the command line, "thor" or "thor:simplex", "torch" or "openvino:bf16"
     seed : of the noise, which hangs on it and on an image's place in the batch
     lesion_sign : +1 where lesions are bright, -1 where dark; floors look at it
-    settings : further settings of ``bench run``, such as steps=50, device="cuda", thor={"window": 9}
+    settings : further settings of ``bench run``, such as steps=50, device="cuda", post="behrendt", thor={"window": 9}
 
     Networks are opened in each call, so give many images at once. Raises ValueError on images of another form and
     ConfigError, CheckpointError, PerceptualError or BackendError, each with one line.
@@ -204,6 +204,7 @@ def _call(
     import torch
 
     from uadbench.engine.interfaces import to_signed, to_unit
+    from uadbench.engine.post import POSTS
     from uadbench.engine.rng import noise_source
     from uadbench.engine.tools import make_tools
 
@@ -213,5 +214,6 @@ def _call(
     noise = noise_source(kind, cell.variant.seed, ids, (images.shape[1], images.shape[2]), denoiser.device)
     tools = make_tools(denoiser, cell.schedule, noise, perceptual, config.eta, lesion_sign)
     found = cell.method(x, tools)
+    anomaly = found.anomaly if (post := cell.variant.post) == "none" else POSTS[post](found.anomaly, x)
     reconstruction = to_unit(found.reconstruction).clamp(0, 1)
-    return found.anomaly[:, 0].float().cpu().numpy(), reconstruction[:, 0].float().cpu().numpy()
+    return anomaly[:, 0].float().cpu().numpy(), reconstruction[:, 0].float().cpu().numpy()

@@ -10,7 +10,7 @@ from uadbench.reports.places import short_text
 from uadbench.reports.rows import Section
 from uadbench.reports.vocabulary import LOAD_LIMIT
 
-__all__ = ["busy_threads", "load_notes", "problems", "timed_batches"]
+__all__ = ["busy_threads", "load_notes", "problems", "timed_batches", "unfitted"]
 
 MAX_PROBLEMS = 60
 
@@ -38,6 +38,20 @@ def load_notes(section: Section) -> list[str]:
         f"{'thread' if threads == 1 else 'threads'}: something else was running, do not trust the latencies of "
         + _where(list(section.frame.loc[rows, "cell"]), len(section.frame))
         for threads, rows in sorted(found.items())
+    ]
+
+
+def unfitted(section: Section) -> list[str]:
+    """A sentence for each reason why post-processed cells have no fitted threshold, hence no score there."""
+    found: dict[str, list[str]] = {}
+    for run in section.runs:
+        for cell in run.cells:
+            point = cell.info.get("operating")
+            if isinstance(point, dict) and point.get("fallback"):
+                found.setdefault(short_text(str(point["fallback"])), []).append(cell.slug)
+    return [
+        f"No score at a fitted threshold: {reason} ({_where(slugs, len(section.frame))})"
+        for reason, slugs in sorted(found.items())
     ]
 
 

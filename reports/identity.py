@@ -22,6 +22,7 @@ class Variant:
     seed : of its noise
     settings : JSON of the hyper-parameters that differ from the preset (noise and steps apart), "{}" for none
     floor : whether it is a floor
+    post : the post-processing of its maps, "none" for none
     """
 
     method: str
@@ -32,6 +33,7 @@ class Variant:
     seed: int = 0
     settings: str = "{}"
     floor: bool = False
+    post: str = "none"
 
     @property
     def slug(self) -> str:
@@ -41,6 +43,8 @@ class Variant:
             parts.append(hashlib.sha256(self.settings.encode()).hexdigest()[:6])
         if self.perceptual:
             parts.append(self.perceptual)
+        if self.post != "none":
+            parts.append(self.post)
         if self.seed:
             parts.append(f"seed{self.seed}")
         return "-".join(parts)
@@ -49,13 +53,15 @@ class Variant:
     def details(self) -> tuple[str, ...]:
         """What tells it from other variants of the method, in words: ('gaussian', '25 steps', 'window 9')."""
         if self.floor:
-            return (*self._changed, self.perceptual) if self.perceptual else self._changed
+            net = (self.perceptual,) if self.perceptual else ()
+            return (*self._changed, *net, *self._post)
         parts = [self.noise]
         if self.steps != "-":
             parts.append("all steps" if self.steps == "paper" else f"{self.steps} steps")
         parts += self._changed
         if self.perceptual:
             parts.append(self.perceptual)
+        parts += self._post
         if self.seed:
             parts.append(f"seed {self.seed}")
         return tuple(parts)
@@ -64,6 +70,10 @@ class Variant:
     def label(self) -> str:
         """'THOR · gaussian · 25 steps · brain-squeeze'; a floor is its name, and its net where it has one."""
         return " · ".join((self.method if self.floor else self.title, *self.details))
+
+    @property
+    def _post(self) -> tuple[str, ...]:
+        return () if self.post == "none" else (f"post {self.post}",)
 
     @property
     def _changed(self) -> tuple[str, ...]:
@@ -113,6 +123,7 @@ def variant_of(info: Mapping[str, Any]) -> Variant:
         int(info.get("seed") or 0),
         settings if isinstance(settings, str) else json.dumps(settings, sort_keys=True),
         info.get("kind") == "floor",
+        str(info.get("post") or "none"),
     )
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 
 from uadbench.reports.atomic import RunError, write_bytes
 from uadbench.reports.page.page import page
-from uadbench.reports.rows import rows_of
+from uadbench.reports.rows import rows_of, sections
 from uadbench.reports.runs import load_run
+from uadbench.reports.shifts import COLUMNS, shift_rows
 from uadbench.reports.text import markdown, terminal_table
 
 __all__ = ["rows", "terminal_table", "write_reports"]
@@ -22,10 +23,10 @@ def rows(runs: Sequence[Path]) -> pd.DataFrame:
 
 
 def write_reports(runs: Sequence[Path], output: Path) -> list[Path]:
-    """Write leaderboard.csv, leaderboard.md and leaderboard.html into ``output``; returns the three paths.
+    """Write leaderboard.csv, leaderboard.md and leaderboard.html into ``output``; returns their paths.
 
     The same runs give the same bytes, in whatever order they are given. In the CSV scores are fractions and a missing
-    value is an empty field; in the other two scores are percent.
+    value is an empty field; in the other two scores are percent. Where cases were run under shifts, shifts.csv besides.
     """
     if not runs:
         raise RunError("no run directory given; `bench run` makes one")
@@ -36,6 +37,10 @@ def write_reports(runs: Sequence[Path], output: Path) -> list[Path]:
         "leaderboard.md": markdown(loaded, frame),
         "leaderboard.html": page(loaded, frame),
     }
+    shifts = [rows for section in sections(loaded, frame) if len(rows := shift_rows(section))]
+    if shifts:
+        table = pd.concat(shifts)[list(COLUMNS)]
+        texts["shifts.csv"] = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     paths = []
     for name, text in texts.items():
         paths.append(Path(output) / name)

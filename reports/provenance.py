@@ -6,24 +6,22 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
+
 from uadbench.reports.places import short_command, short_text
 from uadbench.reports.runs import Run
-from uadbench.reports.vocabulary import MEASURES as VOCABULARY
-from uadbench.reports.vocabulary import TERMS
+from uadbench.reports.vocabulary import MEASURES, TERMS
 
-__all__ = ["MEASURES", "account", "environment"]
+__all__ = ["account", "environment", "meanings"]
 
 
-def _meanings() -> tuple[tuple[str, str], ...]:
-    """(titles, meaning) of every measure, those of one meaning together."""
+def meanings(frame: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """(titles, meaning) of every measure that is a column of the frame, those of one meaning together, and of terms."""
     found: dict[str, list[str]] = {}
-    for measure in VOCABULARY.values():
-        found.setdefault(measure.about, []).append(measure.title)
-    return tuple((", ".join(titles), about) for about, titles in found.items())
-
-
-MEASURES = (*_meanings(), *TERMS)
-"""What each figure means, for every report."""
+    for name, measure in MEASURES.items():
+        if name in frame:
+            found.setdefault(measure.about, []).append(measure.title)
+    return (*((", ".join(titles), about) for about, titles in found.items()), *TERMS)
 
 
 def account(run: Run) -> list[tuple[str, str]]:

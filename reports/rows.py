@@ -13,7 +13,7 @@ from uadbench.reports.atomic import RunError
 from uadbench.reports.identity import arm_of, reference_of, variant_of
 from uadbench.reports.places import short_text
 from uadbench.reports.runs import Cell, Run
-from uadbench.reports.vocabulary import LOAD_LIMIT, SCORES, SIZE_NAMES
+from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES, SCORES, SIZE_NAMES
 
 __all__ = [
     "FIXED",
@@ -104,6 +104,7 @@ def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
             frame[name] = pd.to_numeric(frame[name]).astype("Int64")
         elif name not in _TEXT:
             frame[name] = pd.to_numeric(frame[name]).astype("float64")
+    frame = frame.drop(columns=list(_unused(runs)))
     order = frame.assign(_floor=frame["kind"] == "floor", _score=-frame["dice_max"])
     keys = ["dataset", "fingerprint", "_floor", "_score", "method", "noise", "cell", "run"]
     return frame.loc[order.sort_values(keys, na_position="last").index].reset_index(drop=True)
@@ -120,6 +121,7 @@ _TEXT = frozenset(
         "precision",
         "kind",
         *_IDENTITY,
+        "post",
         "not_applicable",
         "speedup_note",
         "parity",
@@ -136,7 +138,7 @@ _TEXT = frozenset(
 
 def _columns() -> Iterator[str]:
     yield from FIXED
-    yield from ["kind", *_IDENTITY, "seed"]
+    yield from ["kind", *_IDENTITY, "seed", "post"]
     for score in SCORES:
         for name in (score, f"{score}_lo", f"{score}_hi"):
             if name not in FIXED:
@@ -155,6 +157,16 @@ def _columns() -> Iterator[str]:
     yield from ["threads", "version", "origin", "subset", "fingerprint", "cell", "run"]
 
 
+def _unused(runs: Sequence[Run]) -> Iterator[str]:
+    """Columns that speak of post-processing, where no cell has any."""
+    cells = [cell for run in runs for cell in run.cells]
+    if all(variant_of(cell.info).post == "none" for cell in cells):
+        yield "post"
+    for score in (name for name in SCORES if MEASURES[name].optional):
+        if not any(score in (cell.metrics or {}) for cell in cells):
+            yield from (score, f"{score}_lo", f"{score}_hi")
+
+
 def _record(run: Run, cell: Cell) -> dict[str, Any]:
     manifest, info, metrics, latency = run.manifest, cell.info, cell.metrics or {}, cell.latency or {}
     dataset = manifest.get("dataset") or {}
@@ -167,6 +179,7 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
         "perceptual": variant.perceptual,
         "settings": variant.settings,
         "seed": variant.seed,
+        "post": variant.post,
         "variant": variant.label,
         "backend": arm.backend,
         "precision": arm.precision,

@@ -39,8 +39,10 @@ class _Failed(TypedDict):
 
 _CELL: dict[str, Any] = {
     **dict.fromkeys(("method", "title", "noise", "steps", "backend", "precision"), str),
-    **dict.fromkeys(("perceptual", "device", "kind", "dataset", "not_applicable"), Text),
-    **dict.fromkeys(("settings", "hyperparameters", "backend_info", "networks", "x0_variance"), Table),
+    **dict.fromkeys(("perceptual", "device", "kind", "dataset", "not_applicable", "post"), Text),
+    **dict.fromkeys(
+        ("settings", "hyperparameters", "backend_info", "networks", "x0_variance", "operating"), Table
+    ),
     **dict.fromkeys(("nfe", "t_start"), Count),
     "seed": Annotated[int, Meta(ge=0, le=2**63 - 1)],
 }

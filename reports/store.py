@@ -36,7 +36,7 @@ __all__ = ["SCHEMA", "CellDirectory", "RunDirectory"]
 SCHEMA = 2  # of the run directory; 1 had no variants
 LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
-REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html")
+REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html", "shifts.csv")
 CONTENT = ("cells", "inputs", "prior.npz", "variance.json", "fitted.json", "parity.json")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
@@ -89,13 +89,22 @@ class CellDirectory:
         return list(_records(self.path / "cases.jsonl").values())
 
     def repair_cases(self) -> None:
-        """Cut off a torn last line, so that the next append starts on a line of its own."""
-        path = self.path / "cases.jsonl"
-        if path.exists():
-            data = path.read_bytes()
-            whole = data[: data.rfind(b"\n") + 1]
-            if whole != data:
-                write_bytes(path, whole)
+        """Cut off a torn last line, of shifts.jsonl too, so that the next append starts on a line of its own."""
+        for path in (self.path / "cases.jsonl", self.path / "shifts.jsonl"):
+            if path.exists():
+                data = path.read_bytes()
+                whole = data[: data.rfind(b"\n") + 1]
+                if whole != data:
+                    write_bytes(path, whole)
+
+    def append_shift(self, record: Mapping[str, Any]) -> None:
+        """Append one line to shifts.jsonl: a case under a shift of its intensities."""
+        line = json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        append_line(self.path / "shifts.jsonl", line)
+
+    def read_shifts(self) -> list[dict[str, Any]]:
+        """The records; the last of a case, shift and value wins. A line that is none counts as never done."""
+        return list(_records(self.path / "shifts.jsonl", ("shift", "value")).values())
 
     def write_summary(self, metrics: Mapping[str, Any], latency: Mapping[str, Any]) -> None:
         """Write metrics.json and latency.json."""
@@ -244,16 +253,16 @@ class RunDirectory:
                 partial.unlink(missing_ok=True)
 
 
-def _records(path: Path) -> dict[str, dict[str, Any]]:
-    """Case id -> its last record, in the order in which cases first appeared."""
-    records: dict[str, dict[str, Any]] = {}
+def _records(path: Path, further: tuple[str, ...] = ()) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """(case id, further keys) -> its last record, in the order in which these first appeared."""
+    records: dict[tuple[Any, ...], dict[str, Any]] = {}
     if not path.exists():
         return records
     for line in path.read_bytes().split(b"\n"):
         try:
             record = json.loads(line)
             if isinstance(record["case_id"], str) and isinstance(record["status"], str):
-                records[record["case_id"]] = record
+                records[(record["case_id"], *(record[key] for key in further))] = record
         except (ValueError, TypeError, KeyError, RecursionError):
             continue  # torn by a kill, or damaged: as if the case had never been done
     return records

@@ -12,12 +12,13 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from uadbench.reports.caveats import load_notes, problems, timed_batches
-from uadbench.reports.provenance import MEASURES, account
+from uadbench.reports.caveats import load_notes, problems, timed_batches, unfitted
+from uadbench.reports.provenance import account, meanings
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.ranking import TIES, Marks, marks
 from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.runs import Run
+from uadbench.reports.shifts import MEANS, SHIFTED, shift_rows
 from uadbench.reports.vocabulary import MEASURES as VOCABULARY
 from uadbench.reports.vocabulary import TABLE
 
@@ -139,7 +140,7 @@ def markdown(runs: Sequence[Run], frame: pd.DataFrame) -> str:
     lines += [f"{TIES} ▼: below the best floor.", ""]
     lines += ["Scores in percent with 95 % bootstrap intervals over subjects; a dash: not computed.", ""]
     lines += ["## How it was measured", ""]
-    lines += [f"* **{name}**: {text}" for name, text in MEASURES] + [""]
+    lines += [f"* **{name}**: {text}" for name, text in meanings(frame)] + [""]
     for run in sorted(runs, key=run_id):
         lines += [f"### Run {escape(run_id(run))}", ""]
         lines += [f"* {escape(name)}: {escape(value)}" for name, value in account(run)]
@@ -177,12 +178,26 @@ def _section(section: Section, several: bool) -> list[str]:
     notes = frame[(frame["parity"] != "") & (frame["parity"] != "pass") & (frame["parity"] != "reference")]
     for _, row in notes.iterrows():
         lines.append(f"* No speed-up for {escape(row['cell'])}: {escape(row['speedup_note'])}.")
-    lines += [f"* {escape(text)}." for text in load_notes(section)]
+    lines += [f"* {escape(text)}." for text in (*unfitted(section), *load_notes(section))]
     if timed := timed_batches(section):
         lines.append(f"* Batches timed, of which p50 is the median: {escape(timed)}.")
     if lines[-1]:
         lines.append("")
-    return lines + _problems(section)
+    return [*lines, *_shifts(section), *_problems(section)]
+
+
+def _shifts(section: Section) -> list[str]:
+    """Reconstructions of healthy cases under shifts of intensity; nothing where none was run."""
+    rows = shift_rows(section)
+    if rows.empty:
+        return []
+    lines = ["### Under simulated scanner changes", "", SHIFTED, ""]
+    lines += ["| method | shift | value | cases | KLD, nats | MAE | SSIM |", "| --- | --- |" + " ---: |" * 5]
+    for _, row in rows.iterrows():
+        means = [DASH if pd.isna(row[name]) else f"{row[name]:.3f}" for name in MEANS]
+        cells = [escape(row["variant"]), row["shift"], f"{row['value']:g}", str(row["n"]), *means]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def _problems(section: Section) -> list[str]:

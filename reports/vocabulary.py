@@ -35,6 +35,7 @@ class Measure:
     digits : printed after the point
     place : "table" (every table), "further" (a second table of the page and the CSV)
     ranked : whether methods are ranked by it
+    optional : of cells with post-processing only; left out of files and tables where no cell has it
     """
 
     name: str
@@ -46,6 +47,7 @@ class Measure:
     digits: int = 1
     place: str = "table"
     ranked: bool = True
+    optional: bool = False
 
     @property
     def factor(self) -> float:
@@ -159,6 +161,34 @@ MEASURES: dict[str, Measure] = {
             digits=3,
             place="further",
             ranked=False,
+        ),
+        Measure(
+            "dice_fitted",
+            "Dice at the fitted threshold",
+            "",
+            "Of post-processed maps: pooled Dice at the threshold that gives the best on validation lesions, "
+            "components of fewer than component_px pixels (7) removed; no test case touches the threshold.",
+            place="further",
+            ranked=False,
+            optional=True,
+        ),
+        Measure(
+            "precision_fitted",
+            "Precision there",
+            "",
+            "Share of the pixels found at the fitted threshold that are lesion, pooled over lesion cases.",
+            place="further",
+            ranked=False,
+            optional=True,
+        ),
+        Measure(
+            "recall_fitted",
+            "Recall there",
+            "",
+            "Share of the lesion pixels found at the fitted threshold, pooled over lesion cases.",
+            place="further",
+            ranked=False,
+            optional=True,
         ),
     )
 }

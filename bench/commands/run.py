@@ -56,6 +56,17 @@ COMPRESSED = 0.6
     metavar="NAMES",
     help="brain-squeeze (default), lpips-squeeze, lpips-alex, lpips-vgg; comma-separated for several.",
 )
+@click.option(
+    "--post",
+    metavar="NAMES",
+    help="Post-processing of the maps: none (default), behrendt; comma-separated for both.",
+)
+@click.option(
+    "--shift",
+    multiple=True,
+    metavar="KIND=V[,V]",
+    help="Run healthy test cases again with contrast, gain or gamma changed, as contrast=0.6,0.8; repeatable.",
+)
 @options.device
 @options.threads
 @options.output("Default: runs/DATASET-HASH.")
@@ -84,6 +95,7 @@ def command(
     cannot be written, 2 wrong usage, 130 interrupted.
     """
     prepare_process()
+    flags["shift"] = flags["shift"] or None
     config = make_config(load_config(file) if file else {}, flags, [parse_set(text) for text in sets])
     options.warn_of_plugins()
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
@@ -155,9 +167,14 @@ def _show_session(session: Session) -> None:
         f"calls       {plan.calls} network calls, one image each, in batches of {plan.config.batch_size}"
     )
     there = ", which is there and would be taken up or overwritten" if session.output.exists() else ""
+    if plan.shifts:
+        shifts = ", ".join(shift.label for shift in plan.shifts)
+        click.echo(
+            f"shifts      {shifts}: {plan.shift_calls} calls more, on {len(plan.shift_cases)} healthy cases"
+        )
     click.echo(f"output      {session.output}{there}")
     click.echo(f"disk        about {_size(_bytes(session))}")
-    seconds = plan.calls * GFLOP_A_CALL / (GFLOPS_A_CORE * plan.threads)
+    seconds = (plan.calls + plan.shift_calls) * GFLOP_A_CALL / (GFLOPS_A_CORE * plan.threads)
     estimate = f"{_duration(seconds)} on {plan.threads} threads, very roughly"
     click.echo(
         f"estimate    {estimate if plan.config.device == 'cpu' else 'none for this device'}; "

@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from uadbench.bench.compare.pairs import CompareError, Pair, Side, finished
 from uadbench.bench.score.cases import Scored
+from uadbench.bench.score.cells import operating_point
 from uadbench.bench.score.statistics import MIN_SUBJECTS, Difference, paired_difference
 from uadbench.bench.score.summary import score_differences
 from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES
@@ -137,7 +138,8 @@ def _pooled_rows(pair: Pair, names: Sequence[str], maps: Maps, seed: int, n_boot
                 f"case {one.case_id} has another lesion in B than in A; the data are not the same"
             )
     thresholds = _threshold(pair.a), _threshold(pair.b)
-    changes = score_differences(names, first, second, seed, n_boot, thresholds)
+    operating = operating_point(pair.a.cell.info), operating_point(pair.b.cell.info)
+    changes = score_differences(names, first, second, seed, n_boot, thresholds, operating)
     lost = _failed_in_b(pair)
     return {name: _row(name, change, lost) for name, change in changes.items()}
 

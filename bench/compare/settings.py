@@ -54,6 +54,7 @@ def _settings(side: Side) -> Iterator[tuple[str, Any]]:
         if name != "steps":
             yield name, value
     yield from [("perceptual net", variant.perceptual or "none"), ("seed", variant.seed)]
+    yield "post-processing", variant.post
     yield from [("back end", arm.backend), ("precision", arm.precision), ("device", arm.device)]
     yield "batch size", batch_size(side)
     networks = info.get("networks") or ({} if variant.floor else {"denoiser": variant.noise})

@@ -21,8 +21,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from uadbench.bench.plan.fields import ConfigError, Text, convert_field, shown
+from uadbench.bench.plan.shifts import spell_out
 
 __all__ = [
+    "ADDITIONS",
     "PLACES",
     "ConfigError",
     "RunConfig",
@@ -38,11 +40,12 @@ __all__ = [
 
 # Where things lie does not change results: data and weights enter the run's identity by their content.
 PLACES = ("data_root", "perceptual_weights", "checkpoints")
-# Settings that came after the first runs of this schema: at their default they are no part of the identity, so that
-# those runs are still what the same command means.
-LATER = ("variance",)
 # Tables of these hold names of networks and their files, and no method's hyper-parameters.
 FILES = ("checkpoints", "perceptual_weights")
+# Settings that came later are recorded where they are not at their default, so that older runs keep their identity.
+LATER = ("post", "component_px", "shift", "shift_limit", "variance")
+# These add results and change none, so that a run that is there can be given them.
+ADDITIONS = ("shift", "shift_limit")
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
@@ -63,6 +66,10 @@ class RunConfig:
     seed : of noise and bootstrap; several give several variants
     perceptual : names of perceptual nets; several give several variants
     perceptual_weights : the file of the run's only perceptual net, or a table: net -> file
+    post : post-processing of the maps, "none" for none; several give several variants
+    shift : "kind=value" changes of intensity under which healthy test cases are run again; shift_limit : at most so
+        many of them
+    component_px : after post-processing, components of fewer pixels are no finding at the fitted threshold
     eta : stochasticity of a respaced chain's steps, 0 to 1 (1 is ancestral)
     variance : of an ancestral step, "fixed-small" as published, or "exact", which is measured on healthy slices
     threads : of the network; None is what this process may use
@@ -86,6 +93,10 @@ class RunConfig:
     seed: tuple[Annotated[int, Meta(ge=0, le=2**63 - 1)], ...] = (0,)
     perceptual: tuple[Text, ...] = ("brain-squeeze",)
     perceptual_weights: Text | Mapping[str, str] | None = None
+    post: tuple[Text, ...] = ("none",)
+    component_px: Count = 7
+    shift: tuple[Text, ...] = ()
+    shift_limit: Count = 24
     device: Text = "cpu"
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     eta: Annotated[float, Meta(ge=0, le=1)] = 1.0
@@ -178,20 +189,17 @@ def _files(key: str, table: Mapping[str, Any]) -> dict[str, str]:
 
 
 def canonical(config: RunConfig) -> dict[str, Any]:
-    """The config as plain JSON values, every setting present."""
-    return json.loads(json.dumps(asdict(config), sort_keys=True))
+    """The config as plain JSON values; every setting is present but those of ``LATER`` that are at their default."""
+    usual = RunConfig()
+    unused = {key for key in LATER if getattr(config, key) == getattr(usual, key)}
+    values = {key: value for key, value in asdict(config).items() if key not in unused}
+    return json.loads(json.dumps(values, sort_keys=True))
 
 
 def config_hash(config: RunConfig) -> str:
-    """sha256 of the canonical JSON, places of files left out, and later settings at their default."""
-    usual = canonical(RunConfig())
-    return digest(
-        {
-            key: value
-            for key, value in canonical(config).items()
-            if key not in PLACES and not (key in LATER and value == usual[key])
-        }
-    )
+    """sha256 of the canonical JSON, places of files and additions left out."""
+    left_out = (*PLACES, *ADDITIONS)
+    return digest({key: value for key, value in canonical(config).items() if key not in left_out})
 
 
 def digest(value: Any) -> str:
@@ -228,6 +236,9 @@ def _setting(key: str, value: Any) -> Any:
         return convert_field(key, value, hint)
     if key == "steps" and value in ("default", [], ()):
         return ()
+    if key == "shift":
+        given = value if isinstance(value, list | tuple) else [value]
+        value = spell_out(",".join(map(str, given)).split(","))
     element = typing.get_args(hint)[0]
     parts = value.split(",") if isinstance(value, str) else value
     parts = list(parts) if isinstance(parts, list | tuple) else [parts]

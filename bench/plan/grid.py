@@ -7,6 +7,7 @@ import json
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, convert_field, unknown
@@ -15,6 +16,7 @@ from uadbench.bench.plan.weights import NetworkFile, find_network
 from uadbench.engine.backends import BACKENDS, PRECISIONS
 from uadbench.engine.interfaces import NOISES, Method
 from uadbench.engine.methods import FLOORS, METHODS, MethodInfo, all_methods, build_method
+from uadbench.engine.post import POSTS
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.reports.identity import Arm, Variant
 
@@ -31,6 +33,7 @@ class Cell:
     needs_median : whether it does not apply where there are no healthy slices to take a median of
     fitted : what validation lesions decided (see ``run.fitting``), {} where nothing was open
     x0_variance : what was measured of its network (see ``run.variance``), {} with the "fixed small" variance
+    operating : the threshold that they decided for post-processed maps (see ``run.operating``), {} without those
     """
 
     variant: Variant
@@ -41,6 +44,7 @@ class Cell:
     needs_median: bool = False
     fitted: Mapping[str, Any] = field(default_factory=dict)
     x0_variance: Mapping[str, Any] = field(default_factory=dict)
+    operating: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def slug(self) -> str:
@@ -60,6 +64,7 @@ class Cell:
     def record(self, dataset: str, backend_info: dict[str, Any]) -> dict[str, Any]:
         """cell.json."""
         variant, arm = self.variant, self.arm
+        processed = variant.post != "none"
         return {
             "dataset": dataset,
             "method": variant.method,
@@ -80,6 +85,7 @@ class Cell:
             **({"x0_variance": dict(self.x0_variance)} if self.x0_variance else {}),
             "nfe": self.walk.nfe,
             "backend_info": backend_info,
+            **({"post": variant.post, "operating": dict(self.operating)} if processed else {}),
         }
 
 
@@ -99,6 +105,9 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
             f"variance is 'exact', of the ancestral chain, and eta is {config.eta}; "
             "give eta = 1 or variance = 'fixed-small'"
         )
+    for name in config.post:
+        if name not in ("none", *POSTS):
+            raise unknown("post-processing", name, ("none", *POSTS))
     arms = [arm for text in config.backends for arm in _arms(text, config.precision, config.device)]
     _check_tables(config, [*FLOORS, *(name for name, _ in named)], known)
     cells = [cell for name in FLOORS for cell in _cells(config, name, "none", known[name], [Arm()])]
@@ -150,7 +159,7 @@ def _check_tables(config: RunConfig, chosen: Iterable[str], known: Mapping[str, 
 
 
 def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Iterable[Arm]) -> list[Cell]:
-    """The method's variants (steps x perceptual nets x seeds), each on every arm."""
+    """The method's variants (steps x perceptual nets x post-processings x seeds), each on every arm."""
     networks = {role: find_network(n, config.checkpoints) for role, n in info.networks(noise).items()}
     schedule = networks["denoiser"].schedule if networks else linear_schedule()
     cells: list[Cell] = []
@@ -158,7 +167,7 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
         preset, method = _methods(config, name, noise, None if info.floor else steps, schedule)
         found = _walk(name, method, schedule, config)
         for perceptual in config.perceptual if found.perceptual else ("",):
-            for seed in (0,) if info.floor else config.seed:
+            for post, seed in product(config.post, (0,) if info.floor else config.seed):
                 variant = Variant(
                     name,
                     info.title,
@@ -168,6 +177,7 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
                     seed,
                     _settings(preset, method),
                     info.floor,
+                    post,
                 )
                 cells += [Cell(variant, arm, method, networks, found, info.needs_median) for arm in arms]
     return list({cell.slug: cell for cell in cells}.values())  # a method without a chain ignores steps

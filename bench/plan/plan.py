@@ -10,11 +10,13 @@ import numpy as np
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, unknown
 from uadbench.bench.plan.grid import Cell, plan_cells
+from uadbench.bench.plan.shifts import Shift, read_shifts
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.run.machine import available_cores
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import Case, Dataset
 from uadbench.datasets.preprocess import MASK_RULES, PREPROCESSING
+from uadbench.datasets.shifts import SHIFTS
 from uadbench.engine.backends import check_backend
 from uadbench.engine.perceptual.distance import PERCEPTUALS
 
@@ -27,6 +29,7 @@ class Plan:
 
     threads : resolved
     cases : validation cases, then test cases
+    shifts : changes of intensity under which healthy test cases are run again
     """
 
     config: RunConfig
@@ -34,6 +37,19 @@ class Plan:
     dataset: Dataset
     cases: tuple[Case, ...]
     threads: int
+    shifts: tuple[Shift, ...] = ()
+
+    @property
+    def shift_cases(self) -> tuple[Case, ...]:
+        """The first ``shift_limit`` healthy test cases, in their fixed order."""
+        healthy = [case for case in self.dataset.split("test") if not case.lesion]
+        return tuple(healthy[: self.config.shift_limit])
+
+    @property
+    def shift_calls(self) -> int:
+        """Network calls of the shifts: variants that differ in post-processing or arm alone run once."""
+        once = {replace(cell.variant, post="none"): cell.walk.nfe for cell in self.cells}
+        return sum(once.values()) * len(self.shift_cases) * len(self.shifts)
 
     @property
     def calls(self) -> int:
@@ -69,7 +85,18 @@ def make_plan(config: RunConfig) -> Plan:
             "none; give variance = 'fixed-small'"
         )
     cases = choose_cases(dataset, config.val_limit)
-    return Plan(config, cells, dataset, cases, config.threads or available_cores())
+    shifts = _shifts(config, dataset)
+    return Plan(config, cells, dataset, cases, config.threads or available_cores(), shifts)
+
+
+def _shifts(config: RunConfig, dataset: Dataset) -> tuple[Shift, ...]:
+    shifts = read_shifts(config.shift)
+    for shift in shifts:
+        if shift.kind not in SHIFTS:
+            raise unknown("shift", shift.kind, SHIFTS)
+    if shifts and all(case.lesion for case in dataset.split("test")):
+        raise ConfigError(f"data set {dataset.name} has no healthy test case, which --shift runs again")
+    return shifts
 
 
 def _check_perceptuals(config: RunConfig) -> None:

@@ -26,11 +26,13 @@ class Walk:
     nfe : network calls
     levels : whose noise it draws, each once, rising
     perceptual : whether it looks through the perceptual net
+    chain : whether it takes steps of a chain, whose variance can be chosen
     """
 
     nfe: int
     levels: tuple[int, ...]
     perceptual: bool
+    chain: bool
 
 
 def walk(method: Method, schedule: Schedule, eta: float = 1.0, exact: bool = False) -> Walk:
@@ -38,7 +40,7 @@ def walk(method: Method, schedule: Schedule, eta: float = 1.0, exact: bool = Fal
 
     exact : whether steps have the exact variance, and the last one its noise too
     """
-    network, perceptual, levels = _Silent(), _Flat(), set[int]()
+    network, perceptual, levels, steps = _Silent(), _Flat(), set[int](), set[int]()
 
     def noise(t: int) -> Tensor:
         levels.add(t)
@@ -48,10 +50,16 @@ def walk(method: Method, schedule: Schedule, eta: float = 1.0, exact: bool = Fal
     tools = make_tools(
         network, schedule, noise, perceptual, eta, 1, median, (lambda t: 1.0) if exact else None
     )
-    tools = dataclasses.replace(tools, close=lambda x, size: x, dilate=lambda x, size: x)
+
+    def reverse(x_t: Tensor, t: int, t_prev: int, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        steps.add(t)
+        return step(x_t, t, t_prev, cond)
+
+    step = tools.reverse
+    tools = dataclasses.replace(tools, reverse=reverse, close=lambda x, size: x, dilate=lambda x, size: x)
     with torch.inference_mode():
         method(torch.linspace(-1, 1, SIDE * SIDE).reshape(1, 1, SIDE, SIDE), tools)
-    return Walk(network.calls, tuple(sorted(levels)), perceptual.used)
+    return Walk(network.calls, tuple(sorted(levels)), perceptual.used, bool(steps))
 
 
 class _Silent:

@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from uadbench.bench.plan.config import PLACES, RunConfig, canonical, digest
+from uadbench.bench.plan.config import ADDITIONS, PLACES, RunConfig, digest
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.reports.atomic import RunError
 from uadbench.reports.store import RunDirectory
@@ -127,9 +127,9 @@ def _refuse_other(run: RunDirectory, manifest: dict[str, Any]) -> None:
 
 def _difference(there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """What differs between two manifests, in words."""
-    # A setting that an older run did not know had its default.
-    old, new = {**canonical(RunConfig()), **there.get("config", {})}, wanted["config"]
-    keys = [key for key in new if key not in PLACES and old.get(key) != new[key]]
+    old, new = there.get("config", {}), wanted["config"]
+    ignored = (*PLACES, *ADDITIONS)
+    keys = [key for key in {**new, **old} if key not in ignored and old.get(key) != new.get(key)]
     if keys:
         return "other " + ", ".join(keys)
     had, has = there.get("dataset", {}), wanted["dataset"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from uadbench.bench.run.timing import Stopwatch, TimedDenoiser, load_average, pe
 from uadbench.bench.score.cases import reconstruction_metrics
 from uadbench.datasets.case import Sample
 from uadbench.engine.interfaces import Denoiser, Perceptual, Result, to_signed, to_unit
+from uadbench.engine.post import POSTS
 from uadbench.engine.rng import noise_source
 from uadbench.engine.tools import make_tools
 from uadbench.engine.variance import interpolated
@@ -180,7 +181,10 @@ def _call(
             raise TypeError(f"the {name} is of {found}; a tensor of real numbers is needed")
         if image.shape != x.shape:
             raise ValueError(f"the {name} is {tuple(image.shape)}, the images are {tuple(x.shape)}")
-    return result
+    if cell.variant.post == "none":
+        return result
+    with watch.stage("morphology"):
+        return replace(result, anomaly=POSTS[cell.variant.post](result.anomaly, x))
 
 
 def _no_noise(t: int) -> Tensor:

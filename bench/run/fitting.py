@@ -7,7 +7,7 @@ on with the same setting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from uadbench.engine.interfaces import Denoiser, Fitting
 from uadbench.reports.identity import REFERENCE
 from uadbench.reports.store import RunDirectory
 
-__all__ = ["FIT_LIMIT", "fit_cells"]
+__all__ = ["FIT_LIMIT", "by_variant", "fit_cells", "fitter", "lesions_to_fit"]
 
 FIT_LIMIT = 48  # validation lesion cases that a setting is fitted on
 FALLBACK = "the data set has no validation lesion to fit on"
@@ -45,12 +45,12 @@ def fit_cells(
     """
     kept = run.fitted
     samples: list[Sample] | None = None
-    for variant, arms in _open(cells).items():
+    for variant, arms in by_variant(cell for cell in cells if _is_open(cell)).items():
         if variant in kept:
             continue
-        cell = next((cell for cell in arms if cell.arm == REFERENCE), arms[0])
+        cell = fitter(arms)
         try:
-            samples = _lesions(dataset) if samples is None else samples
+            samples = lesions_to_fit(dataset) if samples is None else samples
             kept[variant] = _fit(cell, samples, denoisers[cell.slug], bench, batch_size)
             run.write_fitted(kept)
         except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:  # its cases will say the same
@@ -63,16 +63,20 @@ def _is_open(cell: Cell) -> bool:
     return isinstance(cell.method, Fitting) and cell.method.wants_fit()
 
 
-def _open(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
-    """Variants that want a fit, each with its cells."""
+def by_variant(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    """Variants by name, each with its cells."""
     found: dict[str, list[Cell]] = {}
     for cell in cells:
-        if _is_open(cell):
-            found.setdefault(cell.variant.slug, []).append(cell)
+        found.setdefault(cell.variant.slug, []).append(cell)
     return found
 
 
-def _lesions(dataset: Dataset) -> list[Sample]:
+def fitter(arms: Sequence[Cell]) -> Cell:
+    """Which of a variant's cells does what is done once for all of them."""
+    return next((cell for cell in arms if cell.arm == REFERENCE), arms[0])
+
+
+def lesions_to_fit(dataset: Dataset) -> list[Sample]:
     """Validation lesion cases, [] where the data set has none; ValueError where none of those it has can be read."""
     cases = spread([case for case in dataset.split("val") if case.lesion], FIT_LIMIT)
     found = [load_case(dataset, case) for case in cases]
@@ -106,7 +110,7 @@ def _fit(
 
 def _with(cell: Cell, kept: Mapping[str, Any]) -> Cell:
     if "settings" not in kept:
-        return replace(cell, fitted=kept)
+        return replace(cell, fitted={"fallback": kept["fallback"]})
     method = replace(cell.method, **kept["settings"])  # type: ignore[type-var]
     return replace(cell, method=method, fitted=kept["record"])
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
+from uadbench.bench.plan.plan import Plan
+from uadbench.bench.run.evaluate import NoNetwork
+from uadbench.bench.run.timing import Stopwatch
 from uadbench.engine.backends import BACKENDS, check_backend, open_backend
 from uadbench.engine.interfaces import Denoiser
 from uadbench.exporters.cache import cached_artifact
 
-__all__ = ["open_denoiser"]
+__all__ = ["open_denoiser", "open_denoisers"]
 
 
 def open_denoiser(
@@ -32,3 +36,28 @@ def open_denoiser(
     check_backend(name, precision, device)  # before the export, which takes seconds
     source = checkpoint if BACKENDS[name].source == "checkpoint" else cached_artifact(checkpoint, cache)
     return open_backend(name, source, precision, device, threads, batch_size)
+
+
+def open_denoisers(plan: Plan, stack: ExitStack, watch: Stopwatch) -> dict[str, Denoiser]:
+    """cell slug -> its denoiser, closed with the stack; cells with the same network and arm share one."""
+    opened: dict[tuple[str, str], Denoiser] = {}
+    result: dict[str, Denoiser] = {}
+    for cell in plan.cells:
+        network, arm = cell.networks.get("denoiser"), cell.arm
+        key = (network.name if network else "", arm.slug)
+        if key not in opened:
+            if network is None:
+                opened[key] = NoNetwork()
+            else:
+                with watch.stage("open"):
+                    opened[key] = open_denoiser(
+                        arm.backend,
+                        network.path,
+                        arm.precision,
+                        arm.device,
+                        plan.threads,
+                        plan.config.batch_size,
+                    )
+            stack.callback(opened[key].close)
+        result[cell.slug] = opened[key]
+    return result

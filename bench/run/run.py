@@ -13,13 +13,14 @@ from uadbench.bench.compare.judge import judge_run, needs_parity
 from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.plan import Plan
 from uadbench.bench.run.directory import locked, note_session, now, prepare_run
-from uadbench.bench.run.evaluate import Bench, NoNetwork
+from uadbench.bench.run.evaluate import Bench
 from uadbench.bench.run.executors import Evaluated, Here
-from uadbench.bench.run.fitting import fit_cells
 from uadbench.bench.run.inputs import Healthy, Loader, healthy_median, in_batches
 from uadbench.bench.run.interrupt import stop_on_signal
-from uadbench.bench.run.networks import open_denoiser
+from uadbench.bench.run.networks import open_denoisers
+from uadbench.bench.run.operating import decide
 from uadbench.bench.run.session import Session
+from uadbench.bench.run.shifts import plan_shifts, run_shifts
 from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unread, mend_cell, plan_tasks
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.run.variance import measure_cells
@@ -80,11 +81,11 @@ def execute(
     started, begun = now(), time.perf_counter()
     with locked(run), ExitStack() as stack, watch.stage("other"), stop_on_signal() as stop:
         work = _begin(session, run, overwrite, watch, stack, stop, say)
-        fitted = set(run.fitted)
+        fitted = run.fitted
         with watch.stage("fit"):
             config, shared = work.plan.config, (work.plan.dataset, work.denoisers, work.bench)
             cells, measured = measure_cells(run, _applicable(work), *shared, config, say)
-            cells = fit_cells(run, cells, *shared, config.batch_size, say)
+            cells = decide(run, cells, work.plan, work.denoisers, work.bench, say)
         total = len(cells) * len(work.plan.cases)
         done = _count_done(work, cells)
         if 0 < done < total:
@@ -101,11 +102,12 @@ def execute(
             _score(work)
             with watch.stage("parity"):
                 _judge(work, again=done < total)
+            again = _shift(work, cells, progress)
         except BaseException:
             with suppress(OSError):  # a full disk must not hide why the run ended
                 note_session(run, work.manifest, state, watch, begun, finished=False)
             raise
-        if done < total or not work.manifest["finished"]:
+        if done < total or again or not work.manifest["finished"]:
             note_session(run, work.manifest, state, watch, begun, finished=True)
         with watch.stage("report"):
             reports = write_reports([run.path], run.path)
@@ -124,7 +126,7 @@ def _begin(
     """Open the networks, take the directory into use, read the healthy slices."""
     plan = session.plan
     # Before anything is written: a back end may be missing.
-    denoisers = _open_denoisers(session, stack, watch)
+    denoisers = open_denoisers(plan, stack, watch)
     manifest = prepare_run(run, {**session.manifest, "backends": _ran(plan, denoisers)}, overwrite)
     with watch.stage("load"):
         healthy = healthy_median(run, plan.dataset)
@@ -152,9 +154,9 @@ def _count_done(work: _Work, cells: tuple[Cell, ...]) -> int:
     return sum(len(finished(work.run.cell(cell.slug)) & wanted) for cell in cells)
 
 
-def _used_by_fit(work: _Work, cells: tuple[Cell, ...], before: set[str]) -> list[Denoiser]:
-    """Denoisers of the variants that were fitted now; before : variants whose fit was there already."""
-    fresh = set(work.run.fitted) - before
+def _used_by_fit(work: _Work, cells: tuple[Cell, ...], before: dict[str, Any]) -> list[Denoiser]:
+    """Denoisers of the variants that were fitted now; before : what of fitted.json was there already."""
+    fresh = {slug for slug, entry in work.run.fitted.items() if entry != before.get(slug)}
     return [work.denoisers[cell.slug] for cell in cells if cell.variant.slug in fresh]
 
 
@@ -176,6 +178,17 @@ def _compute(work: _Work, cells: tuple[Cell, ...], progress: Progress, used: Seq
         progress(cell.slug, count)
 
 
+def _shift(work: _Work, cells: tuple[Cell, ...], progress: Callable[[int, int], Progress]) -> bool:
+    """Run what is missing of the shifts that were asked for; whether anything was."""
+    plan, run = work.plan, work.run
+    tasks = plan_shifts(run, plan, cells) if plan.shifts else []
+    if tasks:
+        told = progress(sum(len(task.missing) for task in tasks), 0)
+        with work.watch.stage("shift"):
+            run_shifts(run, tasks, Loader(run, plan.dataset), work.denoisers, work.bench, told)
+    return bool(tasks)
+
+
 def _keep(run: RunDirectory, evaluated: Evaluated) -> int:
     """Keep what came of a task; returns how many of its missing cases are done with."""
     task, directory = evaluated.task, run.cell(evaluated.task.cell.slug)
@@ -190,32 +203,6 @@ def _keep(run: RunDirectory, evaluated: Evaluated) -> int:
         if outcome.sample.case.case_id in task.missing:
             keep(directory, task, outcome, evaluated.warm_up is not None)
     return len(task.missing)
-
-
-def _open_denoisers(session: Session, stack: ExitStack, watch: Stopwatch) -> dict[str, Denoiser]:
-    """cell slug -> its denoiser; cells with the same network and arm share one."""
-    opened: dict[tuple[str, str], Denoiser] = {}
-    config, threads = session.plan.config, session.plan.threads
-    result: dict[str, Denoiser] = {}
-    for cell in session.plan.cells:
-        network = cell.networks.get("denoiser")
-        key = (network.name if network else "", cell.arm.slug)
-        if key not in opened:
-            if network is None:
-                opened[key] = NoNetwork()
-            else:
-                with watch.stage("open"):
-                    opened[key] = open_denoiser(
-                        cell.arm.backend,
-                        network.path,
-                        cell.arm.precision,
-                        cell.arm.device,
-                        threads,
-                        config.batch_size,
-                    )
-            stack.callback(opened[key].close)
-        result[cell.slug] = opened[key]
-    return result
 
 
 def _ran(plan: Plan, denoisers: dict[str, Denoiser]) -> dict[str, Any]:
@@ -269,12 +256,14 @@ def _judge(work: _Work, again: bool) -> None:
 
 
 def _failures(work: _Work) -> list[tuple[str, str, str]]:
-    return [
-        (cell.slug, record["case_id"], record["reason"])
-        for cell in work.plan.cells
-        for record in work.run.cell(cell.slug).read_cases()
-        if record["status"] == "failed"
-    ]
+    failed = []
+    for cell in work.plan.cells:
+        directory = work.run.cell(cell.slug)
+        for record in (*directory.read_cases(), *directory.read_shifts()):
+            if record["status"] == "failed":
+                shift = f" under {record['shift']} {record['value']:g}" if "shift" in record else ""
+                failed.append((cell.slug, f"{record['case_id']}{shift}", record["reason"]))
+    return failed
 
 
 def _notes(work: _Work) -> list[str]:

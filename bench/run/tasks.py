@@ -97,22 +97,28 @@ def begin_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[s
 def mend_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[str, Any]) -> None:
     """Write cell.json again where it is not whole although the cell has results.
 
-    Raises RunError where the results are of another setting, as after a fit that came out otherwise.
+    Where validation lesions have decided on another threshold of post-processed maps, that is noted and the cell scored
+    again. Raises RunError where the results are of another setting, as after a fit that came out otherwise.
     """
-    directory = run.cell(cell.slug)
+    directory, record = run.cell(cell.slug), cell.record(dataset, backend_info)
     if not directory.begun and directory.read_cases():
-        directory.write_info(cell.record(dataset, backend_info))
+        directory.write_info(record)
     info = directory.info
     if info and digest(info.get("x0_variance") or {}) != digest(dict(cell.x0_variance)):
         raise RunError(
             f"{directory.path}: its results are of another exact variance than was measured now; "
             "--overwrite starts anew"
         )
-    before, now = info.get("hyperparameters"), cell.record(dataset, backend_info)["hyperparameters"]
+    before, now = info.get("hyperparameters"), record["hyperparameters"]
     if before is not None and digest(before) != digest(now):
         raise RunError(
             f"{directory.path}: its results are of other settings ({before}, not {now}); --overwrite starts anew"
         )
+    if info and digest(info.get("operating")) != digest(record.get("operating")):
+        directory.write_info(
+            {**info, "operating": record["operating"]}
+        )  # the maps stand, their scores do not
+        directory.drop_summary()
 
 
 def keep(directory: CellDirectory, task: Task, outcome: Outcome, first: bool) -> None:

@@ -66,14 +66,14 @@ def measure_cells(
 
 
 def _key(cell: Cell) -> str:
-    """'unet-gaussian gaussian': seeds, steps and methods share it; "" for a floor."""
-    return f"{cell.networks['denoiser'].name} {cell.variant.noise}" if cell.networks else ""
+    """'unet-gaussian gaussian': seeds, steps and methods share it; "" for what walks no chain."""
+    return f"{cell.networks['denoiser'].name} {cell.variant.noise}" if cell.walk.chain else ""
 
 
 def _by_network(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     found: dict[str, list[Cell]] = {}
     for cell in cells:
-        if cell.networks:
+        if cell.walk.chain:
             found.setdefault(_key(cell), []).append(cell)
     return found
 

@@ -16,11 +16,14 @@ __all__ = [
     "Scored",
     "check_cases",
     "healthy_threshold",
+    "histogram_kld",
     "image_score",
     "reconstruction_metrics",
     "size_group",
 ]
 
+KLD_BINS = 64  # a slice of 128 x 128 has some 7000 pixels of head, about 100 a bin
+KLD_EPSILON = 1e-6
 TOO_SMALL = f"lesion of {SMALLEST} px or fewer"
 
 
@@ -90,6 +93,25 @@ def reconstruction_metrics(
         else float(peak_signal_noise_ratio(x, x_rec, data_range=1.0)),
         "mae": float(np.abs(x - x_rec).mean()),
     }
+
+
+def histogram_kld(
+    image: NDArray[np.float32], reconstruction: NDArray[np.float32], inside: NDArray[np.bool_]
+) -> float | None:
+    """KL(image || reconstruction) of their intensity histograms in nats, >= 0; None where nothing is inside.
+
+    image, reconstruction : [H, W] in [0, 1]; inside : bool [H, W], the pixels that count
+    ``KLD_BINS`` equal bins over [0, 1]; ``KLD_EPSILON`` is added to each bin's share, so that an empty one counts.
+    """
+    from scipy.stats import entropy
+
+    if not inside.any():
+        return None
+    shares = [
+        np.histogram(pixels[inside], bins=KLD_BINS, range=(0.0, 1.0))[0] / inside.sum() + KLD_EPSILON
+        for pixels in (image, reconstruction)
+    ]
+    return float(entropy(*shares))
 
 
 def check_cases(cases: Sequence[Scored]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from uadbench.bench.score.cases import Scored
 from uadbench.bench.score.latency import latency_summary
+from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.summary import summarize
 from uadbench.reports.store import CellDirectory, RunDirectory
 
-__all__ = ["score_cell", "scored_cases"]
+__all__ = ["operating_point", "score_cell", "scored_cases"]
 
 
 def score_cell(run: RunDirectory, slug: str, order: Iterable[str], seed: int, n_boot: int) -> None:
@@ -28,8 +30,15 @@ def score_cell(run: RunDirectory, slug: str, order: Iterable[str], seed: int, n_
         seed,
         n_boot,
         [{"case_id": record["case_id"], "reason": record["reason"]} for record in unscored],
+        operating_point(cell.info),
     )
     cell.write_summary(metrics, latency_summary(records, cell.warm_up))
+
+
+def operating_point(info: Mapping[str, Any]) -> OperatingPoint | None:
+    """What cell.json says of it; None for a cell without post-processing."""
+    found = info.get("operating")
+    return OperatingPoint(found.get("threshold"), int(found["component_px"])) if found else None
 
 
 def scored_cases(run: RunDirectory, cell: CellDirectory, records: Iterable[dict]) -> list[Scored]:

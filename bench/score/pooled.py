@@ -17,6 +17,8 @@ __all__ = [
     "fine_counts",
     "fine_samples",
     "pooled_dice",
+    "pooled_precision",
+    "pooled_recall",
 ]
 
 THRESHOLDS = (np.arange(101) / 100).astype(np.float32)  # the papers' 0, 0.01, .. 1
@@ -99,6 +101,18 @@ def pooled_dice(weights: Floats, counts: Counts) -> Floats:
     lesion = (weights @ counts.lesion)[:, None]
     with np.errstate(invalid="ignore"):
         return np.where(lesion > 0, 2 * (weights @ counts.hit) / (weights @ counts.found + lesion), np.nan)
+
+
+def pooled_precision(weights: Floats, counts: Counts) -> Floats:
+    """Share of the found pixels that are lesion [m, k], likewise; NaN where nothing is found."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((weights @ counts.hit) / (weights @ counts.found))
+
+
+def pooled_recall(weights: Floats, counts: Counts) -> Floats:
+    """Share of the lesion pixels that are found [m, k], likewise; NaN without a lesion pixel."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((weights @ counts.hit) / (weights @ counts.lesion)[:, None])
 
 
 def fine_samples(weights: Floats, counts: Counts) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.bench.score.cases import Scored, image_score, size_group
+from uadbench.bench.score.operating import OperatingPoint, count_found
 from uadbench.bench.score.pooled import (
     THRESHOLDS,
     Counts,
@@ -24,6 +25,8 @@ from uadbench.bench.score.pooled import (
     fine_counts,
     fine_samples,
     pooled_dice,
+    pooled_precision,
+    pooled_recall,
 )
 from uadbench.bench.score.statistics import MIN_SUBJECTS, case_weights, percentile_interval
 from uadbench.datasets.case import SIZES
@@ -72,6 +75,7 @@ class Sample:
     lesions, healthy : test cases; lesions of 3 pixels or fewer are not among them
     w_lesion, w_healthy : [n_boot, n] how often each is drawn in each resample
     threshold : the healthy threshold, None without one
+    operating : of post-processed maps, None for maps as they are
     """
 
     lesions: Sequence[Scored]
@@ -79,6 +83,7 @@ class Sample:
     w_lesion: Floats
     w_healthy: Floats
     threshold: float | None
+    operating: OperatingPoint | None = None
 
     @cached_property
     def table(self) -> Counts:
@@ -109,6 +114,14 @@ class Sample:
         return count_at(*_maps_and_masks(self.lesions), np.array([self.threshold], dtype=np.float32))
 
     @cached_property
+    def at_operating(self) -> Counts | None:
+        """Pixels of each lesion case at the operating point; None without its threshold or a lesion case."""
+        point = self.operating
+        if point is None or point.threshold is None or not self.lesions:
+            return None
+        return count_found(*_maps_and_masks(self.lesions), point.threshold, point.component_px)
+
+    @cached_property
     def case_dice(self) -> Floats | None:
         """Dice of each lesion case at the healthy threshold [n]; None likewise."""
         counts = self.at_healthy
@@ -123,12 +136,17 @@ Scorer = Callable[[Sample], Score]
 
 
 def make_sample(
-    lesions: Sequence[Scored], healthy: Sequence[Scored], threshold: float | None, seed: int, n_boot: int
+    lesions: Sequence[Scored],
+    healthy: Sequence[Scored],
+    threshold: float | None,
+    seed: int,
+    n_boot: int,
+    operating: OperatingPoint | None = None,
 ) -> Sample:
     """Draw the resamples: the same subjects and seed give the same, so that two methods can be paired."""
     weights = case_weights([case.subject for case in (*lesions, *healthy)], seed, n_boot)
     n = len(lesions)
-    return Sample(lesions, healthy, weights[:, :n], weights[:, n:], threshold)
+    return Sample(lesions, healthy, weights[:, :n], weights[:, n:], threshold, operating)
 
 
 def best_dice(table: Counts, weights: Floats, cases: Sequence[Scored], **more: Any) -> Score:
@@ -201,6 +219,18 @@ def _dice_healthy_fpr5(sample: Sample) -> Score:
     return Score(float(value), pooled_dice(sample.w_lesion, counts)[:, 0], sample.lesions, more)
 
 
+def _fitted(sample: Sample, ratio: Callable[[Floats, Counts], Floats]) -> Score:
+    """A ratio of pooled counts at the operating point, which is held fixed in resampling."""
+    counts, point = sample.at_operating, sample.operating
+    more = {} if point is None else {"threshold": point.threshold, "component_px": point.component_px}
+    if counts is None:
+        return Score(more=more)
+    value = ratio(np.ones((1, len(sample.lesions))), counts)[0, 0]
+    if np.isnan(value):
+        return Score(more=more)
+    return Score(float(value), ratio(sample.w_lesion, counts)[:, 0], sample.lesions, more)
+
+
 def _dice_case(sample: Sample) -> Score:
     """Mean over cases of each case's Dice at the healthy threshold."""
     each = sample.case_dice
@@ -256,5 +286,8 @@ SCORERS: dict[str, Scorer] = {
     "dice_case": _dice_case,
     "fpr_healthy_test": _fpr_healthy_test,
     **{f"{name}_healthy": partial(_reconstruction, name=name) for name in RECONSTRUCTION},
+    "dice_fitted": partial(_fitted, ratio=pooled_dice),
+    "precision_fitted": partial(_fitted, ratio=pooled_precision),
+    "recall_fitted": partial(_fitted, ratio=pooled_recall),
 }
 """Every score of the vocabulary, by name."""

@@ -27,8 +27,10 @@ from uadbench.bench.score.cases import (
     reconstruction_metrics,
     size_group,
 )
+from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.scorers import SCORERS, Sample, make_sample
 from uadbench.bench.score.statistics import N_BOOT, Difference, resampled_difference
+from uadbench.reports.vocabulary import MEASURES
 
 __all__ = [
     "Scored",
@@ -47,11 +49,13 @@ def summarize(
     seed: int,
     n_boot: int = N_BOOT,
     failed: Sequence[Mapping[str, str]] = (),
+    operating: OperatingPoint | None = None,
 ) -> dict[str, Any]:
     """All scores of one cell, ready for metrics.json: fractions, with 95 % bootstrap intervals over subjects.
 
     test : scored test cases; healthy_val : healthy validation cases, run through the same method
     failed : {"case_id", "reason"} of the test cases that gave no map; recorded, not scored
+    operating : of post-processed maps; without it the optional measures, which are taken there, have no entry
     A value that cannot be computed is None inside its entry, never 0. Maxima over thresholds are taken anew
     in every resample. Raises ValueError that names the case for a map that is not finite, negative or not
     of the mask's shape, a case given twice, or a mask that contradicts ``lesion``.
@@ -64,7 +68,7 @@ def summarize(
         )
     lesions, healthy = _split(test)
     excluded = Counter([TOO_SMALL] * (len(test) - len(lesions) - len(healthy)))
-    sample = make_sample(lesions, healthy, healthy_threshold(healthy_val), seed, n_boot)
+    sample = make_sample(lesions, healthy, healthy_threshold(healthy_val), seed, n_boot, operating)
     return {
         "n_cases": len(lesions) + len(healthy),
         "n_lesion": len(lesions),
@@ -73,7 +77,9 @@ def summarize(
         "n_excluded": sum(excluded.values()),
         "excluded": dict(excluded),
         "failed": [dict(case) for case in failed],
-        **{name: scorer(sample).entry for name, scorer in SCORERS.items()},
+        **{
+            name: scorer(sample).entry for name, scorer in SCORERS.items() if operating or not _optional(name)
+        },
         "pr_curve": {
             "recall": sample.curve.recall if lesions else [],
             "precision": sample.curve.precision if lesions else [],
@@ -89,17 +95,19 @@ def score_differences(
     seed: int,
     n_boot: int = N_BOOT,
     thresholds: tuple[float | None, float | None] = (None, None),
+    operating: tuple[OperatingPoint | None, OperatingPoint | None] = (None, None),
 ) -> dict[str, Difference | None]:
     """Paired differences B - A of scores of two methods on the same test cases; None where one has no value.
 
     names : of ``SCORERS``
-    thresholds : A's and B's healthy threshold, for the scores that need it
+    thresholds : A's and B's healthy threshold, for the scores that need it; operating : their operating points
 
     Both are resampled alike, each with its own best threshold in each resample. Lesions of 3 pixels or fewer are
     ignored. Raises ValueError when the cases differ.
     """
     first, second = (
-        _paired_sample(side, t, seed, n_boot) for side, t in zip((a, b), thresholds, strict=True)
+        _paired_sample(side, t, seed, n_boot, point)
+        for side, t, point in zip((a, b), thresholds, operating, strict=True)
     )
     if _cases_of(first) != _cases_of(second):
         raise ValueError(
@@ -116,10 +124,20 @@ def score_differences(
     return result
 
 
-def _paired_sample(cases: Sequence[Scored], threshold: float | None, seed: int, n_boot: int) -> Sample:
+def _optional(name: str) -> bool:
+    return name in MEASURES and MEASURES[name].optional
+
+
+def _paired_sample(
+    cases: Sequence[Scored],
+    threshold: float | None,
+    seed: int,
+    n_boot: int,
+    operating: OperatingPoint | None,
+) -> Sample:
     """A sample in the order of the ids, whatever order the cases come in."""
     lesions, healthy = _split(sorted(cases, key=lambda case: case.case_id))
-    return make_sample(lesions, healthy, threshold, seed, n_boot)
+    return make_sample(lesions, healthy, threshold, seed, n_boot, operating)
 
 
 def _cases_of(sample: Sample) -> list[tuple[str, str, bool]]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_fill_holes
 from torch import Tensor
 
 from uadbench.engine.anomaly import gaussian_smooth, residual
 from uadbench.engine.interfaces import Result, Tools, to_signed, to_unit
+from uadbench.engine.post import head
 
 __all__ = ["Asymmetry", "Blur", "Intensity", "PerceptualBlur", "ResidualMedian"]
 
@@ -38,8 +38,8 @@ class Intensity:
         smooth = gaussian_smooth(to_unit(x), self.sigma)
         if tools.lesion_sign > 0:
             return Result(smooth, to_signed(smooth))
-        head = np.stack([binary_fill_holes(image) for image in (smooth[:, 0] > 0.1).cpu().numpy()])
-        inside = torch.from_numpy(head).to(x.device).unsqueeze(1)
+        heads = np.stack([head(image) for image in smooth[:, 0].cpu().numpy()])
+        inside = torch.from_numpy(heads).to(x.device).unsqueeze(1)
         return Result((1 - smooth).clamp_min(0) * inside, to_signed(smooth))
 
 

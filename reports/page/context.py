@@ -115,10 +115,12 @@ def not_applicable(frame: pd.DataFrame) -> list[tuple[str, str]]:
     return [(", ".join(sorted(variants)), str(reason)) for reason, variants in reasons.items()]
 
 
-def further_heads() -> list[str]:
+def further_heads(frame: pd.DataFrame) -> list[str]:
     """The columns of the second table; what is better when it is less says so."""
     return [
-        MEASURES[name].title + ("" if MEASURES[name].better > 0 else " (less is better)") for name in FURTHER
+        MEASURES[name].title + ("" if MEASURES[name].better > 0 else " (less is better)")
+        for name in FURTHER
+        if name in frame
     ]
 
 
@@ -129,7 +131,9 @@ def further_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
             "label": row["variant"],
             "kind": row["kind"],
             "scores": [
-                {"text": score(row[name], name), "interval": _interval(row, name)} for name in FURTHER
+                {"text": score(row[name], name), "interval": _interval(row, name)}
+                for name in FURTHER
+                if name in frame
             ],
         }
         for _, row in shown_cells(frame).iterrows()

@@ -19,7 +19,7 @@ from uadbench.reports.page.choice import MAX_IMAGES, RULE
 from uadbench.reports.page.pictures import colour_tables
 from uadbench.reports.page.plots import plots
 from uadbench.reports.places import short_config
-from uadbench.reports.provenance import MEASURES, account, environment
+from uadbench.reports.provenance import account, environment, meanings
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.ranking import TIES, marks
 from uadbench.reports.rows import Section, run_id, sections
@@ -52,7 +52,7 @@ def page(runs: Sequence[Run], frame: pd.DataFrame) -> str:
             summary=_summary(frame, parts),
             arms=sorted({row["arm"] for part in parts for row in part["rows"]}),
             runs=[_run(run) for run in runs],
-            measures=MEASURES,
+            measures=meanings(frame),
             headline=HEADLINE.title,
             ties=TIES.replace("`", ""),
             published=published_tables(),
@@ -127,8 +127,9 @@ def _section(section: Section, runs: Sequence[Run], images: int) -> dict[str, An
         "silent": _silent(rows),
         "not_applicable": context.not_applicable(frame),
         "glance": context.glance(section, found),
-        "further_heads": context.further_heads(),
+        "further_heads": context.further_heads(frame),
         "further": context.further_rows(frame),
+        "unfitted": caveats.unfitted(section),
         "loaded": caveats.load_notes(section),
         "timing": context.timing_rows(section),
         "problems": caveats.problems(section),

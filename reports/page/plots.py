@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from uadbench.reports.page import distributions, figures, times
+import pandas as pd
+
+from uadbench.reports.page import distributions, figures, shifts, times
 from uadbench.reports.page.shown import best_floor, shown_cells
 from uadbench.reports.page.thresholds import dice_curve
 from uadbench.reports.rows import Section
+from uadbench.reports.shifts import SHIFTED, shift_rows
 from uadbench.reports.vocabulary import HEADLINE
 
 __all__ = ["plots"]
@@ -19,7 +22,7 @@ _FLOOR = "Grey: the best floor."
 
 def plots(section: Section) -> list[dict[str, str]]:
     """{"title", "note", "svg"} of every plot that the section has data for."""
-    entries = [*_scores(section), *_cases(section), *_times(section)]
+    entries = [*_scores(section), *_cases(section), *_shifts(section), *_times(section)]
     return [{"title": title, "note": note, "svg": svg} for title, note, svg in entries if svg is not None]
 
 
@@ -84,6 +87,23 @@ def _cases(section: Section) -> list[tuple[str, str, str | None]]:
             distributions.paired_differences(frame, cases, f"{key}-pairs"),
         ),
     ]
+
+
+def _shifts(section: Section) -> list[tuple[str, str, str | None]]:
+    rows = shift_rows(section)
+    return [
+        (
+            f"Histograms under shifted {kind}",
+            f"{SHIFTED} {_cases_of(rows[rows['shift'] == kind])}",
+            shifts.kld_against_shift(section.frame, rows, kind, f"{section.key}-shift-{place}"),
+        )
+        for place, kind in enumerate(sorted(set(rows["shift"])))
+    ]
+
+
+def _cases_of(rows: pd.DataFrame) -> str:
+    counts = sorted({int(n) for n in rows["n"] if n})
+    return f"n = {'–'.join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))}." if counts else ""
 
 
 def _times(section: Section) -> list[tuple[str, str, str | None]]:

@@ -16,6 +16,7 @@ from uadbench.bench.plan.config import ConfigError
 from uadbench.bench.run.machine import uadbench_version
 from uadbench.datasets.case import SIZES
 from uadbench.engine.backends import BackendError
+from uadbench.engine.post import behrendt
 from uadbench.reports.atomic import RunError
 
 IMAGES = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
@@ -149,3 +150,13 @@ def test_python_m_uadbench_is_bench() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("methods\n  thor ")
     assert (ROOT / "__main__.py").is_file()
+
+
+def test_detect_post_processes_where_it_is_asked_to() -> None:
+    image = np.zeros((32, 32), np.float32)
+    image[4:28, 4:28] = np.random.default_rng(0).uniform(0.3, 0.9, (24, 24))
+    plain = api.detect(image, "blur")
+    found = api.detect(image, "blur", post="behrendt")
+    np.testing.assert_array_equal(found.anomaly, behrendt(plain.anomaly[None], image[None])[0])
+    np.testing.assert_array_equal(found.reconstruction, plain.reconstruction)
+    assert not np.array_equal(found.anomaly, plain.anomaly)

@@ -11,14 +11,19 @@ from support.pages import page, table
 from uadbench.bench.compare.judge import N_CASES
 from uadbench.bench.compare.runs import RESAMPLES
 from uadbench.bench.plan.config import RunConfig
+from uadbench.bench.run.fitting import FIT_LIMIT
 from uadbench.bench.run.timing import PERCENTILES
 from uadbench.bench.run.variance import VARIANCE_LIMIT
+from uadbench.bench.score.cases import KLD_BINS, KLD_EPSILON
+from uadbench.bench.score.operating import CANDIDATES
 from uadbench.bench.score.scorers import SCORERS
 from uadbench.bench.score.statistics import MIN_SUBJECTS, N_BOOT
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import SIZES, TOO_SMALL
 from uadbench.datasets.preprocess import PREPROCESSING
 from uadbench.datasets.selection import read_split
+from uadbench.datasets.shifts import SHIFTS
+from uadbench.engine.post import EROSIONS, FOREGROUND, MEDIAN
 from uadbench.exporters.parity import LEVELS, MARGINS, NETWORK_GATES, SEEDS, TRAJECTORY_GATES
 from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES, STAGES
 
@@ -67,6 +72,16 @@ def test_the_parity_gates_are_those_of_the_code() -> None:
             ", ".join(f"p{p} from {n}" + " batches" * (p == 90) for p, n in PERCENTILES.items() if p > 50),
             id="percentiles",
         ),
+        pytest.param(f"its median over {MEDIAN} x {MEDIAN} pixels", id="median"),
+        pytest.param(f"eroded {EROSIONS} times with a cross of 3 x 3", id="erosions"),
+        pytest.param(f"brighter than {FOREGROUND} in the input", id="foreground"),
+        pytest.param(f"at most {FIT_LIMIT}), whose maps", id="validation lesions"),
+        pytest.param(f"of {CANDIDATES} values, which lie just below quantiles", id="thresholds"),
+        pytest.param(f"fewer than {RunConfig().component_px} pixels", id="components"),
+        pytest.param(f"The first {RunConfig().shift_limit} healthy test cases", id="shifted cases"),
+        pytest.param(
+            f"{KLD_BINS} equal bins over [0, 1], {KLD_EPSILON:.0e}".replace("e-06", "e-6"), id="KLD"
+        ),
         pytest.param(f"Above {LOAD_LIMIT} times the threads in use", id="load"),
         pytest.param(f"Each moment belongs to one stage: {', '.join(STAGES)}.", id="stages"),
         pytest.param(f"on {N_CASES} cases, with the noise of the run", id="parity cases"),
@@ -104,3 +119,8 @@ def test_the_numbers_of_cases_are_those_of_the_splits() -> None:
         f"train {part['train', '0']} healthy; val {part['val', '0']} healthy, {part['val', '1']} lesion; "
         f"test {part['test', '0']} healthy, {part['test', '1']} lesion" in TEXT
     )
+
+
+def test_every_kind_of_shift_has_its_row_in_the_page() -> None:
+    told = re.findall(r"^\| `(\w+)` \| (?:m|g|x)\b", page("protocol.md"), re.MULTILINE)
+    assert told == list(SHIFTS)

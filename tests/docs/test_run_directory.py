@@ -17,11 +17,15 @@ from support.pages import code, page, table
 
 from uadbench.bench.plan.config import RunConfig
 from uadbench.reports.store import SCHEMA
-from uadbench.reports.vocabulary import SCORES
+from uadbench.reports.vocabulary import MEASURES
 
 TEXT = page("run-directory.md")
+SCORES = [name for name, measure in MEASURES.items() if not measure.optional]
 CELL = "ddpm-gaussian-2-torch-fp32"
-COMMAND = "run --methods ddpm --limit 2 --steps 2 --set val_limit=1 --set n_boot=50 --no-progress --output"
+COMMAND = (
+    "run --methods ddpm --limit 2 --steps 2 --set val_limit=1 --set n_boot=50 --post none,behrendt "
+    "--shift gain=0.8 --set shift_limit=1 --no-progress --output"
+)
 PLACEHOLDERS = {"CASE": r"[^/]+", "SLUG": r"[^/]+"}
 
 
@@ -104,15 +108,25 @@ def walk(value: Any, path: str, known: dict[str, str]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["manifest.json", "cell.json", "cases.jsonl", "metrics.json", "latency.json", "warmup.json"]
+    "name",
+    [
+        "manifest.json",
+        "cell.json",
+        "cases.jsonl",
+        "shifts.jsonl",
+        "metrics.json",
+        "latency.json",
+        "warmup.json",
+    ],
 )
 def test_every_key_that_occurs_is_documented_and_every_documented_key_occurs(run: Path, name: str) -> None:
     known = documented(name)
     measures = set(SCORES) if name == "metrics.json" else set()
+    optional = set(MEASURES) - set(SCORES) if name == "metrics.json" else set()
     occurring: set[str] = set()
     for value in values(run, name):
         assert measures <= set(value)
-        occurring |= walk({key: value[key] for key in value if key not in measures}, "", known)
+        occurring |= walk({key: value[key] for key in value if key not in measures | optional}, "", known)
     empty = {key.split(".", 1)[0] for key in known if "." in key}  # metrics is {} where a case has a lesion
     assert occurring - empty <= set(known)
     assert {key for key, present in known.items() if present == "always"} <= occurring
@@ -123,6 +137,8 @@ def test_a_measure_is_a_value_with_its_interval_and_little_besides(run: Path) ->
     for metrics in values(run, "metrics.json"):
         for name in SCORES:
             assert {"value", "lo", "hi"} <= set(metrics[name]) <= {"value", "lo", "hi", "threshold", "n"}
+        for name in set(metrics) & set(MEASURES) - set(SCORES):
+            assert set(metrics[name]) == {"value", "lo", "hi", "threshold", "component_px"}
 
 
 def test_the_settings_are_those_of_the_configuration_with_their_defaults() -> None:

@@ -29,6 +29,12 @@ THOR = Variant("thor", "THOR", "gaussian", "25")
             "THOR · gaussian · 25 steps · brain-squeeze · seed 3",
             id="net and seed",
         ),
+        pytest.param(
+            dataclasses.replace(THOR, perceptual="brain-squeeze", seed=3, post="behrendt"),
+            "thor-gaussian-25-brain-squeeze-behrendt-seed3",
+            "THOR · gaussian · 25 steps · brain-squeeze · post behrendt · seed 3",
+            id="post-processing",
+        ),
         pytest.param(Variant("blur", "Blur", floor=True), "blur-none-0", "blur", id="floor"),
         pytest.param(
             Variant("blur", "Blur", settings='{"sigma": 3.0}', floor=True),

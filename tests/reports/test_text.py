@@ -14,6 +14,7 @@ from support.runs import CELLS, make_run
 from uadbench.reports.leaderboard import rows, terminal_table, write_reports
 from uadbench.reports.rows import rows_of
 from uadbench.reports.runs import load_run
+from uadbench.reports.store import RunDirectory
 from uadbench.reports.text import markdown
 
 
@@ -145,3 +146,18 @@ def test_a_method_of_which_every_case_failed_is_a_row_of_dashes_and_the_others_a
     dead = next(line for line in lines if line.startswith("| DDPM"))
     assert dead.split(" | ")[2:8] == ["–"] * 6
     assert any(line.startswith("| THOR") and "44.1" in line for line in lines)
+
+
+def test_why_post_processed_cells_have_no_score_at_a_fitted_threshold_is_said_in_both_reports(
+    tmp_path: Path,
+) -> None:
+    path = make_run(tmp_path / "run", cells=CELLS[:2], n_lesion=2, n_healthy=1)
+    plain = [file.read_text() for file in write_reports([path], path)]
+    assert not any("fitted threshold" in text for text in plain)
+    cell = RunDirectory(path).cell("-".join(CELLS[0][:5]))
+    why = "the data set has no validation lesion"
+    cell.write_info({**cell.info, "post": "behrendt", "operating": {"fallback": why, "component_px": 7}})
+    _, text, html = (file.read_text() for file in write_reports([path], path))
+    for report in (text, html):
+        assert f"No score at a fitted threshold: {why} ({cell.path.name})." in report
+        assert "post behrendt" in report

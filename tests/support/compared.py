@@ -43,6 +43,7 @@ class Made:
     failed: Sequence[int] = ()
     ids: Sequence[int] = range(N)
     not_applicable: str = ""
+    post: str = "none"
 
     @property
     def info(self) -> dict[str, Any]:
@@ -57,6 +58,7 @@ class Made:
             "seed",
             "settings",
             "not_applicable",
+            "post",
         )
         hyperparameters = {"steps": self.steps, "window": 13, **self.settings}
         return {name: getattr(self, name) for name in names} | {

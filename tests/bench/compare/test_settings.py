@@ -27,6 +27,7 @@ def differs(tmp_path: Path, one: Made, two: Made, **manifest: Any) -> list[str]:
         pytest.param({"steps": "10"}, ["steps 25 | 10"], id="steps"),
         pytest.param({"settings": {"window": 9}}, ["window 13 | 9"], id="a setting against its preset"),
         pytest.param({"seed": 3}, ["seed 0 | 3"], id="seed"),
+        pytest.param({"post": "behrendt"}, ["post-processing none | behrendt"], id="post-processing"),
         pytest.param({"method": "ddpm"}, ["method thor | ddpm"], id="method"),
         pytest.param({"noise": "simplex"}, ["noise gaussian | simplex"], id="noise"),
         pytest.param(

@@ -270,3 +270,14 @@ def test_an_unknown_name_gets_the_nearest_and_the_choices() -> None:
 
 def test_the_defaults_are_those_of_the_command_line() -> None:
     assert make_config({}, {}) == RunConfig()
+
+
+def test_settings_that_came_later_leave_the_identity_of_older_runs_as_it_was() -> None:
+    """The hash is that of a run of the first release of schema 2."""
+    config = make_config({}, {"methods": "thor"})
+    older = set(canonical(config))
+    assert not {"post", "component_px"} & older
+    assert config_hash(config) == "a692a4521664ff5ecdd62bcfea2ab35e9a952f5a6088be6a56f0dde1f439e5f8"
+    changed = make_config({}, {"methods": "thor", "post": "none,behrendt"})
+    assert canonical(changed)["post"] == ["none", "behrendt"]
+    assert config_hash(changed) != config_hash(config)

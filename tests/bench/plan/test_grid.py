@@ -220,10 +220,13 @@ def test_a_method_of_another_package_that_raises_is_named_in_one_line(
     ("method", "eta", "expected"),
     [
         # the step from 25 to 0 draws none
-        pytest.param(DDPM(t_start=100, steps=4), 1.0, Walk(4, (50, 75, 100), False), id="ancestral"),
-        pytest.param(DDPM(t_start=100, steps=4), 0.0, Walk(4, (100,), False), id="DDIM"),
+        pytest.param(DDPM(t_start=100, steps=4), 1.0, Walk(4, (50, 75, 100), False, True), id="ancestral"),
+        pytest.param(DDPM(t_start=100, steps=4), 0.0, Walk(4, (100,), False, True), id="DDIM"),
         pytest.param(
-            Thor(t_start=100, steps=4, harmonize_at=(50,)), 0.0, Walk(4, (100,), True), id="through a net"
+            Thor(t_start=100, steps=4, harmonize_at=(50,)),
+            0.0,
+            Walk(4, (100,), True, True),
+            id="through a net",
         ),
     ],
 )
@@ -248,3 +251,15 @@ def test_steps_stand_in_the_label_once_and_are_not_given_twice() -> None:
     assert cells[-1].slug == "thor-gaussian-12-brain-squeeze-torch-fp32"
     with pytest.raises(ConfigError, match=r"thor\.steps and --steps are both given"):
         plan_cells(make_config({}, {"methods": "thor", "steps": "10"}, [parse_set("thor.steps=12")]))
+
+
+def test_post_processing_gives_a_variant_of_each_method_and_floor() -> None:
+    cells = plan_cells(make_config({}, {"methods": "ddpm", "post": "none,behrendt"}))
+    assert [cell.slug for cell in cells[-4:]] == [
+        "blur-none-0-torch-fp32",
+        "blur-none-0-behrendt-torch-fp32",
+        "ddpm-gaussian-25-torch-fp32",
+        "ddpm-gaussian-25-behrendt-torch-fp32",
+    ]
+    with pytest.raises(ConfigError, match="unknown post-processing 'behrend'; did you mean 'behrendt'"):
+        plan_cells(make_config({}, {"methods": "ddpm", "post": "behrend"}))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from uadbench.bench.score.cases import KLD_BINS, KLD_EPSILON, histogram_kld
 from uadbench.bench.score.summary import (
     Scored,
     healthy_threshold,
@@ -106,3 +107,25 @@ def test_reconstruction_metrics_have_their_closed_forms() -> None:
         reconstruction_metrics(image, image[:8])
     with pytest.raises(ValueError, match="NaN"):
         reconstruction_metrics(image, np.full((32, 32), math.nan))
+
+
+def test_the_divergence_of_histograms_is_that_of_input_to_reconstruction_in_nats() -> None:
+    image, reconstruction = np.zeros((2, 4, 4), np.float32)
+    image[:2], reconstruction[:] = 0.9, 0.9  # half the pixels at 0, half at 0.9; all at 0.9
+    inside = np.ones((4, 4), bool)
+    p, q = np.full((2, KLD_BINS), KLD_EPSILON)
+    p[0] += 0.5
+    p[int(0.9 * KLD_BINS)] += 0.5
+    q[int(0.9 * KLD_BINS)] += 1.0
+    p, q = p / p.sum(), q / q.sum()
+    assert histogram_kld(image, reconstruction, inside) == pytest.approx((p * np.log(p / q)).sum())
+    assert histogram_kld(reconstruction, image, inside) == pytest.approx((q * np.log(q / p)).sum())
+    assert histogram_kld(image, image, inside) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_only_pixels_inside_enter_the_divergence() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.random((16, 16)).astype(np.float32)
+    inside = image > 0.5
+    other = np.where(inside, image, np.float32(0.3))
+    assert histogram_kld(image, other, inside) == pytest.approx(0.0, abs=1e-12)

@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 from support.scored import cases, dice, make, pooled
 
+from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.pooled import THRESHOLDS
 from uadbench.bench.score.scorers import SCORERS
 from uadbench.bench.score.statistics import case_weights, percentile_interval
@@ -132,7 +133,9 @@ def test_differences_of_pooled_scores_are_paired_by_case() -> None:
 def test_a_method_against_itself_differs_by_nothing_in_any_score() -> None:
     test = cases([60, 300, 700] * 10 + [0] * 10)
     test = [replace(c, metrics={"ssim": 0.9, "psnr": 27.0, "lpips": 0.1}) for c in test]
-    for difference in score_differences(SCORERS, test, test, 0, 20, thresholds=(0.5, 0.5)).values():
+    points = (OperatingPoint(0.5, 7),) * 2
+    for difference in score_differences(SCORERS, test, test, 0, 20, (0.5, 0.5), points).values():
+        assert difference is not None
         assert (difference.value, difference.p) == (0.0, 1.0)
 
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from uadbench.bench.commands.options import one_line_errors, warn_of_plugins
 from uadbench.bench.run.machine import prepare_process
 
+if TYPE_CHECKING:
+    from uadbench.engine.methods import MethodInfo
+
 
 @click.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @one_line_errors
 def command(as_json: bool) -> None:
-    """List methods, floors, data sets, back ends, noises and perceptual nets."""
+    """List methods, floors, data sets, back ends, noises and perceptual nets.
+
+    Of each method: title, paper, network calls a case by default, and the checkpoint for each kind of noise.
+    """
     prepare_process()
     listing = names()
     warn_of_plugins()
@@ -37,11 +44,7 @@ def names() -> dict[str, dict[str, str]]:
 
     known = all_methods()
     return {
-        "methods": {
-            name: f"{info.title}, {info.paper}; noise: {', '.join(info.noises)}"
-            for name, info in known.items()
-            if not info.floor
-        },
+        "methods": {name: _account(info) for name, info in known.items() if not info.floor},
         "floors (always run)": {name: info.title for name, info in known.items() if info.floor},
         "data sets": dict.fromkeys(DATASETS, ""),
         "back ends": {
@@ -52,3 +55,20 @@ def names() -> dict[str, dict[str, str]]:
         "noises": dict.fromkeys(NOISES, ""),
         "perceptual nets": dict(PERCEPTUALS),
     }
+
+
+def _account(info: MethodInfo) -> str:
+    """Title, paper, network calls a case, and for each kind of noise the checkpoint."""
+    calls = [] if info.calls is None else [f"{info.calls} calls a case"]
+    networks = [f"{noise}: {_checkpoints(info, noise)}" for noise in info.noises]
+    return "; ".join([f"{info.title}, {info.paper}", *calls, *networks])
+
+
+def _checkpoints(info: MethodInfo, noise: str) -> str:
+    from importlib.resources import files
+
+    folder = files("uadbench.models")
+    return ", ".join(
+        name if (folder / f"{name}.safetensors").is_file() else f"{name} (not shipped)"
+        for name in info.networks(noise).values()
+    )

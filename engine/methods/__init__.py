@@ -26,14 +26,6 @@ def _denoiser(noise: str) -> Mapping[str, str]:
     return {"denoiser": f"unet-{noise}"}
 
 
-def _patch_denoiser(noise: str) -> Mapping[str, str]:
-    return {"denoiser": f"patch-unet-{noise}"}
-
-
-def _conditioned_denoiser(noise: str) -> Mapping[str, str]:
-    return {"denoiser": f"conditioned-unet-{noise}"}
-
-
 def _nothing(noise: str) -> Mapping[str, str]:
     return {}
 
@@ -46,6 +38,8 @@ class MethodInfo:
     noises : the kinds it may run with, its own first; ("none",) for a floor
     networks : noise kind -> {role: network}; the role "denoiser" is what ``Tools.denoise`` calls
     needs_median : whether it looks at ``Tools.median``, so that it does not apply where there is none
+    calls : network calls a case with the preset, whatever the noise, so that a list can name them without torch; the
+        dry walk counts them for a run. None where nobody has said
     """
 
     title: str
@@ -54,6 +48,7 @@ class MethodInfo:
     noises: tuple[str, ...] = NOISES
     networks: Callable[[str], Mapping[str, str]] = _denoiser
     needs_median: bool = False
+    calls: int | None = None
 
     @property
     def floor(self) -> bool:
@@ -77,17 +72,27 @@ def _floor(title: str, name: str, needs_median: bool = False) -> MethodInfo:
 
 
 METHODS: dict[str, MethodInfo] = {
-    "thor": MethodInfo("THOR", "arXiv 2403.08464", _from("thor", "Thor")),
-    "ddpm": MethodInfo("DDPM", "arXiv 2006.11239", _from("ddpm", "DDPM")),
+    "thor": MethodInfo("THOR", "arXiv 2403.08464", _from("thor", "Thor"), calls=25),
+    "ddpm": MethodInfo("DDPM", "arXiv 2006.11239", _from("ddpm", "DDPM"), calls=25),
     "anoddpm": MethodInfo(
-        "AnoDDPM", "doi:10.1109/CVPRW56347.2022.00080", _from("anoddpm", "AnoDDPM"), ("simplex",)
+        "AnoDDPM", "doi:10.1109/CVPRW56347.2022.00080", _from("anoddpm", "AnoDDPM"), ("simplex",), calls=25
     ),
-    "autoddpm": MethodInfo("AutoDDPM", "arXiv 2305.19643", _from("autoddpm", "AutoDDPM")),
+    "autoddpm": MethodInfo("AutoDDPM", "arXiv 2305.19643", _from("autoddpm", "AutoDDPM"), calls=45),
     "pddpm": MethodInfo(
-        "pDDPM", "arXiv 2303.03758", _from("pddpm", "PDDPM"), ("simplex", "gaussian"), _patch_denoiser
+        "pDDPM",
+        "arXiv 2303.03758",
+        _from("pddpm", "PDDPM"),
+        ("simplex", "gaussian"),
+        lambda noise: {"denoiser": f"patch-unet-{noise}"},
+        calls=4,
     ),
     "cddpm": MethodInfo(
-        "cDDPM", "arXiv 2312.04215", _from("cddpm", "CDDPM"), ("simplex", "gaussian"), _conditioned_denoiser
+        "cDDPM",
+        "arXiv 2312.04215",
+        _from("cddpm", "CDDPM"),
+        ("simplex", "gaussian"),
+        lambda noise: {"denoiser": f"conditioned-unet-{noise}"},
+        calls=3,
     ),
 }
 
@@ -139,6 +144,8 @@ def _malformed(info: MethodInfo) -> str:
         isinstance(kinds, tuple) and kinds and all(kind in NOISES for kind in kinds)
     ):
         return f"noises is {_shown(kinds)}; a tuple of some of {', '.join(NOISES)}, or ('none',), is needed"
+    if info.calls is not None and not (type(info.calls) is int and info.calls >= 0):
+        return f"calls is {_shown(info.calls)}; a number of network calls, or None, is needed"
     if not isinstance(info.needs_median, bool):
         return f"needs_median is {_shown(info.needs_median)}; True or False is needed"
     if not callable(info.networks):

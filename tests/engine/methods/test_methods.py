@@ -9,6 +9,7 @@ import pytest
 import torch
 from support.closed_form import AbsolutePerceptual, GaussianDenoiser, disc
 
+from uadbench.bench.plan.walk import walk
 from uadbench.engine.interfaces import Result, Tools
 from uadbench.engine.methods import METHODS, all_methods, build_method
 from uadbench.engine.methods.ddpm import DDPM
@@ -201,3 +202,8 @@ def test_a_method_that_needs_nothing_of_a_network_names_none() -> None:
             kind = {"pddpm": "patch-unet", "cddpm": "conditioned-unet"}.get(name, "unet")
             assert all(found == {"denoiser": f"{kind}-{noise}"} for noise, found in networks.items()), name
     assert [name for name, info in all_methods().items() if info.needs_median] == ["residual-median"]
+
+
+@pytest.mark.parametrize(("name", "noise"), CELLS)
+def test_the_calls_that_a_list_names_are_those_that_a_walk_counts(name: str, noise: str) -> None:
+    assert METHODS[name].calls == walk(build_method(name, noise), SCHEDULE).nfe

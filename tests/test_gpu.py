@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +61,51 @@ def test_bench_run_finds_the_same_lesions_on_the_gpu(tmp_path: Path) -> None:
         frame = pd.read_csv(tmp_path / device / "leaderboard.csv").set_index("method")
         scores[device] = frame.loc["thor", "dice_max"]
     assert scores["cuda"] == pytest.approx(scores["cpu"], abs=0.01)
+
+
+# In processes of their own, as Accelerate is set up once in each.
+TRAINED = """
+import sys, torch, numpy as np
+from pathlib import Path
+from uadbench.engine.networks.unet import UNetConfig
+from uadbench.engine.training.config import TrainingConfig
+from uadbench.engine.training.loop import Pool, train
+from uadbench.engine.training.place import open_place
+
+device, precision, state, stop = sys.argv[1:]
+torch.backends.cudnn.allow_tf32 = False
+images = np.random.default_rng(0).random((6, 32, 32), dtype=np.float32)
+config = TrainingConfig(steps=3, batch_size=2, accumulate=2, warmup=2)
+network = UNetConfig(channels=(16, 16), attention=(False, True), head_channels=8, groups=4, embedding=16)
+pools, place = (Pool("a", images, 1.0, np.asarray),), open_place(device, precision)
+for progress, averaged in train(pools, config, Path(state), "data", save_every=1, network=network, place=place):
+    assert next(averaged().parameters()).device.type == device
+    print(progress.loss)
+    if progress.step == int(stop):
+        break
+"""
+
+
+def trained(state: Path, device: str, precision: str, stop: int = 3) -> list[float]:
+    """The running loss after each of three steps."""
+    words = [sys.executable, "-c", TRAINED, device, precision, str(state), str(stop)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [float(line) for line in done.stdout.split()]
+
+
+@pytest.mark.parametrize(("precision", "gate"), [("fp32", 1e-4), ("bf16", 2e-2), ("fp16", 5e-3)])
+def test_training_on_the_gpu_goes_as_on_the_cpu(tmp_path: Path, precision: str, gate: float) -> None:
+    reference = trained(tmp_path / "cpu.pt", "cpu", "fp32")
+    assert trained(tmp_path / "gpu.pt", "cuda", precision) == pytest.approx(reference, rel=gate)
+    states = [torch.load(tmp_path / name, weights_only=True) for name in ("cpu.pt", "gpu.pt")]
+    assert all(weight.device.type == "cpu" for weight in states[1]["ema"].values())
+    assert ("scaler" in states[1]) == (precision == "fp16")
+    one, two = (torch.cat([w.flatten() for w in state["ema"].values()]) for state in states)
+    assert (two - one).norm() < 1e-2 * one.norm()
+
+
+def test_a_training_on_the_gpu_goes_on_from_one_on_the_cpu(tmp_path: Path) -> None:
+    reference = trained(tmp_path / "cpu.pt", "cpu", "fp32")
+    trained(tmp_path / "both.pt", "cpu", "fp32", stop=1)
+    assert trained(tmp_path / "both.pt", "cuda", "fp16")[-1] == pytest.approx(reference[-1], rel=5e-3)

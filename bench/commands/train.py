@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from uadbench.bench.commands.options import FiniteRange
 
 if TYPE_CHECKING:
     from uadbench.bench.run.training import Training
+    from uadbench.engine.training.place import Place
 
 OBJECTIVES = (
     "noise",
@@ -45,7 +47,7 @@ OBJECTIVES = (
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder for state, checkpoint, log, grids.",
+    help="Folder for state, checkpoint, logs, grids.",
 )
 @click.option(
     "--preset",
@@ -62,7 +64,20 @@ OBJECTIVES = (
     "conditioned takes a denoiser and a masked encoder.",
 )
 @click.option("--steps", type=click.IntRange(1, 10_000_000), default=15000, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    default=8,
+    show_default=True,
+    help="Of all processes together.",
+)
+@click.option(
+    "--accumulate",
+    type=click.IntRange(1, 4096),
+    default=1,
+    show_default=True,
+    help="Batches a step: one update of the weights by the mean gradient of so many, where one of all does not fit.",
+)
 @click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=3e-4, show_default=True)
 @click.option("--ema", type=FiniteRange(0, 1, max_open=True), default=0.9995, show_default=True)
 @click.option(
@@ -86,21 +101,30 @@ OBJECTIVES = (
     help="Share of the images that are rotated, shifted and zoomed; the others are only flipped.",
 )
 @click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="cuda, and several processes of either, need uadbench[train].",
+)
+@click.option(
     "--precision",
-    type=click.Choice(["fp32", "bf16"]),
+    type=click.Choice(["fp32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
-    help="bf16 is faster on some processors and slower on others.",
+    help="Mixed where it is not fp32. bf16 is faster on some processors and slower on others; fp16 needs cuda.",
 )
 @options.threads
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--validate-every", type=click.IntRange(1), default=500, show_default=True)
 @options.no_progress
 @options.one_line_errors
-def command(validate_every: int, no_progress: bool, threads: int | None, **given: Any) -> None:
+def command(
+    validate_every: int, no_progress: bool, threads: int | None, device: str, precision: str, **given: Any
+) -> None:
     """Train a denoiser on the healthy training slices of the named data sets.
 
-    Writes OUTPUT/NETWORK-NOISE.safetensors with a model card, a log of errors and sample grids at every validation. Run
+    Writes OUTPUT/NETWORK-NOISE.safetensors with a model card, logs of errors and sample grids at every validation. Run
     the same command again after an interruption: training goes on from the last saved state, to the same result.
     """
     import filelock
@@ -109,22 +133,31 @@ def command(validate_every: int, no_progress: bool, threads: int | None, **given
     from uadbench.bench.plan.config import ConfigError
     from uadbench.bench.run.interrupt import Interrupted, stop_on_signal
     from uadbench.bench.run.machine import available_cores
+    from uadbench.engine.training import losses
+    from uadbench.engine.training.place import open_place
 
-    torch.set_num_threads(threads or available_cores())
     output: Path = given["output"]
+    place = open_place(device, precision, losses.OBJECTIVES[given["objective"]].partial)
+    torch.set_num_threads(threads or available_cores())  # Accelerate may have set others
     try:
         with stop_on_signal() as stop:
-            training = _training(**given)  # every check that there is, before anything is written
-            output.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(output / f".lock-{training.label}", timeout=0):
+            training = _training(
+                place=place, **given
+            )  # every check that there is, before anything is written
+            if place.is_main:
+                output.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(output / f".lock-{training.label}", timeout=0)
+            with lock if place.is_main else nullcontext():
                 _show(training, validate_every, no_progress, stop)
     except filelock.Timeout as error:
         raise ConfigError(
             f"{output}: another process trains there; wait, or give another --output"
         ) from error
     except Interrupted:
-        click.echo("interrupted; the same command goes on from here", err=True)
+        if place.is_main:
+            click.echo("interrupted; the same command goes on from here", err=True)
         sys.exit(130)
+    place.close()
 
 
 def _training(
@@ -137,12 +170,13 @@ def _training(
     t_from: int | None,
     t_focus: int | None,
     warped: float,
-    precision: str,
     preset: str,
+    place: Place,
     **given: Any,
 ) -> Training:
     from uadbench.bench.plan.config import ConfigError
-    from uadbench.bench.run.training import Training, check_initial, load_sources
+    from uadbench.bench.run.training import Training, check_initial
+    from uadbench.bench.run.training_sources import load_lesions, load_sources
     from uadbench.engine.networks.checkpoint import shipped
     from uadbench.engine.training.augment import Augmentation
     from uadbench.engine.training.config import TrainingConfig
@@ -157,6 +191,10 @@ def _training(
     first, last = t_from or first, t_focus or last
     if first > last:
         raise ConfigError(f"--t-from is {first}, above --t-focus, {last}; give a lower one")
+    if given["batch_size"] % place.processes:
+        raise ConfigError(
+            f"--batch-size {given['batch_size']} cannot be shared by {place.processes} processes; give a multiple"
+        )
     start = tuple(shipped(f"unet-{noise}") if text == "shipped" else Path(text) for text in initial)
     config = TrainingConfig(
         noise=noise,
@@ -175,7 +213,8 @@ def _training(
             words.append(word)
         hidden = word in ("--data-root", "--output")
     command_line = shlex.join(["bench", *words])
-    return Training(config, load_sources(weights, data_root), output, start, precision, command_line, preset)
+    sources, lesions = load_sources(weights, data_root), load_lesions(weights, data_root)
+    return Training(config, sources, output, start, place, command_line, preset, lesions)
 
 
 def _weights(text: str) -> dict[str, float]:
@@ -203,23 +242,27 @@ def _show(training: Training, validate_every: int, no_progress: bool, stop: Any)
 
     from uadbench.bench.run.training import run_training
 
-    console = Console(stderr=True)
+    def tell(line: str) -> None:
+        click.echo(line, err=True)
+
+    is_main, console = training.place.is_main, Console(stderr=True)
     bar = Progress(
         TextColumn("train {task.fields[label]}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
         TimeRemainingColumn(),
         console=console,
-        disable=no_progress or not console.is_terminal,
+        disable=no_progress or not console.is_terminal or not is_main,
     )
     steps = training.config.steps
     with bar:
         task = bar.add_task("train", total=steps, label=training.label, loss=float("nan"))
-        for progress, record in run_training(training, validate_every, stop):
+        for progress, record in run_training(training, validate_every, stop, tell):
             bar.update(task, completed=progress.step, loss=progress.loss)
             if record:
-                click.echo(_line(record, steps), err=True)
-    click.echo(training.checkpoint)
+                tell(_line(record, steps))
+    if is_main:
+        click.echo(training.checkpoint)
 
 
 def _line(record: dict[str, Any], steps: int) -> str:
@@ -229,7 +272,12 @@ def _line(record: dict[str, Any], steps: int) -> str:
         for source, levels in record["clean_error"].items()
     )
     levels = ", ".join(next(iter(record["clean_error"].values())))
+    dice = "; ".join(
+        f"{source} {100 * value:.1f}"
+        for source, found in record["one_call_dice"].items()
+        for value in found.values()
+    )
     return (
         f"step {record['step']} of {steps}, loss {record['loss']:.4f}, "
-        f"error of x0 (1e-4) at t = {levels}: {errors}"
+        f"error of x0 (1e-4) at t = {levels}: {errors}" + (f"; one-call Dice (%): {dice}" if dice else "")
     )

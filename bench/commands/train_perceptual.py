@@ -58,7 +58,7 @@ def command(data: str, data_root: Path | None, output: Path, **given: Any) -> No
 
     from uadbench.bench.plan.config import ConfigError
     from uadbench.bench.run.interrupt import Interrupted, stop_on_signal
-    from uadbench.bench.run.training import load_sources
+    from uadbench.bench.run.training_sources import load_sources
     from uadbench.engine.perceptual.weights import content_hash
     from uadbench.engine.training.perceptual import PerceptualTraining, train_distance
     from uadbench.reports.atomic import PARTIAL, write_bytes

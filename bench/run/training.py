@@ -1,53 +1,32 @@
-"""One training: healthy slices of several data sets in, a checkpoint with its card, a log and sample grids out."""
+"""One training: healthy slices of several data sets in, a checkpoint with its card, logs and sample grids out."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from uadbench.bench.plan.config import ConfigError, digest, unknown
-from uadbench.datasets import DATASETS
-from uadbench.datasets.preprocess import to_size
+from uadbench.bench.run.training_checks import Lesions, risen, trouble, validate
+from uadbench.bench.run.training_log import Events, read_log, write_log
+from uadbench.bench.run.training_sources import Sources
 from uadbench.engine.networks import NETWORKS, kind_of
-from uadbench.engine.networks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from uadbench.engine.networks.checkpoint import CheckpointError, load_checkpoint, read_card, save_checkpoint
 from uadbench.engine.training.config import TrainingConfig
 from uadbench.engine.training.initial import starting_weights
-from uadbench.engine.training.loop import Pool, Progress, train
+from uadbench.engine.training.loop import Progress, train
 from uadbench.engine.training.losses import OBJECTIVES, Objective
-from uadbench.engine.training.validation import clean_errors, reconstructions, validation_loss
+from uadbench.engine.training.place import Place
+from uadbench.engine.training.validation import reconstructions
 from uadbench.reports.atomic import PARTIAL, write_bytes
 
-__all__ = ["Sources", "Training", "check_initial", "load_sources", "run_training"]
-
-HELD_OUT = 24  # validation slices of each source that errors are measured on
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What a network is trained and validated on.
-
-    validation : source -> healthy validation slices, float32 [N, H, W] in [0, 1]
-    records : for the card
-    """
-
-    pools: tuple[Pool, ...]
-    validation: Mapping[str, NDArray[np.float32]]
-    records: tuple[dict[str, Any], ...]
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 of what is drawn from, and how often."""
-        return digest(list(self.records))
+__all__ = ["Training", "check_initial", "run_training"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +34,8 @@ class Training:
     """A training as asked for.
 
     initial : the checkpoints that it starts from
-    precision : of the arithmetic, see ``train``
+    lesions : source -> validation slices with lesions, for a trend of Dice; nothing is learned from them
+    place : device, precision and processes
     command : for the card
     preset : shape of the network, one of its objective's
     """
@@ -64,9 +44,10 @@ class Training:
     sources: Sources
     output: Path
     initial: tuple[Path, ...]
-    precision: str
+    place: Place
     command: str
     preset: str = "small"
+    lesions: Mapping[str, Lesions] = field(default_factory=dict)
 
     @property
     def objective(self) -> Objective:
@@ -89,42 +70,14 @@ class Training:
         """Where it puts its network."""
         return self.output / f"{self.objective.name(self.config.noise)}.safetensors"
 
+    @property
+    def log(self) -> Path:
+        """Of validations; the table beside it ends in .csv."""
+        return self.output / f"log-{self.label}.jsonl"
 
-def load_sources(weights: Mapping[str, float], root: Path | None) -> Sources:
-    """Read the healthy training and validation slices of the named data sets.
-
-    weights : data set -> how often it is drawn from, relative to the others
-    Raises ConfigError on a name that is none, or a data set without healthy slices of either kind; CaseError where a
-    slice cannot be read.
-    """
-    pools, validation, records = [], {}, []
-    for name, weight in weights.items():
-        if name not in DATASETS:
-            raise unknown("data set", name, DATASETS)
-        dataset = DATASETS[name](root, 0, None)
-        images = [np.asarray(image, dtype=np.float32) for image in dataset.training_slices()]
-        healthy = [case for case in dataset.split("val") if not case.lesion][:HELD_OUT]
-        for count, split in ((len(images), "train"), (len(healthy), "val")):
-            if not count:
-                raise ConfigError(
-                    f"{name} has no healthy {split} case to train with; give some lines of its index "
-                    f"the split {split} and no mask"
-                )
-        pools.append(Pool(name, images, weight, to_size))
-        validation[name] = np.stack([dataset.load(case).image for case in healthy])
-        content = hashlib.sha256(b"".join(image.tobytes() for image in images)).hexdigest()
-        records.append(
-            {
-                "name": name,
-                "title": dataset.title,
-                "licence": dataset.licence,
-                "citation": dataset.citation,
-                "slices": len(images),
-                "weight": weight,
-                "sha256": content,
-            }
-        )
-    return Sources(tuple(pools), validation, tuple(records))
+    def grid(self, step: int) -> Path:
+        """The sample grid of the validation at a step."""
+        return self.output / f"grid-{self.label}-{step:06d}.png"
 
 
 def check_initial(paths: Sequence[Path], objective: Objective, preset: str) -> str:
@@ -144,19 +97,23 @@ def _start(path: Path, objective: Objective, preset: str) -> dict[str, Tensor]:
 
 
 def run_training(
-    training: Training, validate_every: int, stop: Callable[[], None]
+    training: Training,
+    validate_every: int,
+    stop: Callable[[], None],
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[Progress, dict[str, Any] | None]]:
     """Train, or go on training; yields (progress, the validation's record where one was made) after every step.
 
     stop : called between two steps; may raise to stop, after which the same call goes on from here
-    Writes the state, a log, a sample grid and the checkpoint at every validation, so that the best that is there can be
-    used at any time. Raises as ``train`` does.
+    tell : gets lines for the user: early signs of divergence, and that tensorboard is lacking
+    Writes the state, the logs, a sample grid and the checkpoint at every validation, so that the best that is there can
+    be used at any time. Of several processes the main one validates and writes. Raises as ``train`` does.
     """
-    config, output, label = training.config, training.output, training.label
-    for partial in output.glob(f".*-{label}*.tmp"):  # what a killed process left half written
-        if PARTIAL.fullmatch(partial.name):
-            partial.unlink(missing_ok=True)
-    log = output / f"log-{label}.jsonl"
+    config, output, label, place = training.config, training.output, training.label, training.place
+    if place.is_main:
+        for partial in output.glob(f".*-{label}*.tmp"):  # what a killed process left half written
+            if PARTIAL.fullmatch(partial.name):
+                partial.unlink(missing_ok=True)
     initial: dict[str, Tensor] = {}
     for path in training.initial:
         initial |= _start(path, training.objective, training.preset)
@@ -167,52 +124,63 @@ def run_training(
         training.sources.fingerprint,
         network=training.shape,
         initial=initial or None,
-        precision=training.precision,
+        place=place,
         stop=stop,
     )
+    healthy = training.sources.validation
+    events, warned = Events(output / "tensorboard" / label, training.grid, tell), False
     for progress, averaged in steps:
         record = None
-        if progress.step % validate_every == 0 or progress.step == config.steps:
-            model = averaged()
-            history = [entry for entry in _history(log) if entry["step"] < progress.step]
-            record = _validate(model, progress, training)
-            _write_log(log, [*history, record])
-            _write_grid(output / f"grid-{label}-{progress.step:06d}.png", model, training)
-            card = _card(training, model, progress, [*history, record])
-            save_checkpoint(training.checkpoint, model, card)
+        if place.is_main:
+            word = risen(progress.loss, progress.lowest)
+            if progress.step % validate_every == 0 or progress.step == config.steps:
+                model, history = averaged(), _history(training, progress.step)
+                record = validate(
+                    model, progress, training.objective, config.noise, healthy, training.lesions
+                )
+                word = trouble(record, history)
+                warned = _warn(training, progress.step, word, warned, tell) if word else False
+                write_log(training.log, [*history, record])
+                _write_grid(training.grid(progress.step), model, training)
+                save_checkpoint(
+                    training.checkpoint, model, _card(training, model, progress, [*history, record])
+                )
+                events.add([*history, record])
+            elif word:
+                warned = _warn(training, progress.step, word, warned, tell)
         yield progress, record
+    events.close()
 
 
-def _validate(model: nn.Module, progress: Progress, training: Training) -> dict[str, Any]:
-    validation, noise, objective = training.sources.validation, training.config.noise, training.objective
-    record: dict[str, Any] = {
-        "step": progress.step,
-        "loss": progress.loss,
-        "seconds": round(progress.seconds),
-    }
-    if objective.prediction == "epsilon":
-        images = np.concatenate(list(validation.values()))
-        record["eps_error_by_band"] = dict(validation_loss(model, images, noise))
-    return record | {"clean_error": clean_errors(model, validation, noise, objective)}
+def _history(training: Training, step: int) -> list[dict[str, Any]]:
+    """The records of validations before that step; those from it on were of a session that was killed."""
+    return [record for record in read_log(training.log) if record["step"] < step]
 
 
-def _history(log: Path) -> list[dict[str, Any]]:
-    """The records there are; a torn last line is left out."""
+def _warn(training: Training, step: int, word: str, warned: bool, tell: Callable[[str], None]) -> bool:
+    """Say once that a training seems to diverge, and put its last good checkpoint out of the next one's way."""
+    if not warned:
+        kept = _keep_good(training, step)
+        where = f"the last good checkpoint is kept as {kept}" if kept else "there is no good checkpoint yet"
+        tell(
+            f"step {step}: {word}, so the training may diverge; start anew in another --output with a lower "
+            f"--learning-rate; {where}"
+        )
+    return True
+
+
+def _keep_good(training: Training, step: int) -> Path | None:
+    """Copy the checkpoint that is there to NAME-good, if it is of the last validation and that was good."""
+    path, history = training.checkpoint, _history(training, step)
+    good = path.with_name(f"{path.stem}-good{path.suffix}")
     try:
-        lines = log.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
-    return found
-
-
-def _write_log(log: Path, records: Sequence[dict[str, Any]]) -> None:
-    write_bytes(log, "".join(json.dumps(record) + "\n" for record in records).encode())
+        sound = bool(history) and not trouble(history[-1], history[:-1])
+        if sound and read_card(path).get("steps") == history[-1]["step"]:
+            write_bytes(good, path.read_bytes())
+            write_bytes(good.with_suffix(".json"), path.with_suffix(".json").read_bytes())
+    except CheckpointError:  # there is none yet
+        pass
+    return good if good.is_file() else None
 
 
 def _card(
@@ -226,18 +194,22 @@ def _card(
         "prediction": training.objective.prediction,
         "steps": progress.step,
         "of_steps": config.steps,
-        "images_seen": progress.step * config.batch_size,
+        "images_seen": progress.step * config.images_a_step,
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "schedule": {"kind": "linear", "length": 1000, "start": 1e-4, "end": 0.02},
         "training": asdict(config),
         "data": list(training.sources.records),
         "data_fingerprint": training.sources.fingerprint,
         "validation_slices": {name: len(images) for name, images in training.sources.validation.items()},
+        "validation_lesions": {name: len(found.images) for name, found in training.lesions.items()},
+        "one_call_dice": history[-1]["one_call_dice"],
         "loss": progress.loss,
         "log": history,
         "seconds": round(progress.seconds),
         "threads": torch.get_num_threads(),
-        "precision": training.precision,
+        "precision": training.place.precision,
+        "device": training.place.describe(),
+        "processes": training.place.processes,
         "versions": {"uadbench": version("uadbench"), "torch": torch.__version__},
         "command": training.command,
     }
@@ -245,8 +217,6 @@ def _card(
 
 def _write_grid(path: Path, model: nn.Module, training: Training) -> None:
     """Inputs on top, then the estimates of the clean image at rising levels."""
-    import io
-
     from PIL import Image
 
     images = np.concatenate([slices[:3] for slices in training.sources.validation.values()])[:9]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-__all__ = ["Augmentation", "augment"]
+__all__ = ["Augmentation", "Move", "draw_move", "moved"]
 
 Floats = NDArray[np.float32]
 
@@ -34,26 +34,40 @@ class Augmentation:
     zoom: tuple[float, float] = (0.9, 1.1)
 
 
-def augment(
+@dataclass(frozen=True)
+class Move:
+    """What one image is to go through, as drawn."""
+
+    flip: bool
+    warp: bool
+    angle: float
+    zoom: float
+    shift: NDArray[np.float64]
+
+
+def draw_move(settings: Augmentation, rng: np.random.Generator) -> Move:
+    """Flipped half of the time and warped some of the time; the number of draws does not depend on what is drawn."""
+    flip, warp = rng.random() < 0.5, rng.random() < settings.warped
+    angle = np.deg2rad(rng.uniform(-settings.rotate_degrees, settings.rotate_degrees))
+    return Move(
+        flip, warp, angle, rng.uniform(*settings.zoom), rng.uniform(-settings.shift, settings.shift, 2)
+    )
+
+
+def moved(
     square: NDArray[np.floating],
     resize: Callable[[NDArray[np.floating]], NDArray[np.floating]],
-    settings: Augmentation,
-    rng: np.random.Generator,
+    move: Move,
 ) -> Floats:
-    """One image, flipped half of the time and warped some of the time, at the network's size.
+    """One image after its move, at the network's size.
 
     square : [S, S] in [0, 1] on its native grid
     resize : native grid -> float [size, size], as for test images
     returns : float32 [size, size] in [0, 1]; what moves in from outside is background
-
-    The number of draws from ``rng`` does not depend on what is drawn.
     """
-    flip, chosen = rng.random() < 0.5, rng.random() < settings.warped
-    angle = np.deg2rad(rng.uniform(-settings.rotate_degrees, settings.rotate_degrees))
-    zoom, shift = rng.uniform(*settings.zoom), rng.uniform(-settings.shift, settings.shift, 2)
-    image = square[:, ::-1] if flip else square
-    if chosen:
-        image = _warp(np.ascontiguousarray(image, dtype=np.float32), angle, zoom, shift)
+    image = square[:, ::-1] if move.flip else square
+    if move.warp:
+        image = _warp(np.ascontiguousarray(image, dtype=np.float32), move.angle, move.zoom, move.shift)
     return np.clip(resize(image), 0, 1).astype(np.float32)
 
 

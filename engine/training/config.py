@@ -13,6 +13,8 @@ __all__ = ["TrainingConfig"]
 class TrainingConfig:
     """Everything that determines the result, but for the arithmetic (precision, threads).
 
+    steps : updates of the weights
+    batch_size, accumulate : a step's gradient is the mean over ``accumulate`` batches of ``batch_size`` images each
     learning_rate : highest; a linear warm-up leads to it and one cosine down to a twentieth of it
     ema : decay of the averaged weights, which are the ones that are kept
     t_from, t_focus, focus_share : this share of the drawn levels lies in t_from .. t_focus, those that the methods use
@@ -36,3 +38,9 @@ class TrainingConfig:
     seed: int = 0
     objective: str = "noise"
     t_from: int = 1
+    accumulate: int = 1
+
+    @property
+    def images_a_step(self) -> int:
+        """In all batches and processes."""
+        return self.batch_size * self.accumulate

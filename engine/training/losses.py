@@ -1,6 +1,7 @@
-"""What networks are taught: each objective's loss on one batch, and the estimate of the clean image that it leads to.
+"""What networks are taught: each objective's draws and loss, and the estimate of the clean image that it leads to.
 
-Images are [B, 1, H, W] in [-1, 1]. Whatever an objective draws comes from the step's own generator.
+Images are [B, 1, H, W] in [-1, 1]. Whatever an objective draws comes from the step's own generator, on the CPU; losses
+are computed where the network is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,64 +36,87 @@ ABOVE_START = 10  # levels above DDPM's start level that are trained as densely 
 
 @dataclass(frozen=True)
 class Step:
-    """What a loss may draw from: the step's number and generator, the training's settings, the schedule."""
+    """What a batch may be drawn from: the step's number and generator, the training's settings, the schedule.
+
+    rows : which of the step's images are this process's; drawn is for all, so that nothing hangs on how they are shared
+    """
 
     number: int
     rng: np.random.Generator
     config: TrainingConfig
     schedule: Schedule
+    rows: NDArray[np.int64]
 
     def noised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(x_t, t, noise): each image at a level of its own, int64 [B] counted from the clean image."""
-        config = self.config
-        t = draw_levels(
-            self.rng, len(x), config.t_focus, config.focus_share, self.schedule.length, config.t_from
+        config, count = self.config, self.config.images_a_step
+        drawn = draw_levels(
+            self.rng, count, config.t_focus, config.focus_share, self.schedule.length, config.t_from
         )
-        ids = [f"train-{self.number}-{i}" for i in range(len(x))]
+        t = drawn[self.rows]
+        ids = [f"train-{self.number}-{i}" for i in self.rows]
         noise = noise_fields(config.noise, config.seed, ids, t, x)
         levels = torch.from_numpy(t)
         return noised(self.schedule, x, levels, noise), levels, noise
 
 
-def _noise_loss(model: nn.Module, x: Tensor, step: Step) -> Tensor:
-    """Squared error of eps, weighted by the level: Ho et al. 2020, eq. 14."""
+Batch = tuple[Tensor, ...]  # what a loss looks at, the images along the first axis of each
+
+
+def _draw_noise(x: Tensor, step: Step, network: Any) -> Batch:
     x_t, t, noise = step.noised(x)
     weight = WEIGHTINGS[step.config.weighting](snr(step.schedule, t.numpy())).astype(np.float32)
-    eps = model(_channels_last(x_t), t - 1).float()
-    return (torch.from_numpy(weight)[:, None, None, None] * (eps - noise).square()).mean()
+    return x_t, t, noise, torch.from_numpy(weight)[:, None, None, None]
 
 
-def _patch_loss(model: nn.Module, x: Tensor, step: Step) -> Tensor:
-    """Absolute error of x0 inside the one patch that is noised; patches are those of the overlapping grid."""
+def _noise_loss(model: nn.Module, x_t: Tensor, t: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
+    """Squared error of eps, weighted by the level: Ho et al. 2020, eq. 14."""
+    return (weight * (model(_channels_last(x_t), t - 1).float() - noise).square()).mean()
+
+
+def _draw_patch(x: Tensor, step: Step, network: Any) -> Batch:
     x_t, t, _ = step.noised(x)
     places = list(patches(x.shape[2], x.shape[3], PDDPM().patch, overlap=True))
+    chosen = step.rng.integers(len(places), size=step.config.images_a_step)[step.rows]
     inside = torch.zeros_like(x, dtype=torch.bool)
-    for mask, place in zip(inside, step.rng.integers(len(places), size=len(x)), strict=True):
+    for mask, place in zip(inside, chosen, strict=True):
         mask[0, places[place][0], places[place][1]] = True
-    x0 = model(_channels_last(torch.where(inside, x_t, x)), t - 1).float()
-    return (x0 - x)[inside].abs().mean()
+    return x, torch.where(inside, x_t, x), t, inside
 
 
-def _conditioned_loss(model: nn.Module, x: Tensor, step: Step) -> Tensor:
-    """Absolute error of x0, with the clean image as the condition."""
+def _patch_loss(model: nn.Module, x: Tensor, shown: Tensor, t: Tensor, inside: Tensor) -> Tensor:
+    """Absolute error of x0 inside the one patch that is noised; patches are those of the overlapping grid."""
+    return (model(_channels_last(shown), t - 1).float() - x)[inside].abs().mean()
+
+
+def _draw_conditioned(x: Tensor, step: Step, network: Any) -> Batch:
     x_t, t, _ = step.noised(x)
+    return x, x_t, t
+
+
+def _conditioned_loss(model: nn.Module, x: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """Absolute error of x0, with the clean image as the condition."""
     return (model(_channels_last(x_t), t - 1, _channels_last(x)).float() - x).abs().mean()
 
 
-def _masked_loss(model: Any, x: Tensor, step: Step) -> Tensor:
+def _draw_masked(x: Tensor, step: Step, network: Any) -> Batch:
+    seen = _seen(step.rng, step.config.images_a_step, x, network.stride)[step.rows]
+    return x, torch.from_numpy(seen)
+
+
+def _masked_loss(model: nn.Module, x: Tensor, seen: Tensor) -> Tensor:
     """Squared error where patches were hidden."""
-    seen = torch.from_numpy(_seen(step.rng, x, model.config.stride))
     hidden = 1 - F.interpolate(seen, size=x.shape[2:], mode="nearest")
     error = (model(_channels_last(x), seen).float() - x).square() * hidden
     return error.sum() / hidden.sum()
 
 
-def _seen(rng: np.random.Generator, x: Tensor, stride: int) -> np.ndarray:
-    """1 where a patch is shown: float32 [B, 1, H / stride, W / stride]."""
+def _seen(rng: np.random.Generator, count: int, x: Tensor, stride: int) -> np.ndarray:
+    """1 where a patch is shown: float32 [count, 1, H / stride, W / stride]; as many patches of every image."""
     rows, columns = x.shape[2] // stride, x.shape[3] // stride
-    order = rng.random((len(x), rows * columns)).argsort(axis=1).argsort(axis=1)
+    order = rng.random((count, rows * columns)).argsort(axis=1).argsort(axis=1)
     shown = order >= round(HIDDEN * rows * columns)
-    return shown.reshape(len(x), 1, rows, columns).astype(np.float32)
+    return shown.reshape(count, 1, rows, columns).astype(np.float32)
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -102,7 +127,7 @@ Estimate = Callable[[nn.Module, Tensor, int, Tensor, Schedule], Tensor]
 
 
 def _levels(model: nn.Module, x: Tensor, t: int) -> Tensor:
-    return torch.full((len(x),), t - 1)
+    return torch.full((len(x),), t - 1, device=x.device)
 
 
 def _from_noise(model: nn.Module, x: Tensor, t: int, noise: Tensor, schedule: Schedule) -> Tensor:
@@ -123,7 +148,7 @@ def _from_condition(model: nn.Module, x: Tensor, t: int, noise: Tensor, schedule
 
 def _from_shown(model: Any, x: Tensor, t: int, noise: Tensor, schedule: Schedule) -> Tensor:
     """Hidden patches as guessed, the others as they are; the same patches for any network."""
-    seen = torch.from_numpy(_seen(np.random.default_rng(0), x, model.config.stride))
+    seen = torch.from_numpy(_seen(np.random.default_rng(0), len(x), x, model.config.stride)).to(x)
     shown = F.interpolate(seen, size=x.shape[2:], mode="nearest")
     return shown * x + (1 - shown) * model(x, seen).float().clamp(-1, 1)
 
@@ -135,21 +160,28 @@ class Objective:
     network : name of the checkpoint, less the kind of noise where ``noisy``
     prediction : for the card, see ``networks.adapters``; of no meaning for a network that does not denoise
     presets : name -> shape of the network
-    loss : (model, x, step) -> the batch's loss
+    draw : (x, step, the network's configuration) -> what the loss looks at, on the CPU
+    loss : (model, what was drawn) -> a mean over images, so that equal parts of a batch have the batch's as their mean
     estimate : (model, x, t, noise, schedule) -> the clean image as the method will see it, for validation
     levels : kind of noise -> (first, last) level that most draws come from
     validated : levels at which the estimate's error is recorded; 0 where there is no noise
+    judged : the level at which lesions are looked for: the highest of ``validated`` that is none above a method's own;
+        None where the network is no method's denoiser
+    partial : whether some of the network's weights take no part in the loss
     """
 
     title: str
     network: str
     prediction: str
     presets: Mapping[str, Any]
-    loss: Callable[[nn.Module, Tensor, Step], Tensor]
+    draw: Callable[[Tensor, Step, Any], Batch]
+    loss: Callable[..., Tensor]
     estimate: Estimate
     levels: Callable[[str], tuple[int, int]]
     validated: tuple[int, ...]
+    judged: int | None
     noisy: bool = True
+    partial: bool = False
 
     def name(self, noise: str) -> str:
         """Of the checkpoint, such as "unet-gaussian"."""
@@ -164,40 +196,49 @@ OBJECTIVES: dict[str, Objective] = {
         "unet",
         "epsilon",
         SHAPES,
+        _draw_noise,
         _noise_loss,
         _from_noise,
         lambda noise: (1, DDPM.preset(noise).t_start + ABOVE_START),
         (50, 150, 250, 350),
+        DDPM.preset("simplex").t_start,
     ),
     "patch": Objective(
         "one noised patch, clean (pDDPM)",
         "patch-unet",
         "x0",
         SHAPES,
+        _draw_patch,
         _patch_loss,
         _from_patches,
         lambda noise: (PDDPM().t_test - 100, PDDPM().t_test + 100),
         (PDDPM().t_test,),
+        PDDPM().t_test,
     ),
     "conditioned": Objective(
         "the clean image, guided by an encoder of it (cDDPM)",
         "conditioned-unet",
         "x0",
         {"small": ConditionedUNetConfig()},
+        _draw_conditioned,
         _conditioned_loss,
         _from_condition,
         lambda noise: (min(CDDPM().t_test) - 50, max(CDDPM().t_test) + 50),
         CDDPM().t_test,
+        500,
     ),
     "masked": Objective(
         "hidden patches of the image (pre-training of cDDPM's encoder)",
         "masked-encoder",
         "x0",
         {"small": EncoderConfig()},
+        _draw_masked,
         _masked_loss,
         _from_shown,
         lambda noise: (1, 1),
         (0,),
+        None,
         noisy=False,
+        partial=True,  # the encoder's last layer, which only the conditioned network calls
     ),
 }

@@ -31,7 +31,7 @@ def load_state(path: Path, identity: str) -> dict[str, Any] | None:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the check sums that it writes
             if archive.testzip() is not None:
                 raise zipfile.BadZipFile
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds on a damaged file
         raise CheckpointError(
             f"{path} is damaged ({error.__class__.__name__}); delete it to start anew"

@@ -21,10 +21,9 @@ BANDS = ((1, 50), (51, 150), (151, 250), (251, 400), (401, 1000))
 
 
 @torch.inference_mode()
-def validation_loss(
-    model: nn.Module, images: np.ndarray, noise: str, seed: int = 0, precision: str = "fp32"
-) -> Mapping[str, float]:
+def validation_loss(model: nn.Module, images: np.ndarray, noise: str, seed: int = 0) -> Mapping[str, float]:
     """Mean squared error of eps by band of levels, with fixed noise; images float32 [N, H, W] in [0, 1]."""
+    device = _device(model)
     x, schedule = to_signed(torch.from_numpy(images).unsqueeze(1)), linear_schedule()
     losses = {}
     for low, high in BANDS:
@@ -34,10 +33,9 @@ def validation_loss(
         )
         ids = [f"validation-{low}-{i}" for i in range(len(images))]
         eps = noise_fields(noise, seed, ids, t, x)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            levels = torch.from_numpy(t)
-            predicted = model(noised(schedule, x, levels, eps), levels - 1)
-        losses[f"{low}-{high}"] = F.mse_loss(predicted.float(), eps).item()
+        levels = torch.from_numpy(t)
+        predicted = model(noised(schedule, x, levels, eps).to(device), (levels - 1).to(device))
+        losses[f"{low}-{high}"] = F.mse_loss(predicted.cpu(), eps).item()
     return losses
 
 
@@ -49,13 +47,21 @@ def reconstructions(
 
     levels : those that the objective is validated at where none are given
     """
-    x, schedule = to_signed(torch.from_numpy(images).unsqueeze(1)), linear_schedule()
+    device, schedule = _device(model), linear_schedule()
+    x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(device)
     ids = [f"grid-{i}" for i in range(len(images))]
     rows = []
     for t in levels or objective.validated:
-        fields = noise_source(noise, 0, ids, (x.shape[2], x.shape[3]))(t) if t else torch.zeros_like(x)
-        rows.append(to_unit(objective.estimate(model, x, t, fields, schedule)).squeeze(1).numpy())
+        shape = (x.shape[2], x.shape[3])
+        fields = noise_source(noise, 0, ids, shape, str(device))(t) if t else torch.zeros_like(x)
+        rows.append(to_unit(objective.estimate(model, x, t, fields, schedule)).squeeze(1).cpu().numpy())
     return np.stack(rows)
+
+
+def _device(model: nn.Module) -> torch.device:
+    """Where the network is; one without weights is on the CPU."""
+    weight = next(model.parameters(), None)
+    return torch.device("cpu") if weight is None else weight.device
 
 
 def clean_errors(

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import ast
 import csv
+import json
 from collections import defaultdict
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from support.pages import DOCS, code, page, table
 from support.places import ROOT
 
+from uadbench.bench.run.training import Training
+from uadbench.bench.run.training_checks import ERROR_RISE, LOSS_RISE, trouble
+from uadbench.bench.run.training_sources import HELD_OUT, Sources
+from uadbench.datasets.case import TOO_SMALL
 from uadbench.engine.methods.ddpm import DDPM
+from uadbench.engine.networks import NETWORKS, kind_of
+from uadbench.engine.networks.conditioned_unet import ConditionedUNetConfig
+from uadbench.engine.networks.image_encoder import EncoderConfig
+from uadbench.engine.networks.unet import UNetConfig
+from uadbench.engine.training.config import TrainingConfig
+from uadbench.engine.training.initial import starting_weights
+from uadbench.engine.training.losses import ABOVE_START, OBJECTIVES
+from uadbench.engine.training.place import Place
 
 TEXT = page("training.md")
 SOURCES = ("ixi-stroke", "soop-flair", "phantom")
@@ -44,8 +59,7 @@ def test_the_options_have_the_defaults_that_the_page_says() -> None:
     for _, option, default, *_ in rows:
         if default.strip().startswith("`"):
             assert str(defaults[code(option.strip())]) == code(default.strip())
-    above = import_module("uadbench.bench.commands.train").ABOVE_START
-    gaussian, simplex = (DDPM.preset(noise).t_start + above for noise in ("gaussian", "simplex"))
+    gaussian, simplex = (DDPM.preset(noise).t_start + ABOVE_START for noise in ("gaussian", "simplex"))
     assert f"{gaussian} Gaussian, {simplex} simplex" in TEXT
 
 
@@ -54,6 +68,99 @@ def test_the_keys_of_the_card_are_those_that_training_writes() -> None:
         "engine/networks/checkpoint.py", "save_checkpoint"
     )
     assert {code(row["key"]) for row in table(TEXT, "card")} == written
+
+
+def test_the_keys_of_a_record_are_those_that_a_validation_writes() -> None:
+    written = _keys("bench/run/training_checks.py", "validate")
+    assert {code(row["key"]) for row in table(TEXT, "record")} == written
+
+
+def training(objective: str, noise: str) -> Training:
+    config = TrainingConfig(objective=objective, noise=noise)
+    return Training(config, Sources((), {}, ()), Path("out"), (), Place(), "bench train")
+
+
+def test_the_objectives_are_those_of_the_code() -> None:
+    wanted = []
+    for name, objective in OBJECTIVES.items():
+        bands = ("{} to {}".format(*objective.levels(noise)) for noise in ("gaussian", "simplex"))
+        one, other = (training(name, noise) for noise in ("gaussian", "simplex"))
+        words = [
+            one.checkpoint.stem.replace("gaussian", "NOISE"),
+            one.label.replace("gaussian", "NOISE"),
+        ]
+        assert other.label == words[1].replace("NOISE", "simplex")
+        wanted.append(
+            {
+                "`--objective`": f"`{name}`",
+                "teaches": objective.title,
+                "NETWORK": f"`{words[0]}`",
+                "LABEL": f"`{words[1]}`",
+                "predicts": objective.prediction,
+                "`--preset`": ", ".join(objective.presets),
+                "most levels (Gaussian; simplex)": "; ".join(bands) if objective.noisy else "–",
+                "errors at": ", ".join(map(str, objective.validated)),
+                "Dice at": "–" if objective.judged is None else str(objective.judged),
+            }
+        )
+    assert table(TEXT, "objectives") == wanted
+    assert tuple(OBJECTIVES) == import_module("uadbench.bench.commands.train").OBJECTIVES
+
+
+LAST = {"conv_out.weight", "conv_out.bias"}
+SHAPE = {"channels": (16, 16), "attention": (False, True), "head_channels": 8, "groups": 4, "embedding": 16}
+GUIDED, ENCODER = ConditionedUNetConfig(**SHAPE, encoder=(8, 8), code=12), EncoderConfig((8, 8), 12)
+SHAPES = {"patch-unet": UNetConfig(**SHAPE), "conditioned-unet": GUIDED, "masked-encoder": ENCODER}
+KINDS = {"unet": UNetConfig(**SHAPE), **SHAPES}
+
+
+def start(network: str, objective: str) -> str:
+    """What a checkpoint of a network gives to the network of an objective, in the page's words."""
+    taught = {found.network: found for found in OBJECTIVES.values()}
+    with torch.device("meta"):
+        source, target = (
+            NETWORKS[kind_of(KINDS[name])].module(KINDS[name])
+            for name in (network, OBJECTIVES[objective].network)
+        )
+    card = {"kind": network, "prediction": taught[network].prediction}
+    try:
+        found = set(starting_weights(source, card, target, OBJECTIVES[objective].prediction))
+    except ValueError:
+        return "–"
+    wanted = set(target.state_dict())
+    # The layers that take the encoder's vector are of neither part; they begin without effect.
+    denoiser = {name for name in wanted if name.startswith("unet.") and ".modulate." not in name}
+    encoder = {name for name in wanted if name.startswith("encoder.")}
+    words = {
+        "all": wanted,
+        "all but the last layer": wanted - LAST,
+        "the denoiser": denoiser,
+        "the denoiser but its last layer": denoiser - {f"unet.{name}" for name in LAST},
+        "the encoder": encoder,
+    }
+    (word,) = [word for word, names in words.items() if names == found][:1]
+    return word
+
+
+def test_what_can_start_what_is_what_the_code_takes() -> None:
+    wanted = [
+        {"from": f"`{network}`", **{f"`{name}`": start(network, name) for name in OBJECTIVES}}
+        for network in KINDS
+    ]
+    assert table(TEXT, "initial") == wanted
+
+
+def test_the_signs_of_divergence_are_those_of_the_code_and_of_none_of_the_committed_logs() -> None:
+    assert f"above {LOSS_RISE:g} times its lowest" in TEXT
+    assert f"above {ERROR_RISE:g} times its best" in TEXT
+    assert f"at most {HELD_OUT} validation lesions" in TEXT
+    assert f"of more than {TOO_SMALL} px" in TEXT
+    logs = sorted((ROOT / "reports/results/training").glob("log-*.jsonl"))
+    assert logs
+    for log in logs:
+        records = [json.loads(line) for line in log.read_text().splitlines()]
+        for number, record in enumerate(records):
+            assert trouble(record, records[:number]) == ""
 
 
 def _keys(path: str, function: str) -> set[str]:
@@ -70,4 +177,11 @@ def _keys(path: str, function: str) -> set[str]:
         if isinstance(child, ast.Dict) and child is not outer
     }
     keys = [key for node in dicts if id(node) not in inner for key in node.keys]
+    keys += [
+        target.slice
+        for node in ast.walk(found)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Subscript)
+    ]
     return {str(key.value) for key in keys if isinstance(key, ast.Constant)}

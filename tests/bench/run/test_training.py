@@ -2,76 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from functools import partial
+import math
 from pathlib import Path
-from typing import Any
 
 import filelock
 import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from support.cells import make_dataset
 from support.diffusion import TINY, needs_monai
+from support.trainings import UNET, log_of, make_small, make_training, rows_of, steps_of
 
 from uadbench.bench.commands.train import command
 from uadbench.bench.plan.config import ConfigError
-from uadbench.bench.run import training as module
-from uadbench.bench.run.training import Training, load_sources, run_training
+from uadbench.bench.run.training_sources import load_sources
 from uadbench.datasets.case import CaseError
 from uadbench.engine.networks.checkpoint import load_checkpoint
-from uadbench.engine.networks.unet import UNetConfig
-from uadbench.engine.training import loop, losses
+from uadbench.engine.training import losses
 from uadbench.engine.training.config import TrainingConfig
-
-SMALL = UNetConfig(channels=(16, 16), attention=(False, False), head_channels=8, groups=4, embedding=16)
-UNET = "unet-gaussian.safetensors"
-CONFIG = TrainingConfig(steps=6, batch_size=2, warmup=2, ema=0.9)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small network, and data sets of a few small slices."""
-    monkeypatch.setattr(module, "train", partial(loop.train, save_every=2))
-    monkeypatch.setitem(losses.SHAPES, "small", SMALL)
-    monkeypatch.setattr(
-        module,
-        "DATASETS",
-        {
-            "fake": lambda root, seed, limit: make_dataset(),
-            "bad": lambda root, seed, limit: make_dataset(bad=("val0",)),
-            "untrained": lambda root, seed, limit: make_dataset(train=0),
-        },
-    )
-    monkeypatch.setattr(module, "to_size", lambda image: image)
-
-
-def make_training(output: Path, **changes: Any) -> Training:
-    output.mkdir(exist_ok=True)
-    fields = {
-        "config": CONFIG,
-        "sources": load_sources({"fake": 2.0}, None),
-        "output": output,
-        "initial": (),
-        "precision": "fp32",
-        "command": "bench train",
-    }
-    return Training(**{**fields, **changes})
-
-
-def steps_of(training: Training, stop_at: int | None = None) -> list[tuple[int, bool]]:
-    """(step, whether it was validated) of a run of the training, which is left at a step as a kill would."""
-    found = []
-    for progress, record in run_training(training, 2, lambda: None):
-        found.append((progress.step, record is not None))
-        if progress.step == stop_at:
-            break
-    return found
-
-
-def log_of(output: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (output / "log-gaussian.jsonl").read_text().splitlines()]
+    make_small(monkeypatch)
 
 
 def test_sources_hold_healthy_slices_with_their_weights_and_records() -> None:
@@ -89,7 +42,10 @@ def test_sources_hold_healthy_slices_with_their_weights_and_records() -> None:
     [
         pytest.param("fkae", ConfigError, "unknown data set 'fkae'; did you mean 'fake'", id="no such"),
         pytest.param(
-            "untrained", ConfigError, "untrained has no healthy train case to train with; give", id="no train"
+            "untrained",
+            ConfigError,
+            "untrained has no healthy train case to train with; train on",
+            id="no train",
         ),
         pytest.param("bad", CaseError, "val0.png: is empty; copy it again", id="cannot be read"),
     ],
@@ -105,8 +61,13 @@ def test_a_checkpoint_with_its_card_a_log_and_a_grid_stand_at_every_validation(t
     assert steps_of(training) == [(1, False), (2, True), (3, False), (4, True), (5, False), (6, True)]
     log = log_of(tmp_path)
     assert [record["step"] for record in log] == [2, 4, 6]
-    assert set(log[0]) == {"step", "loss", "seconds", "eps_error_by_band", "clean_error"}
+    told = {"step", "loss", "lowest_loss", "learning_rate", "seconds", "eps_error_by_band"}
+    assert set(log[0]) == told | {"clean_error", "one_call_dice"}
     assert set(log[0]["clean_error"]) == {"fake"}
+    assert set(log[0]["one_call_dice"]["fake"]) == {"250"}
+    assert [record["learning_rate"] for record in log] == [
+        pytest.approx(3e-4 * (0.05 + 0.475 * (1 + math.cos(math.pi * done)))) for done in (0, 1 / 4, 3 / 4)
+    ]
     model, card = load_checkpoint(tmp_path / UNET)
     assert (card["steps"], card["of_steps"], card["images_seen"]) == (6, 6, 12)
     assert (card["kind"], card["prediction"], card["noise"]) == ("unet", "epsilon", "gaussian")
@@ -115,6 +76,9 @@ def test_a_checkpoint_with_its_card_a_log_and_a_grid_stand_at_every_validation(t
     assert card["data"] == list(training.sources.records)
     assert card["data_fingerprint"] == training.sources.fingerprint
     assert card["validation_slices"] == {"fake": 3}
+    assert card["validation_lesions"] == {"fake": 1}
+    assert card["one_call_dice"] == log[-1]["one_call_dice"]
+    assert (card["device"], card["processes"], card["precision"]) == ("cpu", 1, "fp32")
     assert card["training"]["batch_size"] == 2
     assert card["parameters"] == sum(weight.numel() for weight in model.parameters())
     grids = sorted(path.name for path in tmp_path.glob("grid-*.png"))
@@ -134,6 +98,8 @@ def test_after_a_kill_no_line_of_the_log_is_told_twice_and_the_weights_are_the_s
     for record in (*whole, *resumed):
         record.pop("seconds")
     assert resumed == whole
+    tables = [rows_of(tmp_path / name / "log-gaussian.csv") for name in ("whole", "killed")]
+    assert tables[0] == tables[1]
     weights = [(tmp_path / name / UNET).read_bytes() for name in ("whole", "killed")]
     assert weights[0] == weights[1]
 
@@ -195,7 +161,7 @@ def test_bench_train_ends_with_the_place_of_its_checkpoint(tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == str(tmp_path / "new" / UNET)
     assert result.stderr.startswith("step 1 of 2, loss ")
-    assert "fake" in result.stderr
+    assert "; one-call Dice (%): fake " in result.stderr.splitlines()[0]
 
 
 @pytest.mark.parametrize(
@@ -204,6 +170,9 @@ def test_bench_train_ends_with_the_place_of_its_checkpoint(tmp_path: Path) -> No
         pytest.param(["--data", "untrained"], "has no healthy train case", id="no training rows"),
         pytest.param(["--data", "fake=0"], "the weight must be a number above 0", id="weight"),
         pytest.param(["--data", "fake,fake"], "names 'fake' twice", id="twice"),
+        pytest.param(
+            ["--data", "fake", "--precision", "fp16"], "fp16 is trained in on a GPU only", id="fp16"
+        ),
         pytest.param(["--data", "fake", "--initial", "nowhere.safetensors"], "is missing", id="initial"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from support.places import SHARED
 
 from uadbench.datasets import DATASETS
 from uadbench.datasets.preprocess import to_size
-from uadbench.engine.training.augment import Augmentation, augment
+from uadbench.engine.training.augment import Augmentation, draw_move, moved
 
 ROOT = SHARED / "data"
 REAL = pytest.mark.skipif(not ROOT.is_dir(), reason="no real slices here")
@@ -22,6 +23,10 @@ IMAGE = np.random.default_rng(0).random((40, 40)).astype(np.float32)
 
 def identity(image: NDArray) -> NDArray:
     return image
+
+
+def augment(square: NDArray, resize: Callable, settings: Augmentation, rng: np.random.Generator) -> NDArray:
+    return moved(square, resize, draw_move(settings, rng))
 
 
 def sharpness(image: NDArray) -> float:

@@ -15,7 +15,7 @@ from uadbench.engine.networks.checkpoint import CheckpointError
 from uadbench.engine.networks.unet import UNet, UNetConfig
 from uadbench.engine.rng import case_generator
 from uadbench.engine.training.config import TrainingConfig
-from uadbench.engine.training.loop import Pool, _draw_images, _learning_rate, train
+from uadbench.engine.training.loop import Pool, _draw_images, _identity, _learning_rate, train
 from uadbench.engine.training.validation import BANDS, validation_loss
 
 SMALL = UNetConfig(channels=(16, 16), attention=(False, True), head_channels=8, groups=4, embedding=16)
@@ -133,8 +133,38 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
         weights(tmp_path / "a.pt", config=wild)
 
 
+def test_accumulated_batches_teach_what_one_large_batch_teaches(tmp_path: Path) -> None:
+    courses = {}
+    for name, sizes in {"large": (6, 1), "small": (2, 3)}.items():
+        config = replace(CONFIG, batch_size=sizes[0], accumulate=sizes[1])
+        courses[name] = [
+            progress.loss for progress, _ in train(POOLS, config, tmp_path / name, "data", network=SMALL)
+        ]
+    assert len(courses["large"]) == 8
+    assert courses["small"] == pytest.approx(courses["large"], rel=1e-5)
+
+
+def test_a_state_of_the_time_before_accumulation_is_gone_on_from(tmp_path: Path) -> None:
+    assert "accumulate" not in _identity(CONFIG, SMALL, "data")
+    assert "accumulate" in _identity(replace(CONFIG, accumulate=2), SMALL, "data")
+    whole = weights(tmp_path / "whole.pt")
+    weights(tmp_path / "old.pt", stop=4)
+    old = torch.load(tmp_path / "old.pt", weights_only=True)
+    del old["lowest"]
+    torch.save(old, tmp_path / "old.pt")
+    assert_equal(whole, weights(tmp_path / "old.pt"))
+
+
+def test_the_lowest_loss_is_that_since_the_warm_up(tmp_path: Path) -> None:
+    found = [p for p, _ in train(POOLS, CONFIG, tmp_path / "a.pt", "data", network=SMALL)]
+    assert [progress.lowest for progress in found[:2]] == [None, None]
+    for step in range(3, 9):
+        assert found[step - 1].lowest == min(progress.loss for progress in found[2:step])
+
+
 def images_of(config: TrainingConfig, step: int) -> torch.Tensor:
-    return _draw_images(POOLS, config, case_generator(config.seed, f"train-step-{step}"))
+    rows = np.arange(config.batch_size)
+    return _draw_images(POOLS, config, case_generator(config.seed, f"train-step-{step}"), rows)
 
 
 def test_images_hang_on_the_step_s_generator_alone() -> None:

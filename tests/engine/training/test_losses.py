@@ -24,12 +24,24 @@ SHAPE = {"channels": (16, 16), "attention": (False, True), "head_channels": 8, "
 SMALL = UNetConfig(**SHAPE)
 GUIDED = ConditionedUNetConfig(**SHAPE, encoder=(8, 8), code=12)
 ENCODER = EncoderConfig((8, 8), 12)
-CONFIG = TrainingConfig(t_from=400, t_focus=600, focus_share=1.0)
+CONFIG = TrainingConfig(batch_size=3, t_from=400, t_focus=600, focus_share=1.0)
 X = torch.from_numpy(np.random.default_rng(3).uniform(-1, 1, (3, 1, 32, 32))).float()
 
 
 def step(number: int = 0, **changes: Any) -> Step:
-    return Step(number, case_generator(0, f"step-{number}"), replace(CONFIG, **changes), linear_schedule())
+    return Step(
+        number,
+        case_generator(0, f"step-{number}"),
+        replace(CONFIG, **changes),
+        linear_schedule(),
+        np.arange(3),
+    )
+
+
+def loss_of(name: str, model: Any, x: Tensor, at: Step, shape: Any = None) -> Tensor:
+    """Of the batch that is drawn at a step."""
+    objective = OBJECTIVES[name]
+    return objective.loss(model, *objective.draw(x, at, shape))
 
 
 class Constant(nn.Module):
@@ -46,7 +58,7 @@ class Constant(nn.Module):
 
 def test_the_patch_objective_noises_one_patch_of_half_the_side_and_leaves_the_rest_as_it_is() -> None:
     model = Constant(0.25)
-    loss = OBJECTIVES["patch"].loss(model, X, step())
+    loss = loss_of("patch", model, X, step())
     ((x_t, t),) = model.shown
     changed = (x_t != X)[:, 0]
     for image, mask in zip(X, changed, strict=True):
@@ -65,12 +77,12 @@ def test_the_error_outside_the_patch_counts_for_nothing() -> None:
         def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
             return torch.where(x == X, torch.full_like(x, 9.0), X)
 
-    assert OBJECTIVES["patch"].loss(OnlyOutside(), X, step()).item() == 0
+    assert loss_of("patch", OnlyOutside(), X, step()).item() == 0
 
 
 def test_the_conditioned_objective_shows_the_noised_and_the_clean_image() -> None:
     model = Constant(0.0)
-    loss = OBJECTIVES["conditioned"].loss(model, X, step())
+    loss = loss_of("conditioned", model, X, step())
     ((x_t, _, cond),) = model.shown
     assert torch.equal(cond, X)
     assert bool((x_t != X).float().mean() > 0.99)
@@ -87,7 +99,7 @@ def test_the_masked_objective_hides_its_share_of_the_patches_and_counts_only_tho
             return torch.where(shown > 0, torch.full_like(x, 9.0), x)
 
     model = Right()
-    assert OBJECTIVES["masked"].loss(model, X, step()).item() == 0
+    assert loss_of("masked", model, X, step(), ENCODER).item() == 0
     assert model.seen.shape == (3, 1, 8, 8)
     assert model.seen.flatten(1).sum(1).tolist() == [64 - round(HIDDEN * 64)] * 3
     assert not torch.equal(model.seen[0], model.seen[1])
@@ -107,14 +119,13 @@ def test_what_is_hidden_cannot_be_seen_by_the_encoder() -> None:
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_can_be_learned(name: str) -> None:
     """A few steps on one batch bring its own loss down; so gradients reach the weights."""
-    objective = OBJECTIVES[name]
     shape = {"conditioned": GUIDED, "masked": ENCODER}.get(name, SMALL)
     torch.manual_seed(0)
     model = NETWORKS[kind_of(shape)].module(shape)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     course, x = [], torch.full_like(X, 0.7)
     for _ in range(12):
-        loss = objective.loss(model, x, step())
+        loss = loss_of(name, model, x, step(), shape)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

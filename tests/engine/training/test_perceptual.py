@@ -15,8 +15,8 @@ import torch
 from click.testing import CliRunner
 
 from uadbench.bench.cli import cli
-from uadbench.bench.run import training
-from uadbench.bench.run.training import Sources
+from uadbench.bench.run import training_sources
+from uadbench.bench.run.training_sources import Sources
 from uadbench.engine.networks.checkpoint import CheckpointError
 from uadbench.engine.perceptual.distance import open_perceptual
 from uadbench.engine.perceptual.weights import content_hash
@@ -96,7 +96,9 @@ def test_the_command_takes_several_data_sets_and_goes_on_after_an_interruption(
     pools = tuple(Pool(n, [textured_disc(i) for i in range(20)], 1.0, lambda image: image) for n in "ab")
     sources = Sources(pools, {}, ({"name": "a"}, {"name": "b"}))
     named: list[list[str]] = []
-    monkeypatch.setattr(training, "load_sources", lambda names, root: named.append(list(names)) or sources)
+    monkeypatch.setattr(
+        training_sources, "load_sources", lambda names, root: named.append(list(names)) or sources
+    )
     real = perceptual.feature_loss
     calls = iter(range(100))
 

@@ -37,7 +37,7 @@ SCHEMA = 2  # of the run directory; 1 had no variants
 LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
 REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html")
-CONTENT = ("cells", "inputs", "prior.npz", "fitted.json", "parity.json")
+CONTENT = ("cells", "inputs", "prior.npz", "fitted.json", "parity.json", "paired.json")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 Image = NDArray[np.float32]
@@ -214,9 +214,19 @@ class RunDirectory:
         """parity.json; None where it is missing or damaged."""
         return _optional(self.path / "parity.json")
 
-    def drop_parity(self) -> None:
-        """Remove the verdict on other results."""
-        (self.path / "parity.json").unlink(missing_ok=True)
+    def write_paired(self, tested: Mapping[str, Any]) -> None:
+        """Write paired.json."""
+        write_json(self.path / "paired.json", tested)
+
+    @property
+    def paired(self) -> dict[str, Any] | None:
+        """paired.json; None where it is missing or damaged."""
+        return _optional(self.path / "paired.json", "measures")
+
+    def drop_verdicts(self) -> None:
+        """Remove the verdicts on other results: parity.json and paired.json."""
+        for name in ("parity.json", "paired.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove what a run consists of but its manifest, and nothing else that a user may have put there."""

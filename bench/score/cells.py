@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from uadbench.bench.score.cases import Scored
+from uadbench.bench.score.cases import Scored, Thresholds, head_of
 from uadbench.bench.score.latency import latency_summary
 from uadbench.bench.score.summary import summarize
 from uadbench.reports.store import CellDirectory, RunDirectory
 
-__all__ = ["score_cell", "scored_cases"]
+__all__ = ["score_cell", "scored_cases", "thresholds_of"]
 
 
 def score_cell(run: RunDirectory, slug: str, order: Iterable[str], seed: int, n_boot: int) -> None:
@@ -33,16 +34,24 @@ def score_cell(run: RunDirectory, slug: str, order: Iterable[str], seed: int, n_
 
 
 def scored_cases(run: RunDirectory, cell: CellDirectory, records: Iterable[dict]) -> list[Scored]:
-    """The cases that have a result, with it."""
-    return [
-        Scored(
-            record["case_id"],
-            record["subject"],
-            record["lesion"],
-            cell.read_arrays(record["case_id"], record.get("arrays_sha256"))[0],
-            run.read_input(record["case_id"])[1],
-            record["metrics"],
-        )
-        for record in records
-        if record["status"] == "ok"
-    ]
+    """The cases that have a result, with it; of healthy ones also where the head is."""
+    return [_scored(run, cell, record) for record in records if record["status"] == "ok"]
+
+
+def _scored(run: RunDirectory, cell: CellDirectory, record: dict[str, Any]) -> Scored:
+    image, mask = run.read_input(record["case_id"])
+    return Scored(
+        record["case_id"],
+        record["subject"],
+        record["lesion"],
+        cell.read_arrays(record["case_id"], record.get("arrays_sha256"))[0],
+        mask,
+        record["metrics"],
+        None if record["lesion"] else head_of(image),
+    )
+
+
+def thresholds_of(metrics: Mapping[str, Any]) -> Thresholds:
+    """The healthy thresholds in a metrics.json; None where an older one has none."""
+    entries = (metrics.get(name) or {} for name in ("dice_healthy_fpr5", "dice_healthy_fpr5_head"))
+    return Thresholds(*(entry.get("threshold") for entry in entries))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from uadbench.bench.score.cases import HEAD, head_of
 from uadbench.bench.score.summary import (
     Scored,
     healthy_threshold,
@@ -17,6 +18,7 @@ from uadbench.bench.score.summary import (
     size_group,
     summarize,
 )
+from uadbench.engine.training.perceptual import FOREGROUND
 
 SIDE = 32
 
@@ -106,3 +108,16 @@ def test_reconstruction_metrics_have_their_closed_forms() -> None:
         reconstruction_metrics(image, image[:8])
     with pytest.raises(ValueError, match="NaN"):
         reconstruction_metrics(image, np.full((32, 32), math.nan))
+
+
+def test_the_head_is_what_is_bright_with_what_that_encloses() -> None:
+    image = np.full((20, 20), 0.05, dtype=np.float32)  # noise of the background
+    image[3:15, 4:16] = 0.6
+    image[7:9, 7:9] = 0.0  # fluid
+    wanted = np.zeros((20, 20), dtype=bool)
+    wanted[3:15, 4:16] = True
+    np.testing.assert_array_equal(head_of(image), wanted)
+
+
+def test_the_head_begins_where_training_sees_tissue() -> None:
+    assert HEAD == FOREGROUND

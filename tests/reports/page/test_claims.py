@@ -98,7 +98,7 @@ def test_columns_are_the_vocabularys_in_its_order(text: str) -> None:
     wanted = [
         ("descending" if MEASURES[name].better > 0 else "ascending", MEASURES[name].title) for name in TABLE
     ]
-    assert found[2 : 2 + len(TABLE)] == wanted
+    assert found[3 : 3 + len(TABLE)] == wanted
     further = text[text.index("Further scores and reconstruction") :]
     further = further[: further.index("</thead>")]
     places = [further.index(f'class="num">{MEASURES[name].title}') for name in FURTHER]

@@ -72,13 +72,12 @@ def terminal_table(frame: pd.DataFrame) -> Table:
         show_edge=False,
     )
     table.padding = (0, 0, 0, 0)
-    table.add_column("#", justify="right", no_wrap=True)
     table.add_column("method", overflow="fold", min_width=14)
     if several:
         table.add_column("back end", overflow="fold", min_width=11)
     shown = _NARROWER if several else _NARROW
     heads = [VOCABULARY["dice_max"].short, "95 %", *(VOCABULARY[name].short for name in shown)]
-    for name in [*heads, "NFE", "ms", *(["speed"] if several else [])]:
+    for name in ["#", *heads, "NFE", "ms", *(["speed"] if several else [])]:
         table.add_column(name, justify="right", no_wrap=True)
     for dataset, fingerprint in frame[["dataset", "fingerprint"]].drop_duplicates().itertuples(index=False):
         part = frame[(frame["dataset"] == dataset) & (frame["fingerprint"] == fingerprint)]
@@ -137,8 +136,8 @@ def _terminal_row(index: Any, row: Any, found: Marks, several: bool, runs: bool)
     texts = [score(row["dice_max"], "dice_max"), interval]
     texts += [score(row[name], name) for name in (_NARROWER if several else _NARROW)]
     texts += [figure(row["nfe"]), milliseconds(row["latency_ms_p50"])] + ([_speedup(row)] if several else [])
-    head = [Text(figure(row[f"rank_{HEADLINE.name}"]))]
-    head += [Text(name, style="bold" if (index, "dice_max") in found.best else "")]
+    texts.insert(0, figure(row[f"rank_{HEADLINE.name}"]))
+    head = [Text(name, style="bold" if (index, "dice_max") in found.best else "")]
     head += [Text(row["arm"])] if several else []
     return head + [Text(text) for text in texts]
 

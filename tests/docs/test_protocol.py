@@ -12,13 +12,16 @@ from uadbench.bench.compare.judge import N_CASES
 from uadbench.bench.compare.runs import RESAMPLES
 from uadbench.bench.plan.config import RunConfig
 from uadbench.bench.run.timing import PERCENTILES
-from uadbench.bench.score.scorers import SCORERS
+from uadbench.bench.score.cases import HEAD
+from uadbench.bench.score.paired import A_PAIR, BINS, LEAST, MOST
+from uadbench.bench.score.scorers import PAPERS_WEIGHTS, SCORERS
 from uadbench.bench.score.statistics import MIN_SUBJECTS, N_BOOT
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import SIZES, TOO_SMALL
 from uadbench.datasets.preprocess import PREPROCESSING
 from uadbench.datasets.selection import read_split
 from uadbench.exporters.parity import LEVELS, MARGINS, NETWORK_GATES, SEEDS, TRAJECTORY_GATES
+from uadbench.reports.ranking import ALPHA
 from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES, STAGES
 
 TEXT = re.sub(r"\s+", " ", page("protocol.md"))
@@ -64,6 +67,17 @@ def test_the_parity_gates_are_those_of_the_code() -> None:
         pytest.param(
             ", ".join(f"p{p} from {n}" + " batches" * (p == 90) for p, n in PERCENTILES.items() if p > 50),
             id="percentiles",
+        ),
+        pytest.param(
+            f"{A_PAIR} draws a pair, at least {LEAST}, at most {MOST}. A bootstrap's p",
+            id="draws of the ranks",
+        ),
+        pytest.param(f"Average precision is taken from {BINS} bins here", id="bins of the ranks"),
+        pytest.param(f"where the corrected p is below {ALPHA:g}.", id="significance"),
+        pytest.param(f"The head is what is brighter than {HEAD:g} in the input", id="head"),
+        pytest.param(
+            f"The weights {', '.join(map(str, PAPERS_WEIGHTS.values()))} give all six rows",
+            id="papers' weights",
         ),
         pytest.param(f"Above {LOAD_LIMIT} times the threads in use", id="load"),
         pytest.param(f"Each moment belongs to one stage: {', '.join(STAGES)}.", id="stages"),

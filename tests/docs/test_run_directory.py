@@ -101,7 +101,7 @@ def walk(value: Any, path: str, known: dict[str, str]) -> set[str]:
     if isinstance(value, dict) and (path == "" or any(key.startswith(f"{path}.") for key in known)):
         dot = f"{path}." if path else ""
         below = f"{dot}*"
-        anything = any(key == below or key.startswith(f"{below}.") for key in known)
+        anything = any(key == below or key.startswith((f"{below}.", f"{below}[")) for key in known)
         parts = (walk(entry, below if anything else f"{dot}{key}", known) for key, entry in value.items())
         return set().union(*parts)
     return {path}
@@ -117,6 +117,7 @@ def walk(value: Any, path: str, known: dict[str, str]) -> set[str]:
         "metrics.json",
         "latency.json",
         "warmup.json",
+        "paired.json",
     ],
 )
 def test_every_key_that_occurs_is_documented_and_every_documented_key_occurs(run: Path, name: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import re
 from collections import defaultdict
 from importlib import import_module
 from typing import Any
@@ -13,7 +12,7 @@ import click
 from support.pages import DOCS, code, page, table
 from support.places import ROOT
 
-from uadbench.engine.training.losses import OBJECTIVES
+from uadbench.engine.methods.ddpm import DDPM
 
 TEXT = page("training.md")
 SOURCES = ("ixi-stroke", "soop-flair", "phantom")
@@ -45,19 +44,9 @@ def test_the_options_have_the_defaults_that_the_page_says() -> None:
     for _, option, default, *_ in rows:
         if default.strip().startswith("`"):
             assert str(defaults[code(option.strip())]) == code(default.strip())
-    gaussian, simplex = (OBJECTIVES["noise"].levels(noise)[1] for noise in ("gaussian", "simplex"))
+    above = import_module("uadbench.bench.commands.train").ABOVE_START
+    gaussian, simplex = (DDPM.preset(noise).t_start + above for noise in ("gaussian", "simplex"))
     assert f"{gaussian} Gaussian, {simplex} simplex" in TEXT
-
-
-def test_the_objectives_are_those_of_the_code_with_their_networks_and_levels() -> None:
-    rows = {code(row["objective"]): row for row in table(TEXT, "objectives")}
-    assert tuple(rows) == tuple(OBJECTIVES) == import_module("uadbench.bench.commands.train").OBJECTIVES
-    for name, taught in OBJECTIVES.items():
-        assert re.sub(r"\[(\w+)\]\(.*?\)", r"\1", rows[name]["what is taught"]) == taught.title
-        assert code(rows[name]["network"]) == taught.name("NOISE")
-        if name != "noise":
-            levels = "{} to {}".format(*taught.levels("simplex")) if taught.noisy else "none: no noise"
-            assert rows[name]["levels"] == levels
 
 
 def test_the_keys_of_the_card_are_those_that_training_writes() -> None:

@@ -261,9 +261,8 @@ def load(folder: Path, params: Preprocessing, rows: dict[str, Row], case: Case) 
         mask = read_inside(folder, row.mask, row.slice if volume else None)
     pixels, lesion = preprocess(image, mask, params, name=row.image)
     if mask is not None and not mask.any():
-        raise CaseError(
-            f"{row.mask}: the mask is empty; leave the column 'mask' empty where the slice is healthy"
-        )
+        remedy = "leave the column 'mask' empty where the slice is healthy"
+        raise CaseError(f"{row.mask}: the mask is empty; {remedy}")
     return Sample(case, pixels, lesion)
 
 

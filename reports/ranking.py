@@ -1,19 +1,27 @@
-"""What may be said of rows: which are best, which the intervals do not separate from it, which lose to a floor."""
+"""What may be said of rows: their ranks by paired tests, which are best or tie with it, which lose to a floor."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from uadbench.reports.vocabulary import HEADLINE, MEASURES, RANKED
 
-__all__ = ["TIES", "Marks", "marks"]
+__all__ = ["ALPHA", "RANKS", "Marks", "marks", "ranks", "with_ranks"]
 
-TIES = (
-    "Bold: the best value of its column. ≈: the row's 95 % interval overlaps the best row's, so this table does not "
-    "separate the two. That is cautious: overlapping intervals do not prove equality, and a paired comparison "
-    "(`bench compare`) can still tell them apart."
+ALPHA = 0.05
+_FEWEST = 10  # subjects, as for intervals
+
+RANKS = (
+    f"Rank: 1 + the number of rows that are significantly better by {HEADLINE.title}. Bold: the best value of its "
+    "column. ≈: not the best value, but no row is significantly better in that column. Significantly better: the "
+    "difference on the cases that both rows finished, resampled over subjects in pairs, leaves out 0 at p < "
+    f"{ALPHA:g} after Holm's correction over all pairs of the column. Overlapping intervals decide nothing here. Equal "
+    "ranks do not prove equality, and two rows of different rank need not differ from each other. Back ends and noise "
+    "seeds of one variant are not tested against each other."
 )
 
 
@@ -26,27 +34,93 @@ class Marks:
     below: dict[int, str]
 
 
+def ranks(tests: Iterable[Mapping[str, Any]], better: int = +1) -> dict[str, int]:
+    """cell -> 1 + the number of cells that are significantly better, from the pairs of one measure in paired.json.
+
+    A cell of which no pair could be tested has no rank and counts for nobody.
+    """
+    found: dict[str, int] = {}
+    for test in tests:
+        if test["p_holm"] is None:
+            continue
+        for slug in (test["a"], test["b"]):
+            found.setdefault(slug, 1)
+        if test["p_holm"] < ALPHA and test["difference"]:
+            found[test["a"] if better * test["difference"] > 0 else test["b"]] += 1
+    return found
+
+
+def with_ranks(frame: pd.DataFrame, paired: Mapping[str, Mapping[str, Any] | None]) -> pd.DataFrame:
+    """The frame with its columns rank_SCORE filled, and rank_note with why there are none.
+
+    paired : run -> its paired.json; pairs are tested within a run, so rows of several runs have no ranks
+    """
+    notes = pd.Series("", index=frame.index, dtype=object)
+    columns = {score: pd.Series(pd.NA, index=frame.index, dtype="Int64") for score in RANKED}
+    for _, part in frame.groupby(["dataset", "fingerprint"]):
+        tested = _tested(part, paired)
+        notes[part.index] = tested if isinstance(tested, str) else _note(part, tested)
+        if isinstance(tested, str):
+            continue
+        for score, column in columns.items():
+            found = ranks(tested["measures"].get(score) or (), MEASURES[score].better)
+            for index in part.index[part[score].notna()]:
+                column[index] = found.get(part.loc[index, "cell"], pd.NA)
+    return frame.assign(rank_note=notes, **{f"rank_{score}": column for score, column in columns.items()})
+
+
+def _tested(part: pd.DataFrame, paired: Mapping[str, Mapping[str, Any] | None]) -> Mapping[str, Any] | str:
+    """The section's tests, or why there are none."""
+    names = list(part["run"].unique())
+    if len(names) > 1:
+        return (
+            "no ranks: rows of several runs, and pairs are tested within a run; bench compare holds two runs against "
+            "each other"
+        )
+    tested = paired.get(names[0])
+    return tested or "no ranks: the run has no paired.json; its bench run command, given again, makes it"
+
+
+def _note(part: pd.DataFrame, tested: Mapping[str, Any]) -> str:
+    """What the ranks lack, in words; "" where they lack nothing."""
+    pairs, draws = tested.get("n_pairs") or 0, tested.get("draws") or 0
+    if part[HEADLINE.name].notna().sum() < 2:
+        return ""
+    if not pairs:
+        return "no ranks: one variant alone"
+    notes = []
+    few: list[str] = []
+    undefined: list[str] = []
+    for score in RANKED:
+        tests = tested["measures"].get(score) or ()
+        if tests and all(test["p_holm"] is None for test in tests):
+            some = any((test["n_subjects"] or 0) >= _FEWEST for test in tests)
+            (undefined if some else few).append(MEASURES[score].title)
+    for titles, why in ((few, f"fewer than {_FEWEST} subjects"), (undefined, "undefined in many resamples")):
+        if titles:
+            notes.append(f"no ranks, for {why}: {', '.join(titles)}")
+    if pairs * 2 / (draws + 1) >= ALPHA:
+        notes.append(
+            f"no difference can pass the correction: {pairs} pairs are too many for {draws} resamples"
+        )
+    return "; ".join(notes)
+
+
 def marks(frame: pd.DataFrame) -> Marks:
     """Best and tied values among one section's rows, floors included, and the methods below the best floor.
 
-    A tie is an interval that overlaps the best row's interval; without intervals only equal values tie. A method is
-    below the floor when its pooled max Dice is less than the best floor's, whatever the intervals.
+    A tie has rank 1 in its column without being the best; without ranks only equal values share the first place. A
+    method is below the floor when its pooled max Dice is less than the best floor's, whatever the tests.
     """
     best: set[tuple[int, str]] = set()
     ties: set[tuple[int, str]] = set()
     for score in RANKED:
-        better = MEASURES[score].better
-        values = (better * frame[score]).dropna()
+        values = (MEASURES[score].better * frame[score]).dropna()
         if len(values) < 2:
             continue
-        top = values.idxmax()
-        best |= {(index, score) for index in values.index if values[index] == values[top]}
-        # Turned so that more is better, each interval's end towards better, and the best row's other end.
-        towards = better * frame.loc[values.index, f"{score}_{'hi' if better > 0 else 'lo'}"]
-        least = better * frame.loc[top, f"{score}_{'lo' if better > 0 else 'hi'}"]
-        ties |= {
-            (index, score) for index in values.index if towards[index] >= least and (index, score) not in best
-        }
+        best |= {(index, score) for index in values.index if values[index] == values.max()}
+        first = frame.index[frame[f"rank_{score}"].eq(1).fillna(False).astype(bool)]
+        ties |= {(index, score) for index in first if (index, score) not in best}
     return Marks(frozenset(best), frozenset(ties), _below(frame))
 
 

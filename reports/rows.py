@@ -12,8 +12,10 @@ import pandas as pd
 from uadbench.reports.atomic import RunError
 from uadbench.reports.identity import arm_of, reference_of, variant_of
 from uadbench.reports.places import short_text
+from uadbench.reports.ranking import with_ranks
 from uadbench.reports.runs import Cell, Run
-from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES, SCORES, SIZE_NAMES
+from uadbench.reports.seeds import with_seeds
+from uadbench.reports.vocabulary import HEADLINE, LOAD_LIMIT, MEASURES, RANKED, SCORES, SIZE_NAMES
 
 __all__ = [
     "FIXED",
@@ -89,7 +91,7 @@ def cell_label(row: Any) -> str:
 
 
 def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a cell: the FIXED columns, then intervals, counts, timing, speed-up, parity, run. Scores are fractions.
+    """One row a cell: the FIXED columns, then intervals, ranks, counts, timing, parity, run. Scores are fractions.
 
     What was not or could not be computed is missing (NaN), never 0. Sorted by data set, methods before floors, best
     pooled Dice first; the order of ``runs`` does not matter. RunError when a run is given twice.
@@ -100,10 +102,11 @@ def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
     records = [_record(run, cell) for run in runs for cell in run.cells]
     frame = pd.DataFrame.from_records(records, columns=list(_columns()))
     for name in _columns():
-        if name.startswith("n_") or name.endswith("_n"):
+        if (name.startswith(("n_", "rank_")) and name not in _TEXT) or name.endswith("_n"):
             frame[name] = pd.to_numeric(frame[name]).astype("Int64")
         elif name not in _TEXT:
             frame[name] = pd.to_numeric(frame[name]).astype("float64")
+    frame = with_seeds(with_ranks(frame, {run_id(run): run.paired for run in runs}))
     frame = frame.drop(columns=list(_unused(runs)))
     order = frame.assign(_floor=frame["kind"] == "floor", _score=-frame["dice_max"])
     keys = ["dataset", "fingerprint", "_floor", "_score", "method", "noise", "cell", "run"]
@@ -123,6 +126,7 @@ _TEXT = frozenset(
         *_IDENTITY,
         "post",
         "not_applicable",
+        "rank_note",
         "speedup_note",
         "parity",
         "parity_note",
@@ -144,6 +148,8 @@ def _columns() -> Iterator[str]:
             if name not in FIXED:
                 yield name
     yield from [f"dice_{size}_n" for size in SIZE_NAMES]
+    yield from [*(f"rank_{score}" for score in RANKED), "rank_note"]
+    yield from ["n_seeds", *(f"{HEADLINE.name}_seeds_{name}" for name in ("mean", "min", "max"))]
     yield from ["n_lesion", "n_healthy", "n_excluded", "t_start", "not_applicable"]
     yield from [
         "latency_ms_p95",

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.reports.atomic import RunError, read_json
-from uadbench.reports.schema import check_cell, check_latency, check_manifest, check_metrics, check_parity
+from uadbench.reports.schema import (
+    check_cell,
+    check_latency,
+    check_manifest,
+    check_metrics,
+    check_paired,
+    check_parity,
+)
 from uadbench.reports.store import SCHEMA, CellDirectory, RunDirectory
 
 __all__ = ["Cell", "Run", "load_run"]
@@ -46,12 +53,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory, read. ``parity`` is parity.json or None."""
+    """A run directory, read. ``parity`` and ``paired`` are parity.json and paired.json or None."""
 
     directory: RunDirectory
     manifest: dict[str, Any]
     cells: tuple[Cell, ...]
     parity: dict[str, Any] | None
+    paired: dict[str, Any] | None = None
 
     @property
     def path(self) -> Path:
@@ -77,8 +85,10 @@ def load_run(path: Path) -> Run:
     check_manifest(directory.path / "manifest.json", manifest)
     parity = directory.parity
     check_parity(directory.path / "parity.json", parity)
+    paired = directory.paired
+    check_paired(directory.path / "paired.json", paired)
     begun = [cell for cell in map(directory.cell, listed) if (cell.path / "cell.json").is_file()]
-    return Run(directory, manifest, tuple(map(_load_cell, begun)), parity)
+    return Run(directory, manifest, tuple(map(_load_cell, begun)), parity, paired)
 
 
 def _load_cell(directory: CellDirectory) -> Cell:

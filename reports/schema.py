@@ -11,7 +11,7 @@ from msgspec import Meta
 from uadbench.reports.atomic import RunError
 from uadbench.reports.vocabulary import SCORES, SIZE_NAMES
 
-__all__ = ["check_cell", "check_latency", "check_manifest", "check_metrics", "check_parity"]
+__all__ = ["check_cell", "check_latency", "check_manifest", "check_metrics", "check_paired", "check_parity"]
 
 Count = Annotated[int, Meta(ge=0, le=2**53)] | None
 Number = float | None
@@ -78,6 +78,24 @@ _ENVIRONMENT: dict[str, Any] = {
     "packages": dict[str, str] | None,
     "memory_mib": Number,
 }
+
+
+class _Tested(TypedDict):
+    a: str
+    b: str
+    difference: float
+    lo: Number
+    hi: Number
+    p: Number
+    p_holm: Number
+    n_cases: Count
+    n_subjects: Count
+
+
+_PAIRED: dict[str, Any] = {
+    **dict.fromkeys(("seed", "draws", "n_pairs"), Count),
+    "measures": dict[str, list[_Tested]],
+}
 _VERDICT: dict[str, Any] = {"verdict": Text, "reason": Text}
 
 
@@ -109,6 +127,11 @@ def check_parity(path: Path, parity: dict[str, Any] | None) -> None:
         if not isinstance(verdict, dict):
             raise RunError(f"{path}: a verdict is no table; delete it and run `bench parity` again")
         _check(path, verdict, _VERDICT)
+
+
+def check_paired(path: Path, paired: dict[str, Any] | None) -> None:
+    """paired.json."""
+    _check(path, paired or {}, _PAIRED)
 
 
 def _check(path: Path, values: dict[str, Any], kinds: dict[str, Any]) -> None:

@@ -26,10 +26,10 @@ from uadbench.reports.atomic import (
     read_json,
     read_npz,
     remove,
-    write_bytes,
     write_json,
     write_npz,
 )
+from uadbench.reports.lines import append_record, mend_end, read_records
 
 __all__ = ["SCHEMA", "CellDirectory", "RunDirectory"]
 
@@ -37,7 +37,7 @@ SCHEMA = 2  # of the run directory; 1 had no variants
 LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
 REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html", "shifts.csv")
-CONTENT = ("cells", "inputs", "prior.npz", "variance.json", "fitted.json", "parity.json")
+CONTENT = ("cells", "inputs", "prior.npz", "variance.json", "fitted.json", "parity.json", "paired.json")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 Image = NDArray[np.float32]
@@ -81,30 +81,24 @@ class CellDirectory:
 
     def append_case(self, record: Mapping[str, Any]) -> None:
         """Append one line to cases.jsonl."""
-        line = json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        append_line(self.path / "cases.jsonl", line)
+        append_record(self.path / "cases.jsonl", record)
 
     def read_cases(self) -> list[dict[str, Any]]:
         """The records; the last of a case wins. A line that is none counts as a case that was never done."""
-        return list(_records(self.path / "cases.jsonl").values())
+        return read_records(self.path / "cases.jsonl")
 
     def repair_cases(self) -> None:
-        """Cut off a torn last line, of shifts.jsonl too, so that the next append starts on a line of its own."""
-        for path in (self.path / "cases.jsonl", self.path / "shifts.jsonl"):
-            if path.exists():
-                data = path.read_bytes()
-                whole = data[: data.rfind(b"\n") + 1]
-                if whole != data:
-                    write_bytes(path, whole)
+        """Cut off a torn last line, of shifts.jsonl too."""
+        for name in ("cases.jsonl", "shifts.jsonl"):
+            mend_end(self.path / name)
 
     def append_shift(self, record: Mapping[str, Any]) -> None:
         """Append one line to shifts.jsonl: a case under a shift of its intensities."""
-        line = json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        append_line(self.path / "shifts.jsonl", line)
+        append_record(self.path / "shifts.jsonl", record)
 
     def read_shifts(self) -> list[dict[str, Any]]:
         """The records; the last of a case, shift and value wins. A line that is none counts as never done."""
-        return list(_records(self.path / "shifts.jsonl", ("shift", "value")).values())
+        return read_records(self.path / "shifts.jsonl", ("shift", "value"))
 
     def write_summary(self, metrics: Mapping[str, Any], latency: Mapping[str, Any]) -> None:
         """Write metrics.json and latency.json."""
@@ -232,9 +226,19 @@ class RunDirectory:
         """parity.json; None where it is missing or damaged."""
         return _optional(self.path / "parity.json")
 
-    def drop_parity(self) -> None:
-        """Remove the verdict on other results."""
-        (self.path / "parity.json").unlink(missing_ok=True)
+    def write_paired(self, tested: Mapping[str, Any]) -> None:
+        """Write paired.json."""
+        write_json(self.path / "paired.json", tested)
+
+    @property
+    def paired(self) -> dict[str, Any] | None:
+        """paired.json; None where it is missing or damaged."""
+        return _optional(self.path / "paired.json", "measures")
+
+    def drop_verdicts(self) -> None:
+        """Remove the verdicts on other results: parity.json and paired.json."""
+        for name in ("parity.json", "paired.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove what a run consists of but its manifest, and nothing else that a user may have put there."""
@@ -251,21 +255,6 @@ class RunDirectory:
         for folder in (self.path / "inputs", self.path / "cells"):
             for partial in folder.rglob(".*.tmp"):
                 partial.unlink(missing_ok=True)
-
-
-def _records(path: Path, further: tuple[str, ...] = ()) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """(case id, further keys) -> its last record, in the order in which these first appeared."""
-    records: dict[tuple[Any, ...], dict[str, Any]] = {}
-    if not path.exists():
-        return records
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            record = json.loads(line)
-            if isinstance(record["case_id"], str) and isinstance(record["status"], str):
-                records[(record["case_id"], *(record[key] for key in further))] = record
-        except (ValueError, TypeError, KeyError, RecursionError):
-            continue  # torn by a kill, or damaged: as if the case had never been done
-    return records
 
 
 def _optional(path: Path, needed: str | None = None) -> dict[str, Any] | None:

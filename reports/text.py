@@ -9,20 +9,22 @@ from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE
+from rich.markup import escape as markup_escape
 from rich.table import Table
 from rich.text import Text
 
 from uadbench.reports.caveats import load_notes, problems, timed_batches, unfitted
 from uadbench.reports.provenance import account, meanings
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
-from uadbench.reports.ranking import TIES, Marks, marks
+from uadbench.reports.ranking import RANKS, Marks, marks
 from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.runs import Run
+from uadbench.reports.seeds import SEEDS, spreads
 from uadbench.reports.shifts import MEANS, SHIFTED, shift_rows
+from uadbench.reports.vocabulary import HEADLINE, TABLE
 from uadbench.reports.vocabulary import MEASURES as VOCABULARY
-from uadbench.reports.vocabulary import TABLE
 
-__all__ = ["figure", "markdown", "milliseconds", "percent", "terminal_table"]
+__all__ = ["figure", "markdown", "milliseconds", "percent", "spread_text", "terminal_table"]
 
 DASH = "–"
 # What 80 columns have room for, with one back end and with several.
@@ -71,12 +73,12 @@ def terminal_table(frame: pd.DataFrame) -> Table:
         show_edge=False,
     )
     table.padding = (0, 0, 0, 0)
-    table.add_column("method", overflow="fold", min_width=16)
+    table.add_column("method", overflow="fold", min_width=14)
     if several:
         table.add_column("back end", overflow="fold", min_width=11)
     shown = _NARROWER if several else _NARROW
     heads = [VOCABULARY["dice_max"].short, "95 %", *(VOCABULARY[name].short for name in shown)]
-    for name in [*heads, "NFE", "ms", *(["speed"] if several else [])]:
+    for name in ["#", *heads, "NFE", "ms", *(["speed"] if several else [])]:
         table.add_column(name, justify="right", no_wrap=True)
     for dataset, fingerprint in frame[["dataset", "fingerprint"]].drop_duplicates().itertuples(index=False):
         part = frame[(frame["dataset"] == dataset) & (frame["fingerprint"] == fingerprint)]
@@ -90,11 +92,32 @@ def terminal_table(frame: pd.DataFrame) -> Table:
                     *_terminal_row(index, row, found, several, runs), style="dim" if floor else None
                 )
             table.add_section()
-    table.caption = (
-        "Dice: max Dice of all pixels pooled. avg.: the papers' average over sizes. "
-        "ms: median milliseconds an image. ▼: below the best floor."
-    )
+    table.caption = _caption(frame)
     return table
+
+
+def _caption(frame: pd.DataFrame) -> str:
+    """What the columns are, why there are no ranks, and the spread over seeds."""
+    text = (
+        "#: 1 + the number of rows significantly better by Dice (paired, Holm). Dice: max Dice of all pixels pooled. "
+        "avg.: the papers' average over sizes. ms: median milliseconds an image. ▼: below the best floor."
+    )
+    text += "".join(f"\n{note[0].upper()}{note[1:]}." for note in frame["rank_note"].unique() if note)
+    for spread in spreads(frame):
+        if HEADLINE.name in spread.values:
+            several = f"{spread.label} · {spread.arm}".replace(" · ", " ")
+            text += (
+                f"\n{several}, {len(spread.seeds)} seeds: Dice {spread_text(spread.values, HEADLINE.name)}."
+            )
+    return markup_escape(text)
+
+
+def spread_text(values: dict[str, tuple[float, float, float]], name: str) -> str:
+    """'30.1 (29.7–36.8)': the mean and the lowest and highest over seeds; a dash where there is none."""
+    if name not in values:
+        return DASH
+    mean, low, high = (score(value, name) for value in values[name])
+    return f"{mean} ({low}–{high})"
 
 
 def _subset(part: pd.DataFrame) -> str:
@@ -114,6 +137,7 @@ def _terminal_row(index: Any, row: Any, found: Marks, several: bool, runs: bool)
     texts = [score(row["dice_max"], "dice_max"), interval]
     texts += [score(row[name], name) for name in (_NARROWER if several else _NARROW)]
     texts += [figure(row["nfe"]), milliseconds(row["latency_ms_p50"])] + ([_speedup(row)] if several else [])
+    texts.insert(0, figure(row[f"rank_{HEADLINE.name}"]))
     head = [Text(name, style="bold" if (index, "dice_max") in found.best else "")]
     head += [Text(row["arm"])] if several else []
     return head + [Text(text) for text in texts]
@@ -137,7 +161,7 @@ def markdown(runs: Sequence[Run], frame: pd.DataFrame) -> str:
         lines += _section(section, several=frame["run"].nunique() > 1)
     if not parts:
         lines += ["No cell has been run yet.", ""]
-    lines += [f"{TIES} ▼: below the best floor.", ""]
+    lines += [f"{RANKS} ▼: below the best floor.", ""]
     lines += ["Scores in percent with 95 % bootstrap intervals over subjects; a dash: not computed.", ""]
     lines += ["## How it was measured", ""]
     lines += [f"* **{name}**: {text}" for name, text in meanings(frame)] + [""]
@@ -162,7 +186,7 @@ def _section(section: Section, several: bool) -> list[str]:
     lines += [f"* {name}: {escape(text)}" for name, text in terms if text] + [""]
     if taken := _subset(frame):
         lines += [f"**{taken[0].upper()}{taken[1:]}: figures of a part are no results.**", ""]
-    head = ["method", "back end", *(VOCABULARY[name].title for name in TABLE)]
+    head = ["method", "back end", "rank", *(VOCABULARY[name].title for name in TABLE)]
     head += ["NFE", "ms/image p50 (p90)", "speed-up", "cases (failed)"] + (["run"] if several else [])
     lines += ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * (len(head) - 2)]
     found = marks(frame)
@@ -173,6 +197,8 @@ def _section(section: Section, several: bool) -> list[str]:
         for index, row in part.iterrows():
             lines.append("| " + " | ".join(_markdown_row(index, row, found, several)) + " |")
     lines.append("")
+    lines += _seeds(frame)
+    lines += [f"* {note[0].upper()}{note[1:]}." for note in frame["rank_note"].unique() if note]
     for _, row in frame[frame["not_applicable"] != ""].drop_duplicates("variant").iterrows():
         lines.append(f"* Not applicable: {escape(row['variant'])}: {escape(row['not_applicable'])}.")
     notes = frame[(frame["parity"] != "") & (frame["parity"] != "pass") & (frame["parity"] != "reference")]
@@ -198,6 +224,19 @@ def _shifts(section: Section) -> list[str]:
         cells = [escape(row["variant"]), row["shift"], f"{row['value']:g}", str(row["n"]), *means]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _seeds(frame: pd.DataFrame) -> list[str]:
+    """A table of the variants that have several seeds."""
+    found = spreads(frame)
+    if not found:
+        return []
+    head = ["over noise seeds", "back end", "seeds", *(VOCABULARY[name].title for name in TABLE)]
+    lines = ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * (len(head) - 2)]
+    for one in found:
+        cells = [escape(one.label), escape(one.arm), ", ".join(map(str, one.seeds))]
+        lines.append("| " + " | ".join([*cells, *(spread_text(one.values, name) for name in TABLE)]) + " |")
+    return [*lines, "", SEEDS, ""]
 
 
 def _problems(section: Section) -> list[str]:
@@ -232,6 +271,7 @@ def _markdown_row(index: Any, row: Any, found: Marks, several: bool) -> list[str
     if not pd.isna(row["latency_ms_p90"]):
         latency += f" ({milliseconds(row['latency_ms_p90'])})"
     cells = [escape(row["variant"]) + (" ▼" if index in found.below else ""), escape(row["arm"])]
+    cells.append(figure(row[f"rank_{HEADLINE.name}"]))
     cells += [cell(name) for name in TABLE]
     cells += [
         figure(row["nfe"]),

@@ -45,6 +45,11 @@ def test_data_sets_and_reports_know_no_torch() -> None:
             assert not any(name.split(".")[0] == "torch" for name in imported(path)), path
 
 
+def test_every_file_is_under_300_lines() -> None:
+    paths = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
+    assert not {path: n for path in paths if (n := len(path.read_text(encoding="utf-8").splitlines())) >= 300}
+
+
 def test_there_is_no_drawer_for_everything() -> None:
     assert not [path for path in SOURCES if path.stem in ("core", "common", "utils", "helpers")]
 

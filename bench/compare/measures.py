@@ -18,9 +18,10 @@ from scipy.sparse.csgraph import connected_components
 
 from uadbench.bench.compare.pairs import CompareError, Pair, Side, finished
 from uadbench.bench.score.cases import Scored
-from uadbench.bench.score.cells import operating_point
+from uadbench.bench.score.cells import operating_point, thresholds_of
 from uadbench.bench.score.statistics import MIN_SUBJECTS, Difference, paired_difference
 from uadbench.bench.score.summary import score_differences
+from uadbench.engine.post import head
 from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES
 
 __all__ = ["CHOICES", "DEFAULT", "DICE_CASE", "TIMES", "Maps", "Row", "better", "check_measures", "rows_of"]
@@ -118,13 +119,16 @@ def rows_of(pair: Pair, measures: Sequence[str], maps: Maps, seed: int, n_boot: 
 
 
 def _scored(side: Side, record: Mapping[str, Any]) -> Scored:
+    image, mask = side.run.directory.read_input(record["case_id"])
+    lesion = bool(record["lesion"])
     return Scored(
         record["case_id"],
         str(record["subject"]),
-        bool(record["lesion"]),
+        lesion,
         side.cell.arrays(record["case_id"])[0],
-        side.run.directory.read_input(record["case_id"])[1],
+        mask,
         record.get("metrics") or {},
+        None if lesion else head(image),
     )
 
 
@@ -137,15 +141,11 @@ def _pooled_rows(pair: Pair, names: Sequence[str], maps: Maps, seed: int, n_boot
             raise CompareError(
                 f"case {one.case_id} has another lesion in B than in A; the data are not the same"
             )
-    thresholds = _threshold(pair.a), _threshold(pair.b)
+    thresholds = thresholds_of(pair.a.cell.metrics or {}), thresholds_of(pair.b.cell.metrics or {})
     operating = operating_point(pair.a.cell.info), operating_point(pair.b.cell.info)
     changes = score_differences(names, first, second, seed, n_boot, thresholds, operating)
     lost = _failed_in_b(pair)
     return {name: _row(name, change, lost) for name, change in changes.items()}
-
-
-def _threshold(side: Side) -> float | None:
-    return ((side.cell.metrics or {}).get("dice_healthy_fpr5") or {}).get("threshold")
 
 
 def _row(name: str, change: Difference | None, lost: int) -> Row:

@@ -195,9 +195,9 @@ def _methods(
         if config.t_start is not None and hasattr(plain, "t_start"):
             given.setdefault("t_start", config.t_start)
         method: Any = build_method(name, noise, steps, _converted(name, plain, given))
-        for name, level in _levels(method):
+        for key, level in _levels(method):
             if not 1 <= level <= schedule.length:
-                raise ValueError(f"{name} is {level}; allowed is 1 to {schedule.length}")
+                raise ValueError(f"{key} is {level}; allowed is 1 to {schedule.length}")
         json.dumps(dataclasses.asdict(method), allow_nan=False)  # its settings become part of the record
     except ConfigError:
         raise

@@ -24,7 +24,8 @@ from uadbench.bench.run.shifts import plan_shifts, run_shifts
 from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unread, mend_cell, plan_tasks
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.run.variance import measure_cells
-from uadbench.bench.score.cells import score_cell
+from uadbench.bench.score.cells import score_cell, scored
+from uadbench.bench.score.paired import compare_rows
 from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.leaderboard import write_reports
 from uadbench.reports.runs import load_run
@@ -226,20 +227,22 @@ def _other_circumstances(work: _Work, to_do: int, say: Callable[[str], None]) ->
 
 
 def _score(work: _Work) -> None:
-    """Sum up the cells that have no summary, or not a whole one."""
+    """Sum up the cells that have no summary, or not one of every measure they have, and test the rows in pairs."""
     config, cases = work.plan.config, work.plan.cases
-    directories = [work.run.cell(cell.slug) for cell in work.plan.cells]
-    unscored = [cell for cell in directories if cell.metrics is None or cell.latency is None]
-    if unscored:
-        with work.watch.stage("load"):
-            loader = Loader(work.run, work.plan.dataset)
-            for case in cases:  # an input that is missing or damaged is read again from the data set
-                loader.read(case)
-    for directory in unscored:
-        work.bench.stop()
-        with work.watch.stage("score"):
-            order = [case.case_id for case in cases]
-            score_cell(work.run, directory.path.name, order, config.seed[0], config.n_boot)
+    slugs, order = [cell.slug for cell in work.plan.cells], [case.case_id for case in cases]
+    cells = [work.run.cell(slug) for slug in slugs]
+    unscored = [cell for cell in cells if not scored(cell)]
+    if not unscored and work.run.paired is not None:
+        return
+    with work.watch.stage("load"):
+        loader = Loader(work.run, work.plan.dataset)
+        for case in cases:  # an input that is missing or damaged is read again from the data set
+            loader.read(case)
+    with work.watch.stage("score"):
+        for cell in unscored:
+            work.bench.stop()
+            score_cell(work.run, cell.path.name, order, config.seed[0], config.n_boot)
+        work.run.write_paired(compare_rows(work.run, slugs, order, config.seed[0], work.bench.stop))
 
 
 def _judge(work: _Work, again: bool) -> None:

@@ -87,7 +87,7 @@ def _readable(directory: CellDirectory, record: dict[str, Any]) -> bool:
 
 def begin_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[str, Any]) -> None:
     """Make sure that cell.json is there, and that no summary of fewer cases and no verdict on other results is."""
-    run.drop_parity()
+    run.drop_verdicts()
     directory = run.cell(cell.slug)
     if not directory.begun or "not_applicable" in directory.info:
         directory.write_info(cell.record(dataset, backend_info))

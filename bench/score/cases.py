@@ -14,8 +14,10 @@ from uadbench.datasets.case import TOO_SMALL as SMALLEST
 __all__ = [
     "TOO_SMALL",
     "Scored",
+    "Thresholds",
     "check_cases",
     "healthy_threshold",
+    "healthy_thresholds",
     "histogram_kld",
     "image_score",
     "reconstruction_metrics",
@@ -34,6 +36,7 @@ class Scored:
     anomaly : float32 [H, W] >= 0
     mask : bool [H, W], all False when healthy
     metrics : what ``reconstruction_metrics`` (and "lpips", the perceptual net) gave; None = undefined
+    head : bool [H, W], the head in its image (``engine.post.head``); None where nobody asked, as of lesion cases
     """
 
     case_id: str
@@ -42,6 +45,15 @@ class Scored:
     anomaly: NDArray[np.float32]
     mask: NDArray[np.bool_]
     metrics: Mapping[str, float | None] = field(default_factory=dict)
+    head: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The values that at most 5 % of healthy validation pixels exceed: of the image, of the head; None without any."""
+
+    image: float | None = None
+    head: float | None = None
 
 
 def size_group(mask: NDArray[np.bool_]) -> str | None:
@@ -60,14 +72,27 @@ def image_score(anomaly: NDArray[np.float32]) -> float:
     return float(np.sort(anomaly, axis=None)[-top:].mean(dtype=np.float64))  # faster here than np.partition
 
 
-def healthy_threshold(healthy_val: Sequence[Scored], percent: int = 5) -> float | None:
+def healthy_thresholds(healthy_val: Sequence[Scored]) -> Thresholds:
+    """Both thresholds; that of the head is None unless every case says where its head is."""
+    known = all(case.head is not None for case in healthy_val)
+    return Thresholds(
+        healthy_threshold(healthy_val), healthy_threshold(healthy_val, inside=True) if known else None
+    )
+
+
+def healthy_threshold(healthy_val: Sequence[Scored], percent: int = 5, inside: bool = False) -> float | None:
     """The lowest value that at most ``percent`` % of the pooled healthy pixels exceed; None without any.
+
+    inside : whether only pixels of the head count; else all do, background included
 
     It is one of the map's own values (float32). Maps with few distinct values may stay below ``percent`` %.
     """
     if not healthy_val:
         return None
-    pixels = np.concatenate([case.anomaly.ravel() for case in healthy_val]).astype(np.float32)
+    maps = [case.anomaly[case.head] if inside else case.anomaly.ravel() for case in healthy_val]
+    pixels = np.concatenate(maps).astype(np.float32)
+    if not pixels.size:
+        return None
     rank = -(-pixels.size * (100 - percent) // 100) - 1
     return float(np.sort(pixels)[rank])
 

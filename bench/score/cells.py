@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from uadbench.bench.score.cases import Scored
+from uadbench.bench.score.cases import Scored, Thresholds
 from uadbench.bench.score.latency import latency_summary
 from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.summary import summarize
+from uadbench.engine.post import head
 from uadbench.reports.store import CellDirectory, RunDirectory
+from uadbench.reports.vocabulary import MEASURES
 
-__all__ = ["operating_point", "score_cell", "scored_cases"]
+__all__ = ["operating_point", "score_cell", "scored", "scored_cases", "thresholds_of"]
 
 
 def score_cell(run: RunDirectory, slug: str, order: Iterable[str], seed: int, n_boot: int) -> None:
@@ -35,6 +37,13 @@ def score_cell(run: RunDirectory, slug: str, order: Iterable[str], seed: int, n_
     cell.write_summary(metrics, latency_summary(records, cell.warm_up))
 
 
+def scored(cell: CellDirectory) -> bool:
+    """Whether both summaries are there, metrics.json with every measure that maps like the cell's have."""
+    post = operating_point(cell.info) is not None
+    wanted = {name for name, measure in MEASURES.items() if post or not measure.optional}
+    return wanted <= set(cell.metrics or ()) and cell.latency is not None
+
+
 def operating_point(info: Mapping[str, Any]) -> OperatingPoint | None:
     """What cell.json says of it; None for a cell without post-processing."""
     found = info.get("operating")
@@ -42,16 +51,24 @@ def operating_point(info: Mapping[str, Any]) -> OperatingPoint | None:
 
 
 def scored_cases(run: RunDirectory, cell: CellDirectory, records: Iterable[dict]) -> list[Scored]:
-    """The cases that have a result, with it."""
-    return [
-        Scored(
-            record["case_id"],
-            record["subject"],
-            record["lesion"],
-            cell.read_arrays(record["case_id"], record.get("arrays_sha256"))[0],
-            run.read_input(record["case_id"])[1],
-            record["metrics"],
-        )
-        for record in records
-        if record["status"] == "ok"
-    ]
+    """The cases that have a result, with it; of healthy ones also where the head is."""
+    return [_scored(run, cell, record) for record in records if record["status"] == "ok"]
+
+
+def _scored(run: RunDirectory, cell: CellDirectory, record: dict[str, Any]) -> Scored:
+    image, mask = run.read_input(record["case_id"])
+    return Scored(
+        record["case_id"],
+        record["subject"],
+        record["lesion"],
+        cell.read_arrays(record["case_id"], record.get("arrays_sha256"))[0],
+        mask,
+        record["metrics"],
+        None if record["lesion"] else head(image),
+    )
+
+
+def thresholds_of(metrics: Mapping[str, Any]) -> Thresholds:
+    """The healthy thresholds in a metrics.json; None where an older one has none."""
+    entries = (metrics.get(name) or {} for name in ("dice_healthy_fpr5", "dice_healthy_fpr5_head"))
+    return Thresholds(*(entry.get("threshold") for entry in entries))

@@ -6,162 +6,26 @@ interval and its paired difference between two methods follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.bench.score.cases import Scored, image_score, size_group
-from uadbench.bench.score.operating import OperatingPoint, count_found
-from uadbench.bench.score.pooled import (
-    THRESHOLDS,
-    Counts,
-    Curve,
-    count_at,
-    exact_curve,
-    fine_counts,
-    fine_samples,
-    pooled_dice,
-    pooled_precision,
-    pooled_recall,
-)
-from uadbench.bench.score.statistics import MIN_SUBJECTS, case_weights, percentile_interval
+from uadbench.bench.score.cases import Scored, image_score
+from uadbench.bench.score.pooled import Counts, pooled_dice, pooled_precision, pooled_recall
+from uadbench.bench.score.sample import Sample, Score, best_dice, make_sample
 from uadbench.datasets.case import SIZES
 
-__all__ = ["SCORERS", "Sample", "Score", "Scorer", "make_sample"]
+__all__ = ["PAPERS_WEIGHTS", "SCORERS", "Sample", "Score", "Scorer", "make_sample"]
 
 RECONSTRUCTION = ("ssim", "psnr", "lpips")
+PAPERS_WEIGHTS = {"small": 0.471, "medium": 0.381, "large": 0.147}  # see the test on THOR's Table 1
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Score:
-    """One score with its resampled values.
-
-    value : None where it cannot be computed, and then samples is None too
-    samples : [n_boot], NaN in resamples that leave it undefined
-    cases : those that it is a score of
-    more : what else stands in its entry of metrics.json
-    """
-
-    value: float | None = None
-    samples: Floats | None = None
-    cases: Sequence[Scored] = ()
-    more: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def n_subjects(self) -> int:
-        """How many subjects its cases come from; of the rarer kind, where it sets lesions against healthy cases."""
-        kinds = {case.lesion for case in self.cases}
-        return min((len({c.subject for c in self.cases if c.lesion is kind}) for kind in kinds), default=0)
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """{"value", "lo", "hi", more}: lo and hi None with fewer than MIN_SUBJECTS subjects."""
-        if self.value is None or self.samples is None:
-            return {"value": None, "lo": None, "hi": None, **self.more}
-        lo, hi = percentile_interval(self.samples) if self.n_subjects >= MIN_SUBJECTS else (None, None)
-        return {"value": float(self.value), "lo": lo, "hi": hi, **self.more}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The cases of a cell with their resampling weights; what several scorers need of them is counted once.
-
-    lesions, healthy : test cases; lesions of 3 pixels or fewer are not among them
-    w_lesion, w_healthy : [n_boot, n] how often each is drawn in each resample
-    threshold : the healthy threshold, None without one
-    operating : of post-processed maps, None for maps as they are
-    """
-
-    lesions: Sequence[Scored]
-    healthy: Sequence[Scored]
-    w_lesion: Floats
-    w_healthy: Floats
-    threshold: float | None
-    operating: OperatingPoint | None = None
-
-    @cached_property
-    def table(self) -> Counts:
-        """Pixels of each lesion case at the papers' 101 thresholds."""
-        return count_at(*_maps_and_masks(self.lesions), THRESHOLDS)
-
-    @cached_property
-    def curve(self) -> Curve:
-        """What all distinct thresholds give; needs a lesion case."""
-        return exact_curve(*_maps_and_masks(self.lesions))
-
-    @cached_property
-    def fine(self) -> tuple[Floats, Floats]:
-        """(average precision, max Dice) in each resample, from finely binned counts; needs a lesion case."""
-        return fine_samples(self.w_lesion, fine_counts(*_maps_and_masks(self.lesions)))
-
-    @cached_property
-    def sizes(self) -> dict[str, Score]:
-        """Max Dice of each size group, at its own best threshold."""
-        groups = np.array([size_group(case.mask) for case in self.lesions], dtype=str)
-        return {name: self._best_of(np.flatnonzero(groups == name)) for name in SIZES}
-
-    @cached_property
-    def at_healthy(self) -> Counts | None:
-        """Pixels of each lesion case at the healthy threshold; None without a threshold or a lesion case."""
-        if self.threshold is None or not self.lesions:
-            return None
-        return count_at(*_maps_and_masks(self.lesions), np.array([self.threshold], dtype=np.float32))
-
-    @cached_property
-    def at_operating(self) -> Counts | None:
-        """Pixels of each lesion case at the operating point; None without its threshold or a lesion case."""
-        point = self.operating
-        if point is None or point.threshold is None or not self.lesions:
-            return None
-        return count_found(*_maps_and_masks(self.lesions), point.threshold, point.component_px)
-
-    @cached_property
-    def case_dice(self) -> Floats | None:
-        """Dice of each lesion case at the healthy threshold [n]; None likewise."""
-        counts = self.at_healthy
-        return None if counts is None else pooled_dice(np.eye(len(self.lesions)), counts)[:, 0]
-
-    def _best_of(self, members: NDArray[np.intp]) -> Score:
-        cases = [self.lesions[i] for i in members.tolist()]
-        return best_dice(self.table.of(members), self.w_lesion[:, members], cases, n=len(cases))
-
-
 Scorer = Callable[[Sample], Score]
-
-
-def make_sample(
-    lesions: Sequence[Scored],
-    healthy: Sequence[Scored],
-    threshold: float | None,
-    seed: int,
-    n_boot: int,
-    operating: OperatingPoint | None = None,
-) -> Sample:
-    """Draw the resamples: the same subjects and seed give the same, so that two methods can be paired."""
-    weights = case_weights([case.subject for case in (*lesions, *healthy)], seed, n_boot)
-    n = len(lesions)
-    return Sample(lesions, healthy, weights[:, :n], weights[:, n:], threshold, operating)
-
-
-def best_dice(table: Counts, weights: Floats, cases: Sequence[Scored], **more: Any) -> Score:
-    """Pooled max Dice with its (lowest) best threshold, the maximum taken anew in every resample."""
-    if not cases:
-        return Score(more={"threshold": None, **more})
-    curve = pooled_dice(np.ones((1, len(cases))), table)[0]
-    samples = pooled_dice(weights, table).max(axis=1)
-    return Score(float(curve.max()), samples, cases, {"threshold": int(curve.argmax()) / 100, **more})
-
-
-def _maps_and_masks(
-    cases: Sequence[Scored],
-) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
-    return [np.asarray(case.anomaly, dtype=np.float32) for case in cases], [case.mask for case in cases]
 
 
 def _dice_max(sample: Sample) -> Score:
@@ -184,7 +48,7 @@ def _dice_average(sample: Sample) -> Score:
         return Score()
     total, share = np.zeros(len(sample.w_lesion)), np.zeros(len(sample.w_lesion))
     mean = 0.0
-    groups = np.array([size_group(case.mask) for case in sample.lesions], dtype=str)
+    groups = np.array(sample.groups, dtype=str)
     for name, score in sample.sizes.items():
         if score.value is None or score.samples is None:
             continue
@@ -194,6 +58,21 @@ def _dice_average(sample: Sample) -> Score:
         mean += score.value * len(score.cases) / len(sample.lesions)
     with np.errstate(invalid="ignore"):
         return Score(mean, total / share, sample.lesions)
+
+
+def _dice_average_papers(sample: Sample) -> Score:
+    """The same weighted as the papers' cases are spread; None unless every group has a case.
+
+    A group's weight does not fall with its number of cases, so the subjects that count are those of the rarest.
+    """
+    total, value = np.zeros(len(sample.w_lesion)), 0.0
+    for name, weight in PAPERS_WEIGHTS.items():
+        score = sample.sizes[name]
+        if score.value is None or score.samples is None:
+            return Score()
+        share = weight / sum(PAPERS_WEIGHTS.values())  # printed, they sum to 0.999
+        total, value = total + share * score.samples, value + share * score.value
+    return Score(value, total, sample.lesions, kinds=sample.groups)
 
 
 def _auprc(sample: Sample) -> Score:
@@ -210,9 +89,10 @@ def _dice_max_exact(sample: Sample) -> Score:
     return Score(sample.curve.dice, sample.fine[1], sample.lesions, {"threshold": sample.curve.threshold})
 
 
-def _dice_healthy_fpr5(sample: Sample) -> Score:
-    """Pooled Dice at the healthy threshold, which is held fixed in resampling."""
-    counts, more = sample.at_healthy, {"threshold": sample.threshold}
+def _dice_at(sample: Sample, within: str) -> Score:
+    """Pooled Dice at a healthy threshold ("image" or "head"), which is held fixed in resampling."""
+    threshold = getattr(sample.thresholds, within)
+    counts, more = sample.at(threshold), {"threshold": threshold}
     if counts is None:
         return Score(more=more)
     value = pooled_dice(np.ones((1, len(sample.lesions))), counts)[0, 0]
@@ -239,10 +119,22 @@ def _dice_case(sample: Sample) -> Score:
 
 def _fpr_healthy_test(sample: Sample) -> Score:
     """Share of healthy test pixels above the threshold: near 5 % where the threshold carries over."""
-    if sample.threshold is None or not sample.healthy:
+    return _mean_above(sample, sample.thresholds.image, [case.anomaly for case in sample.healthy])
+
+
+def _fpr_healthy_test_head(sample: Sample) -> Score:
+    """The same of the head's pixels and threshold; None unless every case has a head."""
+    heads = [case.head for case in sample.healthy]
+    if not all(head is not None and head.any() for head in heads):
         return Score()
-    threshold = np.float32(sample.threshold)
-    rates = np.array([(case.anomaly > threshold).mean() for case in sample.healthy])
+    inside = [case.anomaly[head] for case, head in zip(sample.healthy, heads, strict=True)]
+    return _mean_above(sample, sample.thresholds.head, inside)
+
+
+def _mean_above(sample: Sample, threshold: float | None, pixels: Sequence[NDArray[np.float32]]) -> Score:
+    if threshold is None or not pixels:
+        return Score()
+    rates = np.array([(values > np.float32(threshold)).mean() for values in pixels])
     return _mean(rates, sample.w_healthy, sample.healthy)
 
 
@@ -256,7 +148,8 @@ def _auroc_image(sample: Sample) -> Score:
     w_lesion, w_healthy = sample.w_lesion, sample.w_healthy
     with np.errstate(invalid="ignore"):
         samples = ((w_lesion @ wins) * w_healthy).sum(axis=1) / (w_lesion.sum(axis=1) * w_healthy.sum(axis=1))
-    return Score(float(wins.mean()), samples, [*sample.lesions, *sample.healthy])
+    kinds = ["lesion"] * len(sick) + ["healthy"] * wins.shape[1]
+    return Score(float(wins.mean()), samples, [*sample.lesions, *sample.healthy], kinds=kinds)
 
 
 def _reconstruction(sample: Sample, name: str) -> Score:
@@ -278,13 +171,16 @@ def _mean(values: Floats, weights: Floats, cases: Sequence[Scored]) -> Score:
 SCORERS: dict[str, Scorer] = {
     "dice_max": _dice_max,
     "dice_average": _dice_average,
+    "dice_average_papers": _dice_average_papers,
     **{f"dice_{size}": partial(_dice_of_size, size=size) for size in SIZES},
     "auprc": _auprc,
-    "dice_healthy_fpr5": _dice_healthy_fpr5,
+    "dice_healthy_fpr5": partial(_dice_at, within="image"),
+    "dice_healthy_fpr5_head": partial(_dice_at, within="head"),
     "auroc_image": _auroc_image,
     "dice_max_exact": _dice_max_exact,
     "dice_case": _dice_case,
     "fpr_healthy_test": _fpr_healthy_test,
+    "fpr_healthy_test_head": _fpr_healthy_test_head,
     **{f"{name}_healthy": partial(_reconstruction, name=name) for name in RECONSTRUCTION},
     "dice_fitted": partial(_fitted, ratio=pooled_dice),
     "precision_fitted": partial(_fitted, ratio=pooled_precision),

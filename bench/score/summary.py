@@ -21,8 +21,10 @@ from typing import Any
 from uadbench.bench.score.cases import (
     TOO_SMALL,
     Scored,
+    Thresholds,
     check_cases,
     healthy_threshold,
+    healthy_thresholds,
     image_score,
     reconstruction_metrics,
     size_group,
@@ -39,6 +41,7 @@ __all__ = [
     "reconstruction_metrics",
     "score_differences",
     "size_group",
+    "split_cases",
     "summarize",
 ]
 
@@ -66,9 +69,9 @@ def summarize(
         raise ValueError(
             f"case {wrong[0]}: has a lesion, but the threshold is fixed on healthy validation cases only"
         )
-    lesions, healthy = _split(test)
+    lesions, healthy = split_cases(test)
     excluded = Counter([TOO_SMALL] * (len(test) - len(lesions) - len(healthy)))
-    sample = make_sample(lesions, healthy, healthy_threshold(healthy_val), seed, n_boot, operating)
+    sample = make_sample(lesions, healthy, healthy_thresholds(healthy_val), seed, n_boot, operating)
     return {
         "n_cases": len(lesions) + len(healthy),
         "n_lesion": len(lesions),
@@ -94,13 +97,13 @@ def score_differences(
     b: Sequence[Scored],
     seed: int,
     n_boot: int = N_BOOT,
-    thresholds: tuple[float | None, float | None] = (None, None),
+    thresholds: tuple[Thresholds, Thresholds] = (Thresholds(), Thresholds()),
     operating: tuple[OperatingPoint | None, OperatingPoint | None] = (None, None),
 ) -> dict[str, Difference | None]:
     """Paired differences B - A of scores of two methods on the same test cases; None where one has no value.
 
     names : of ``SCORERS``
-    thresholds : A's and B's healthy threshold, for the scores that need it; operating : their operating points
+    thresholds : A's and B's healthy thresholds, for the scores that need them; operating : their operating points
 
     Both are resampled alike, each with its own best threshold in each resample. Lesions of 3 pixels or fewer are
     ignored. Raises ValueError when the cases differ.
@@ -130,21 +133,21 @@ def _optional(name: str) -> bool:
 
 def _paired_sample(
     cases: Sequence[Scored],
-    threshold: float | None,
+    thresholds: Thresholds,
     seed: int,
     n_boot: int,
     operating: OperatingPoint | None,
 ) -> Sample:
     """A sample in the order of the ids, whatever order the cases come in."""
-    lesions, healthy = _split(sorted(cases, key=lambda case: case.case_id))
-    return make_sample(lesions, healthy, threshold, seed, n_boot, operating)
+    lesions, healthy = split_cases(sorted(cases, key=lambda case: case.case_id))
+    return make_sample(lesions, healthy, thresholds, seed, n_boot, operating)
 
 
 def _cases_of(sample: Sample) -> list[tuple[str, str, bool]]:
     return [(case.case_id, case.subject, case.lesion) for case in (*sample.lesions, *sample.healthy)]
 
 
-def _split(test: Sequence[Scored]) -> tuple[list[Scored], list[Scored]]:
+def split_cases(test: Sequence[Scored]) -> tuple[list[Scored], list[Scored]]:
     """(lesion cases that count, healthy cases)."""
     lesions = [case for case in test if case.lesion and size_group(case.mask) is not None]
     return lesions, [case for case in test if not case.lesion]

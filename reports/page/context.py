@@ -10,7 +10,8 @@ from uadbench.reports.caveats import busy_threads
 from uadbench.reports.page.shown import best_floor, shown_cells
 from uadbench.reports.ranking import Marks
 from uadbench.reports.rows import Section, cell_label
-from uadbench.reports.text import DASH, figure, milliseconds, score
+from uadbench.reports.seeds import spreads
+from uadbench.reports.text import DASH, figure, milliseconds, score, spread_text
 from uadbench.reports.vocabulary import FURTHER, HEADLINE, LOAD_LIMIT, MEASURES, TABLE
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "not_applicable",
     "result_heads",
     "result_rows",
+    "seed_heads",
+    "seed_rows",
     "subset_note",
     "timing_rows",
 ]
@@ -27,9 +30,9 @@ __all__ = [
 
 def result_heads(several_runs: bool) -> list[dict[str, str]]:
     """The columns of the main table: title, a line beneath, the first direction of sorting, class, aria-sort."""
-    heads = [_head("Method", text=True), _head("Back end", text=True)]
+    heads = [_head("Method", text=True), _head("Back end", text=True), _head("Rank", HEADLINE.title)]
     heads += [_head(MEASURES[name].title, falling=MEASURES[name].better > 0) for name in TABLE]
-    heads[2]["sorted"] = heads[2]["first"]
+    heads[3]["sorted"] = heads[3]["first"]
     heads += [_head("NFE"), _head("ms/image", "p50, p90"), _head("ms/call", "p50")]
     heads += [_head("Speed-up", "parity", falling=True), _head("Cases", falling=True)]
     return heads + ([_head("Run", text=True)] if several_runs else [])
@@ -60,6 +63,7 @@ def _result_row(index: Any, row: Any, found: Marks, scale: float) -> dict[str, A
         "label": cell_label(row),
         "below": found.below.get(index, ""),
         "applies": not row["not_applicable"],
+        "rank": _plain(row[f"rank_{HEADLINE.name}"], figure),
         "scores": [_score(index, row, name, found) for name in TABLE],
         "bar": _bar(row, scale),
         "nfe": _plain(row["nfe"], figure),
@@ -100,6 +104,25 @@ def _score(index: Any, row: Any, name: str, found: Marks) -> dict[str, Any]:
 def _interval(row: Any, name: str) -> str:
     low, high = row[f"{name}_lo"], row[f"{name}_hi"]
     return "" if pd.isna(low) or pd.isna(high) else f"{score(low, name)}–{score(high, name)}"
+
+
+def seed_heads(several_runs: bool) -> list[str]:
+    """The columns of the table of spreads over seeds."""
+    return ["Seeds", *(MEASURES[name].title for name in TABLE), *(["Run"] if several_runs else [])]
+
+
+def seed_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Variants with several seeds: mean of each score, lowest and highest beneath."""
+    return [
+        {
+            "label": f"{spread.label} · {spread.arm}",
+            "kind": spread.kind,
+            "seeds": ", ".join(map(str, spread.seeds)),
+            "scores": [spread_text(spread.values, name).partition(" ") for name in TABLE],
+            "run": spread.run,
+        }
+        for spread in spreads(frame)
+    ]
 
 
 def subset_note(frame: pd.DataFrame) -> str:

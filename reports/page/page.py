@@ -21,9 +21,10 @@ from uadbench.reports.page.plots import plots
 from uadbench.reports.places import short_config
 from uadbench.reports.provenance import account, environment, meanings
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
-from uadbench.reports.ranking import TIES, marks
+from uadbench.reports.ranking import RANKS, marks
 from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.runs import Run
+from uadbench.reports.seeds import SEEDS
 from uadbench.reports.vocabulary import HEADLINE
 
 __all__ = ["page"]
@@ -54,7 +55,8 @@ def page(runs: Sequence[Run], frame: pd.DataFrame) -> str:
             runs=[_run(run) for run in runs],
             measures=meanings(frame),
             headline=HEADLINE.title,
-            ties=TIES.replace("`", ""),
+            ranks=RANKS,
+            seeds=SEEDS,
             published=published_tables(),
             not_comparable=NOT_COMPARABLE,
             rule=RULE,
@@ -124,6 +126,9 @@ def _section(section: Section, runs: Sequence[Run], images: int) -> dict[str, An
         "rows": rows,
         "several_runs": several,
         "uneven": len(counts) > 1,
+        "rank_notes": [f"{note[0].upper()}{note[1:]}" for note in frame["rank_note"].unique() if note],
+        "seed_heads": context.seed_heads(several),
+        "seeds": context.seed_rows(frame),
         "silent": _silent(rows),
         "not_applicable": context.not_applicable(frame),
         "glance": context.glance(section, found),

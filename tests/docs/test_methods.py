@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from support.pages import code, page, table
 from support.places import ROOT
@@ -65,3 +66,14 @@ def test_a_configuration_of_a_published_row_is_the_preset_that_visits_every_leve
     assert cell.variant.settings == "{}"
     assert cell.walk.nfe == int(rows[cell.variant.noise]["`--steps paper`"])
     assert path.stem == f"{cell.variant.method}-{cell.variant.noise}"
+
+
+@pytest.mark.parametrize("data", ["ixi-stroke", "soop-flair"])
+def test_what_thors_page_says_of_auroc_is_what_the_committed_tables_say(data: str) -> None:
+    frame = pd.read_csv(ROOT / "reports" / "results" / data / "leaderboard.csv")
+    found = {(row["method"], row["noise"]): row["auroc_image"] for _, row in frame.iterrows()}
+    assert "with Gaussian noise, where THOR is above DDPM on both" in " ".join(
+        page("methods/thor.md").split()
+    )
+    assert found["thor", "gaussian"] > found["ddpm", "gaussian"]
+    assert found["thor", "simplex"] < found["anoddpm", "simplex"]

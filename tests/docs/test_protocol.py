@@ -16,7 +16,8 @@ from uadbench.bench.run.timing import PERCENTILES
 from uadbench.bench.run.variance import VARIANCE_LIMIT
 from uadbench.bench.score.cases import KLD_BINS, KLD_EPSILON
 from uadbench.bench.score.operating import CANDIDATES
-from uadbench.bench.score.scorers import SCORERS
+from uadbench.bench.score.paired import A_PAIR, BINS, LEAST, MOST
+from uadbench.bench.score.scorers import PAPERS_WEIGHTS, SCORERS
 from uadbench.bench.score.statistics import MIN_SUBJECTS, N_BOOT
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import SIZES, TOO_SMALL
@@ -25,6 +26,7 @@ from uadbench.datasets.selection import read_split
 from uadbench.datasets.shifts import SHIFTS
 from uadbench.engine.post import EROSIONS, FOREGROUND, MEDIAN
 from uadbench.exporters.parity import LEVELS, MARGINS, NETWORK_GATES, SEEDS, TRAJECTORY_GATES
+from uadbench.reports.ranking import ALPHA
 from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES, STAGES
 
 TEXT = re.sub(r"\s+", " ", page("protocol.md"))
@@ -74,13 +76,24 @@ def test_the_parity_gates_are_those_of_the_code() -> None:
         ),
         pytest.param(f"its median over {MEDIAN} x {MEDIAN} pixels", id="median"),
         pytest.param(f"eroded {EROSIONS} times with a cross of 3 x 3", id="erosions"),
-        pytest.param(f"brighter than {FOREGROUND} in the input", id="foreground"),
+        pytest.param(f"The head is what is brighter than {FOREGROUND} in the input, its", id="foreground"),
         pytest.param(f"at most {FIT_LIMIT}), whose maps", id="validation lesions"),
         pytest.param(f"of {CANDIDATES} values, which lie just below quantiles", id="thresholds"),
         pytest.param(f"fewer than {RunConfig().component_px} pixels", id="components"),
         pytest.param(f"The first {RunConfig().shift_limit} healthy test cases", id="shifted cases"),
         pytest.param(
             f"{KLD_BINS} equal bins over [0, 1], {KLD_EPSILON:.0e}".replace("e-06", "e-6"), id="KLD"
+        ),
+        pytest.param(
+            f"{A_PAIR} draws a pair, at least {LEAST}, at most {MOST}. A bootstrap's p",
+            id="draws of the ranks",
+        ),
+        pytest.param(f"Average precision is taken from {BINS} bins here", id="bins of the ranks"),
+        pytest.param(f"where the corrected p is below {ALPHA:g}.", id="significance"),
+        pytest.param(f"The head is what is brighter than {FOREGROUND} in the input, with", id="head"),
+        pytest.param(
+            f"The weights {', '.join(map(str, PAPERS_WEIGHTS.values()))} give all six rows",
+            id="papers' weights",
         ),
         pytest.param(f"Above {LOAD_LIMIT} times the threads in use", id="load"),
         pytest.param(f"Each moment belongs to one stage: {', '.join(STAGES)}.", id="stages"),

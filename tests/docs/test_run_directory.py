@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.faults import make_slices
 from support.pages import code, page, table
 
 from uadbench.bench.plan.config import RunConfig
@@ -23,15 +24,19 @@ TEXT = page("run-directory.md")
 SCORES = [name for name, measure in MEASURES.items() if not measure.optional]
 CELL = "ddpm-gaussian-2-torch-fp32"
 COMMAND = (
-    "run --methods ddpm --limit 2 --steps 2 --set val_limit=1 --set n_boot=50 --post none,behrendt "
-    "--shift gain=0.8 --set shift_limit=1 --no-progress --output"
+    "run --dataset folder --methods ddpm --limit 2 --steps 2 --set val_limit=1 --set n_boot=50 "
+    "--post none,behrendt --shift gain=0.8 --set shift_limit=1 --no-progress --data-root"
 )
 PLACEHOLDERS = {"CASE": r"[^/]+", "SLUG": r"[^/]+"}
 
 
 def bench_run(path: Path) -> Path:
+    """Run, or go on, on a few slices beside; phantom would make 64 for a median."""
+    data = path.with_name("data")
+    if not data.exists():
+        make_slices(data, {"train": 1, "val": 2, "test": 2}, lesions=("val", "test"))
     done = subprocess.run(
-        [sys.executable, "-m", "uadbench.bench.cli", *COMMAND.split(), str(path)],
+        [sys.executable, "-m", "uadbench.bench.cli", *COMMAND.split(), str(data), "--output", str(path)],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -101,7 +106,7 @@ def walk(value: Any, path: str, known: dict[str, str]) -> set[str]:
     if isinstance(value, dict) and (path == "" or any(key.startswith(f"{path}.") for key in known)):
         dot = f"{path}." if path else ""
         below = f"{dot}*"
-        anything = any(key == below or key.startswith(f"{below}.") for key in known)
+        anything = any(key == below or key.startswith((f"{below}.", f"{below}[")) for key in known)
         parts = (walk(entry, below if anything else f"{dot}{key}", known) for key, entry in value.items())
         return set().union(*parts)
     return {path}
@@ -117,6 +122,7 @@ def walk(value: Any, path: str, known: dict[str, str]) -> set[str]:
         "metrics.json",
         "latency.json",
         "warmup.json",
+        "paired.json",
     ],
 )
 def test_every_key_that_occurs_is_documented_and_every_documented_key_occurs(run: Path, name: str) -> None:

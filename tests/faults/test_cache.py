@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support import tiny_network as tiny
+from support.places import python_path
 
 from uadbench.engine.backends import BackendError
 from uadbench.engine.backends.artifacts import ArtifactError, manifest_path, read_artifact, write_artifact
@@ -168,7 +169,7 @@ def test_processes_that_start_at_once_share_one_export_and_one_key(tmp_path: Pat
         "here = Path(sys.argv[2])\n"
         "print(cached_artifact(Path(sys.argv[1]), here))\n"
     )
-    support = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    support = {**os.environ, "PYTHONPATH": python_path(Path(__file__).resolve().parents[1])}
     command = [sys.executable, "-c", code, str(checkpoint), str(tmp_path / "cache")]
     started = [
         subprocess.Popen(command, env=support, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

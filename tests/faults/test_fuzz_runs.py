@@ -76,7 +76,7 @@ def test_any_damage_to_a_run_is_a_report_or_one_line(run: Path, tmp_path: Path, 
     damaged_runs(run, count, check)
 
 
-JSON_FILES = ("manifest.json", "cell.json", "metrics.json", "latency.json", "parity.json")
+JSON_FILES = ("manifest.json", "cell.json", "metrics.json", "latency.json", "parity.json", "paired.json")
 
 
 def replaced(value: Any, path: list[float], new: Any) -> Any:

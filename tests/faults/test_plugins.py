@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.faults import bench, environment, make_slices
+from support.places import python_path
 
 from uadbench.reports.runs import load_run
 
@@ -124,7 +125,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     dist.mkdir()
     (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: faults\nVersion: 1.0\n")
     (dist / "entry_points.txt").write_text("\n".join(points) + "\n")
-    return environment(PYTHONPATH=str(folder))
+    return environment(PYTHONPATH=python_path(folder))
 
 
 def named(lines: list[str]) -> dict[str, str]:
@@ -165,7 +166,7 @@ def test_doctor_and_run_tell_in_one_line_what_can_be_known_before_the_first_case
     installed: dict[str, str], tmp_path: Path
 ) -> None:
     """All in one process, since loading torch takes longer than all else."""
-    tests = str(Path(__file__).resolve().parents[1])
+    tests = Path(__file__).resolve().parents[1]
     env = installed | {"PYTHONPATH": f"{installed['PYTHONPATH']}{os.pathsep}{tests}"}
     command = [sys.executable, "-c", ALL_VERBS, json.dumps([*REFUSED, *LEFT_OUT])]
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)

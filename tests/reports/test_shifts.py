@@ -73,9 +73,15 @@ def test_a_mean_is_missing_where_a_case_has_none(tmp_path: Path) -> None:
     assert found[found["cell"] == SLUGS[0]]["kld"].isna().tolist() == [True, False]
 
 
-def test_the_page_shows_a_figure_a_kind_with_a_line_a_method(tmp_path: Path) -> None:
-    path = run_with(tmp_path / "run", LINES)
-    texts = {file.suffix: file.read_text() for file in write_reports([path], path)[1:3]}
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The reports of a run with shifts."""
+    path = run_with(tmp_path_factory.mktemp("shifts") / "run", LINES)
+    return write_reports([path], path)
+
+
+def test_the_page_shows_a_figure_a_kind_with_a_line_a_method(written: list[Path]) -> None:
+    texts = {file.suffix: file.read_text() for file in written[1:3]}
     page = texts[".html"]
     figures = [part for part in page.split("<figure")[1:] if "Histograms under shifted" in part]
     contrast, _ = (part.split("</figure>")[0] for part in figures)
@@ -90,18 +96,18 @@ def test_the_page_shows_a_figure_a_kind_with_a_line_a_method(tmp_path: Path) -> 
     assert "| gamma | 0.7 | 0 | – | – | – |" in table
 
 
-def test_the_csv_holds_the_same_rows_and_is_written_only_where_there_are_some(tmp_path: Path) -> None:
-    path = run_with(tmp_path / "run", LINES)
-    written = write_reports([path], path)
+def test_the_csv_holds_the_same_rows_and_is_written_only_where_there_are_some(
+    written: list[Path], tmp_path: Path
+) -> None:
     assert [file.name for file in written][3:] == ["shifts.csv"]
     table = pd.read_csv(written[3])
     assert tuple(table.columns) == COLUMNS
     assert len(table) == len(TWO) * 5
     plain = make_run(tmp_path / "plain", cells=TWO, n_lesion=2, n_healthy=1)
-    written = write_reports([plain], plain)
-    assert [file.name for file in written] == ["leaderboard.csv", "leaderboard.md", "leaderboard.html"]
-    assert "shifted" not in written[2].read_text()
-    assert "scanner changes" not in written[1].read_text()
+    without = write_reports([plain], plain)
+    assert [file.name for file in without] == ["leaderboard.csv", "leaderboard.md", "leaderboard.html"]
+    assert "shifted" not in without[2].read_text()
+    assert "scanner changes" not in without[1].read_text()
 
 
 def test_damaged_lines_count_as_never_done_and_the_last_of_a_case_wins(tmp_path: Path) -> None:

@@ -142,3 +142,16 @@ def test_the_median_is_kept_with_what_it_was_made_of(tmp_path: Path) -> None:
     (tmp_path / "prior.npz").write_bytes(b"torn")
     with pytest.raises(RunError, match="damaged"):
         run.read_median()
+
+
+def test_verdicts_on_other_results_go_together(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert (run.parity, run.paired) == (None, None)
+    run.write_parity({"a": {"verdict": "pass"}})
+    run.write_paired({"measures": {}})
+    assert run.paired == {"measures": {}}
+    assert {"parity.json", "paired.json"} <= set(run.content)
+    run.drop_verdicts()
+    assert (run.parity, run.paired) == (None, None)
+    (tmp_path / "paired.json").write_text('{"draws": 5')
+    assert run.paired is None

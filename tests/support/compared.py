@@ -44,6 +44,7 @@ class Made:
     ids: Sequence[int] = range(N)
     not_applicable: str = ""
     post: str = "none"
+    operating: dict[str, Any] = field(default_factory=dict)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -59,6 +60,7 @@ class Made:
             "settings",
             "not_applicable",
             "post",
+            "operating",
         )
         hyperparameters = {"steps": self.steps, "window": 13, **self.settings}
         return {name: getattr(self, name) for name in names} | {

@@ -77,15 +77,17 @@ def _is_a_line(text: str) -> bool:
     return len(text.strip()) > 0 and len(text) < 2000 and "\n" not in text
 
 
-def make_slices(folder: Path, counts: dict[str, int], side: int = 128) -> Path:
-    """A `folder` data set of smooth random npy slices, so many of each split; every other test slice has a lesion."""
+def make_slices(
+    folder: Path, counts: dict[str, int], side: int = 128, lesions: tuple[str, ...] = ("test",)
+) -> Path:
+    """A `folder` data set of smooth random npy slices, so many of each split; lesions in every other of some."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:side, :side] / side - 0.5
     lines = ["case_id,image,mask,split,subject"]
     for split, count in counts.items():
         for index in range(count):
-            name, lesion = f"{split}{index}", split == "test" and index % 2 == 0
+            name, lesion = f"{split}{index}", split in lesions and index % 2 == 0
             inside = np.hypot(rows, columns * 1.2) < 0.42
             image = inside * (0.6 + 0.2 * np.sin(9 * rows + rng.uniform(0, 6)) * np.cos(7 * columns))
             mask = np.hypot(rows - rng.uniform(-0.2, 0.2), columns - rng.uniform(-0.2, 0.2)) < 0.08

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from uadbench.bench.score.cases import Scored
@@ -34,6 +36,11 @@ def make(
 def cases(pixels: list[int], seed: int = 0, first: int = 0, **options) -> list[Scored]:
     rng = np.random.default_rng(seed)
     return [make(first + i, n, rng, **options) for i, n in enumerate(pixels)]
+
+
+def with_heads(test: list[Scored]) -> list[Scored]:
+    """The same whose head is the left half of the image."""
+    return [replace(c, head=np.indices(c.mask.shape)[1] < c.mask.shape[1] // 2) for c in test]
 
 
 def pooled(test: list[Scored]) -> tuple[np.ndarray, np.ndarray]:

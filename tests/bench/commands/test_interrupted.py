@@ -84,7 +84,8 @@ def kept(run: Path) -> dict[str, Any]:
         cell.slug: {r["case_id"]: {k: v for k, v in r.items() if k not in timed} for r in cell.cases}
         for cell in loaded.cells
     }
-    files = [*run.glob("inputs/*"), *run.glob("cells/*/arrays/*"), *run.glob("cells/*/metrics.json")]
+    patterns = ("inputs/*", "cells/*/arrays/*", "cells/*/metrics.json", "paired.json")
+    files = [path for pattern in patterns for path in run.glob(pattern)]
     return {"records": records, "files": {str(p.relative_to(run)): p.read_bytes() for p in sorted(files)}}
 
 

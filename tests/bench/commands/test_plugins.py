@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.places import python_path
 
 GOOD = """
 from uadbench.engine.methods import MethodInfo
@@ -40,7 +41,8 @@ def plugins(tmp_path: Path) -> dict[str, str]:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("\n".join(points) + "\n")
-    return {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1", "UADBENCH_DATA": "/nowhere"}
+    path = python_path(tmp_path)
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "UADBENCH_DATA": "/nowhere"}
 
 
 def bench(plugins: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:

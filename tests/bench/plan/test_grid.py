@@ -255,7 +255,7 @@ def test_steps_stand_in_the_label_once_and_are_not_given_twice() -> None:
 
 def test_post_processing_gives_a_variant_of_each_method_and_floor() -> None:
     cells = plan_cells(make_config({}, {"methods": "ddpm", "post": "none,behrendt"}))
-    assert [cell.slug for cell in cells[-4:]] == [
+    assert [cell.slug for cell in cells if cell.variant.method in ("blur", "ddpm")] == [
         "blur-none-0-torch-fp32",
         "blur-none-0-behrendt-torch-fp32",
         "ddpm-gaussian-25-torch-fp32",

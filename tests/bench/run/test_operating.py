@@ -169,6 +169,26 @@ def test_another_threshold_scores_the_cell_again_and_computes_nothing(tmp_path: 
     assert metrics["dice_fitted"]["threshold"] == 0.9
 
 
+def test_what_only_post_processed_maps_have_is_missed_in_their_summary_and_in_no_other(
+    tmp_path: Path,
+) -> None:
+    run = RunDirectory(tmp_path)
+    cells, _, _ = decide(tmp_path, (method_cell(), POST))
+    compute(tmp_path, cells)
+    score(tmp_path, cells)
+    summary = run.cell(POST.slug)
+    whole, tested = summary.metrics, run.paired
+    assert whole is not None
+    assert tested is not None
+    run.write_paired({**tested, "draws": 7})
+    score(tmp_path, cells)
+    assert run.paired == {**tested, "draws": 7}  # nothing was scored, so nothing tested
+    without = {key: value for key, value in whole.items() if key != "dice_fitted"}
+    summary.write_summary(without, summary.latency or {})
+    score(tmp_path, cells)
+    assert (summary.metrics, run.paired) == (whole, tested)
+
+
 @pytest.mark.parametrize("kind", ["nan", "negative"])
 def test_a_map_that_breaks_its_contract_fails_its_case_and_no_other(tmp_path: Path, kind: str) -> None:
     cells = (method_cell(Fault(kind), post="behrendt"),)

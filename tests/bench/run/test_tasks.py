@@ -182,3 +182,37 @@ def test_a_verdict_of_parity_goes_before_any_result_changes_and_only_then(tmp_pa
     assert run.parity == {}  # no result was kept yet
     compute(tmp_path)
     assert run.parity is None
+
+
+def test_rows_are_tested_in_pairs_when_they_are_scored_and_again_when_one_is_scored_again(
+    tmp_path: Path,
+) -> None:
+    run = RunDirectory(tmp_path)
+    compute(tmp_path)
+    assert run.paired is None
+    score(tmp_path)
+    first = run.paired
+    assert first is not None
+    (pair,) = first["measures"]["dice_max"]
+    assert {pair["a"], pair["b"]} == {BLUR.slug, SLUG}
+    assert pair["p"] is None  # fewer than 10 subjects
+    run.write_paired({**first, "draws": 7})
+    score(tmp_path)
+    assert run.paired["draws"] == 7  # nothing was scored, so nothing tested
+    cell_of(tmp_path).drop_summary()
+    score(tmp_path)
+    assert run.paired == first
+    (tmp_path / "cells" / SLUG / "arrays" / "case2.npz").unlink()
+    compute(tmp_path)
+    assert run.paired is None  # a verdict on other results
+
+
+def test_a_summary_of_a_version_that_had_fewer_measures_is_made_again(tmp_path: Path) -> None:
+    compute(tmp_path)
+    score(tmp_path)
+    cell = cell_of(tmp_path)
+    whole = cell.metrics
+    old = {key: value for key, value in whole.items() if key != "dice_average_papers"}
+    cell.write_summary(old, cell.latency)
+    score(tmp_path)
+    assert cell.metrics == whole

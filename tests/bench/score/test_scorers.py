@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
-from support.scored import SIDE, cases, dice, pooled
+from support.scored import SIDE, cases, dice, pooled, with_heads
 
+from uadbench.bench.score.scorers import PAPERS_WEIGHTS
 from uadbench.bench.score.summary import (
     Scored,
     healthy_threshold,
@@ -89,6 +90,30 @@ def test_the_papers_average_is_the_mean_of_groups_weighted_by_cases() -> None:
     weights = np.linalg.lstsq(groups, average, rcond=None)[0]
     assert np.abs(groups @ weights - average).max() < 0.005
     assert weights.sum() == pytest.approx(1, abs=0.002)
+    assert weights == pytest.approx(list(PAPERS_WEIGHTS.values()), abs=0.001)
+
+
+def test_the_average_at_the_papers_weights_does_not_hang_on_the_datas_own_spread() -> None:
+    weights = np.array(list(PAPERS_WEIGHTS.values()))
+    for pixels in ([10, 100, 400, 700], [10, 20, 60, 100, 700, 900, 1000]):
+        result = summarize(cases(pixels), [], seed=0, n_boot=10)
+        groups = [result[f"dice_{name}"]["value"] for name in PAPERS_WEIGHTS]
+        assert result["dice_average_papers"]["value"] == pytest.approx(groups @ weights / weights.sum())
+    as_theirs = cases([10] * 157 + [100] * 127 + [600] * 49)  # 0.471, 0.381 and 0.147 of 0.999
+    spread_as_theirs = summarize(as_theirs, [], seed=0, n_boot=1)
+    assert spread_as_theirs["dice_average_papers"]["value"] == pytest.approx(
+        spread_as_theirs["dice_average"]["value"]
+    )
+
+
+def test_the_average_at_the_papers_weights_needs_every_group_and_ten_subjects_of_each() -> None:
+    nothing = {"value": None, "lo": None, "hi": None}
+    assert summarize(cases([10] * 12 + [100] * 12), [], seed=0, n_boot=20)["dice_average_papers"] == nothing
+    few = summarize(cases([10] * 12 + [100] * 12 + [700] * 9), [], seed=0, n_boot=200)
+    assert few["dice_average_papers"]["lo"] is None
+    assert few["dice_average"]["lo"] is not None
+    enough = summarize(cases([10] * 12 + [100] * 12 + [700] * 10), [], seed=0, n_boot=200)
+    assert enough["dice_average_papers"]["lo"] <= enough["dice_average_papers"]["value"]
 
 
 def test_dice_at_the_healthy_threshold_is_pooled_and_by_case() -> None:
@@ -102,6 +127,29 @@ def test_dice_at_the_healthy_threshold_is_pooled_and_by_case() -> None:
     assert [result["per_case"][c.case_id]["dice"] for c in test] == [*map(pytest.approx, each), None]
     assert result["dice_case"]["value"] == pytest.approx(np.mean(each))
     assert result["fpr_healthy_test"]["value"] == pytest.approx((test[2].anomaly > threshold).mean())
+
+
+def test_the_heads_threshold_counts_the_heads_pixels_and_no_others() -> None:
+    """Maps are 0 outside the head, half of the image: 10 % of it lie above what 5 % of all pixels exceed."""
+    test, val = (with_heads(made) for made in (cases([50, 200, 0]), cases([0] * 4, seed=9, first=80)))
+    test, val = ([replace(c, anomaly=c.anomaly * c.head) for c in made] for made in (test, val))
+    result = summarize(test, val, seed=0, n_boot=20)
+    inside = np.concatenate([c.anomaly[c.head] for c in val])
+    image, head = (np.float32(result[f"dice_healthy_fpr5{end}"]["threshold"]) for end in ("", "_head"))
+    assert (inside > image).mean() == pytest.approx(0.1, abs=0.001)
+    assert 0.049 < (inside > head).mean() <= 0.05
+    values, truth = pooled(test[:2])
+    assert result["dice_healthy_fpr5_head"]["value"] == pytest.approx(dice(values > head, truth))
+    healthy = test[2]
+    rate = (healthy.anomaly[healthy.head] > head).mean()
+    assert result["fpr_healthy_test_head"]["value"] == pytest.approx(rate)
+
+
+def test_without_heads_only_what_counts_inside_them_is_null() -> None:
+    result = summarize(cases([50, 0]), cases([0], first=80), seed=0, n_boot=5)
+    for name in ("dice_healthy_fpr5", "fpr_healthy_test"):
+        assert result[name]["value"] is not None
+        assert result[f"{name}_head"]["value"] is None
 
 
 def test_image_auroc_is_scikit_learns_with_ties() -> None:

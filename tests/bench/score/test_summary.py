@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
-from support.scored import cases, dice, make, pooled
+from support.scored import cases, dice, make, pooled, with_heads
 
+from uadbench.bench.score.cases import Thresholds
 from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.pooled import THRESHOLDS
 from uadbench.bench.score.scorers import SCORERS
@@ -50,15 +51,15 @@ def test_healthy_cases_do_not_enter_pixel_scores() -> None:
 
 def test_every_interval_holds_its_value_and_a_seed_gives_the_same_file() -> None:
     metrics = {"ssim": 0.9, "psnr": 25.0, "lpips": 0.1}
-    test = [replace(c, metrics=metrics) for c in cases([40, 300, 700] * 10 + [0] * 10)]
-    val = cases([0] * 3, first=80)
-    result = summarize(test, val, seed=7, n_boot=300)
+    test = [replace(c, metrics=metrics) for c in with_heads(cases([40, 300, 700] * 10 + [0] * 10))]
+    val, point = with_heads(cases([0] * 3, first=80)), OperatingPoint(0.5, 7)
+    result = summarize(test, val, seed=7, n_boot=300, operating=point)
     entries = {k: v for k, v in result.items() if isinstance(v, dict) and "lo" in v}
-    assert len(entries) == 14
+    assert len(entries) == len(SCORES)
     for key, entry in entries.items():
         assert entry["lo"] - 1e-9 <= entry["value"] <= entry["hi"] + 1e-9, key
-    assert json.dumps(result) == json.dumps(summarize(test, val, seed=7, n_boot=300))
-    assert json.dumps(result) != json.dumps(summarize(test, val, seed=8, n_boot=300))
+    assert json.dumps(result) == json.dumps(summarize(test, val, seed=7, n_boot=300, operating=point))
+    assert json.dumps(result) != json.dumps(summarize(test, val, seed=8, n_boot=300, operating=point))
 
 
 def test_intervals_are_those_of_whole_subjects_drawn_again() -> None:
@@ -132,9 +133,9 @@ def test_differences_of_pooled_scores_are_paired_by_case() -> None:
 
 def test_a_method_against_itself_differs_by_nothing_in_any_score() -> None:
     test = cases([60, 300, 700] * 10 + [0] * 10)
-    test = [replace(c, metrics={"ssim": 0.9, "psnr": 27.0, "lpips": 0.1}) for c in test]
-    points = (OperatingPoint(0.5, 7),) * 2
-    for difference in score_differences(SCORERS, test, test, 0, 20, (0.5, 0.5), points).values():
+    test = [replace(c, metrics={"ssim": 0.9, "psnr": 27.0, "lpips": 0.1}) for c in with_heads(test)]
+    both, points = (Thresholds(0.5, 0.6),) * 2, (OperatingPoint(0.5, 7),) * 2
+    for difference in score_differences(SCORERS, test, test, 0, 20, both, points).values():
         assert difference is not None
         assert (difference.value, difference.p) == (0.0, 1.0)
 

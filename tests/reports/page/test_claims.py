@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -94,11 +95,11 @@ def test_without_any_floor_no_method_is_said_to_be_above_one(tmp_path: Path) -> 
 def test_columns_are_the_vocabularys_in_its_order(text: str) -> None:
     """Every measure is a column of one of the two tables, under its title, and rises or falls first by direction."""
     head = text[text.index('<table class="results') : text.index("</thead>")]
-    found = re.findall(r'data-first="(\w+)"[^>]*><button type="button">([^<]+)<', head)
+    found = re.findall(r'data-first="(\w+)"[^>]*><button type="button">([^<]+)<', html.unescape(head))
     wanted = [
         ("descending" if MEASURES[name].better > 0 else "ascending", MEASURES[name].title) for name in TABLE
     ]
-    assert found[2 : 2 + len(TABLE)] == wanted
+    assert found[3 : 3 + len(TABLE)] == wanted
     further = text[text.index("Further scores and reconstruction") :]
     further = further[: further.index("</thead>")]
     places = [

@@ -1,0 +1,178 @@
+"""Every pair of a run's rows held against each other on the same cases and resamples, for ranks and ties.
+
+Intervals of two rows say little of their difference: both hang on the same cases. So each pair is resampled alike, over
+subjects, on the test cases that both finished, every row with its own best threshold in every resample, and the p
+values of one measure are corrected by Holm's method over all pairs of the run. Rows that differ only in back end or
+in the seed of the noise are one variant and not tested against each other.
+
+The smallest p of a bootstrap is 2 / (draws + 1), and must survive a correction over all pairs; so the number of draws
+follows from the number of pairs (``draws_for``), and not from ``n_boot`` of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadbench.bench.score.cases import Thresholds
+from uadbench.bench.score.cells import operating_point, scored_cases, thresholds_of
+from uadbench.bench.score.operating import OperatingPoint
+from uadbench.bench.score.pooled import fine_counts, fine_samples
+from uadbench.bench.score.sample import Sample, Score, maps_and_masks
+from uadbench.bench.score.scorers import SCORERS, Scorer
+from uadbench.bench.score.statistics import Difference, case_weights, holm, resampled_difference
+from uadbench.bench.score.summary import split_cases
+from uadbench.reports.identity import variant_of
+from uadbench.reports.schema import check_metrics
+from uadbench.reports.store import RunDirectory
+from uadbench.reports.vocabulary import RANKED
+
+__all__ = ["compare_rows", "draws_for"]
+
+LEAST, MOST, A_PAIR = 2000, 20_000, 100
+BINS = 1024  # of the average precision's resamples: off by 1e-3 of its swings, the same way in both rows
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A scored cell. ids : the test cases that it finished; operating : of post-processed maps"""
+
+    slug: str
+    thresholds: Thresholds
+    operating: OperatingPoint | None
+    ids: frozenset[str]
+
+
+def draws_for(n_pairs: int) -> int:
+    """Resamples for so many pairs: a hundred a pair, so that the smallest p is 0.02 after Holm; 2000 to 20000."""
+    return min(MOST, max(LEAST, A_PAIR * n_pairs))
+
+
+def compare_rows(
+    run: RunDirectory,
+    slugs: Sequence[str],
+    order: Iterable[str],
+    seed: int,
+    before_row: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """paired.json: for each ranked measure, every pair of rows with difference B - A, interval, p and Holm's p.
+
+    slugs : the run's cells; those without scores are left out
+    order : ids of the run's cases
+    before_row : called before each row is scored; may raise to stop
+
+    lo, hi and p are None with fewer than ``MIN_SUBJECTS`` subjects. Pairs of which a row has no value are left out.
+    Raises RunError where what is stored cannot be read.
+    """
+    rows = {slug: row for slug in slugs if (row := _row(run, slug)) is not None}
+    variants = {slug: replace(variant_of(run.cell(slug).info), seed=0) for slug in rows}
+    pairs = [(a, b) for a, b in combinations(rows, 2) if variants[a] != variants[b]]
+    n_draws = draws_for(len(pairs))
+    case_draws = partial(case_weights, seed=seed, n_boot=n_draws)
+    scores = _scores(run, rows, pairs, list(order), case_draws, before_row)
+    return {
+        "seed": seed,
+        "draws": n_draws,
+        "n_pairs": len(pairs),
+        "measures": {name: _tested(name, rows, pairs, scores) for name in RANKED},
+    }
+
+
+def _row(run: RunDirectory, slug: str) -> _Row | None:
+    cell = run.cell(slug)
+    metrics, info = cell.metrics, cell.info
+    if metrics is None or info.get("not_applicable"):
+        return None
+    check_metrics(cell.path / "metrics.json", metrics)
+    ids = (r["case_id"] for r in cell.read_cases() if r["split"] == "test" and r["status"] == "ok")
+    return _Row(slug, thresholds_of(metrics), operating_point(info), frozenset(ids))
+
+
+Scores = dict[tuple[str, frozenset[str]], dict[str, Score]]
+
+
+def _scores(
+    run: RunDirectory,
+    rows: Mapping[str, _Row],
+    pairs: Sequence[tuple[str, str]],
+    order: Sequence[str],
+    draw: Callable[[Sequence[str]], Floats],
+    before_row: Callable[[], None],
+) -> Scores:
+    """(row, shared cases) -> its scores on them. One set of cases where every row finished the same, as is usual."""
+    wanted: dict[frozenset[str], dict[str, None]] = {}
+    for a, b in pairs:
+        wanted.setdefault(rows[a].ids & rows[b].ids, {}).update({a: None, b: None})
+    found: Scores = {}
+    for shared, slugs in wanted.items():
+        weights: Floats | None = None
+        for slug in slugs:
+            before_row()
+            cell = run.cell(slug)
+            by_id = {record["case_id"]: record for record in cell.read_cases()}
+            cases = scored_cases(run, cell, (by_id[case_id] for case_id in order if case_id in shared))
+            lesions, healthy = split_cases(cases)
+            if weights is None:
+                weights = draw([case.subject for case in (*lesions, *healthy)])
+            n = len(lesions)
+            row, parts = rows[slug], (weights[:, :n], weights[:, n:])
+            sample = Sample(lesions, healthy, *parts, row.thresholds, row.operating)
+            found[slug, shared] = {name: _light(_scorer(name)(sample)) for name in RANKED}
+    return found
+
+
+def _scorer(name: str) -> Scorer:
+    return _auprc_binned if name == "auprc" else SCORERS[name]
+
+
+def _auprc_binned(sample: Sample) -> Score:
+    """Average precision, value and resamples from the same bins: many draws at little cost."""
+    if not sample.lesions:
+        return Score()
+    counts = fine_counts(*maps_and_masks(sample.lesions), BINS)
+    value = fine_samples(np.ones((1, len(sample.lesions))), counts)[0][0]
+    return Score(float(value), fine_samples(sample.w_lesion, counts)[0], sample.lesions)
+
+
+def _light(score: Score) -> Score:
+    """The score with cases that hold no maps, which would otherwise stay in memory for every row."""
+    nothing = np.zeros((0, 0), dtype=np.float32)
+    cases = [replace(c, anomaly=nothing, mask=nothing.astype(bool), head=None) for c in score.cases]
+    return replace(score, cases=cases)
+
+
+def _tested(
+    name: str, rows: Mapping[str, _Row], pairs: Sequence[tuple[str, str]], scores: Scores
+) -> list[dict[str, Any]]:
+    """The pairs of one measure, corrected together."""
+    found: list[tuple[str, str, Difference]] = []
+    for a, b in pairs:
+        shared = rows[a].ids & rows[b].ids
+        one, two = scores[a, shared][name], scores[b, shared][name]
+        if one.value is None or two.value is None or one.samples is None or two.samples is None:
+            continue
+        values, samples = (one.value, two.value), (one.samples, two.samples)
+        found.append((a, b, resampled_difference(values, samples, len(one.cases), one.n_subjects)))
+    corrected = holm([change.p for *_, change in found])
+    return [
+        {
+            "a": a,
+            "b": b,
+            "difference": change.value,
+            "lo": change.lo,
+            "hi": change.hi,
+            "p": change.p,
+            "p_holm": p_holm,
+            "n_cases": change.n_cases,
+            "n_subjects": change.n_subjects,
+        }
+        for (a, b, change), p_holm in zip(found, corrected, strict=True)
+    ]

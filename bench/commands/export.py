@@ -14,6 +14,8 @@ from uadbench.bench.commands import options
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from uadbench.engine.backends.artifacts import Form
+
 # Relative L2 against torch fp32: for the U-Net as for every fp32 back end; the perceptual net scales features to
 # unit length, which makes rounding of near-zero features visible (5e-6 measured).
 TOLERANCES = {"unet": 1e-5, "perceptual-features": 1e-4, "perceptual-distance": 1e-4}
@@ -96,7 +98,7 @@ def _network(
     source = find_network(name, {name: str(checkpoint)} if checkpoint else {}).path
     model, card = load_denoiser(source)
     path = output / f"{source.stem}{suffix}.onnx"
-    manifest = export_unet(model, card, path, batch, opset)
+    manifest = export_unet(model, card, path, _form(batch, opset), opset)
     x, timesteps = _example(batch, SIZE), torch.full((batch or 2,), 249, dtype=torch.int64)
     with torch.inference_mode():
         wanted = (model(x, timesteps),)
@@ -113,7 +115,7 @@ def _perceptual(
 
     opened = open_squeeze(name, weights)
     source = {"name": opened.name, "sha256": opened.sha256}
-    written = export_perceptual(opened.net, source, output, f"{name}{suffix}", batch, opset)
+    written = export_perceptual(opened.net, source, output, f"{name}{suffix}", _form(batch, opset), opset)
     x = _example(batch, SIZE).clamp(-1, 1)
     with torch.inference_mode():
         features = opened.net.features(x)
@@ -123,6 +125,12 @@ def _perceptual(
         output / file: _check(output / file, manifest, inputs, wanted)
         for (file, manifest), (inputs, wanted) in zip(written.items(), pairs, strict=True)
     }
+
+
+def _form(batch: int | None, opset: int) -> Form:
+    from uadbench.engine.backends.artifacts import Form
+
+    return Form(attention="fused" if opset >= 23 else "plain", batch=batch)
 
 
 def _example(batch: int | None, size: int) -> Tensor:

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from support import tiny_network as tiny
 
 from uadbench.bench.commands.export import command
-from uadbench.engine.backends.artifacts import ArtifactError, manifest_path, read_artifact
+from uadbench.engine.backends.artifacts import ArtifactError, Form, manifest_path, read_artifact
 from uadbench.engine.backends.onnxruntime import load_runtime
 from uadbench.engine.networks.checkpoint import load_checkpoint
 from uadbench.engine.perceptual.distance import open_perceptual
-from uadbench.exporters.onnx import OPSET, ExportError, export_perceptual, export_unet
+from uadbench.exporters.onnx import ExportError, export_perceptual, export_unet
 
 
 def _sides(value: Any) -> list[int | str]:
@@ -33,7 +33,7 @@ def test_the_unet_is_one_valid_file_with_attention_nodes_and_an_open_batch(tmp_p
     onnx.checker.check_model(proto, full_check=True)
     assert [_sides(value) for value in proto.graph.input] == [["batch", 1, 32, 32], ["batch"]]
     assert _sides(proto.graph.output[0]) == ["batch", 1, 32, 32]
-    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", OPSET)]
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 23)]
     attention = [node for node in proto.graph.node if node.op_type == "Attention"]
     assert len(attention) == 4  # down, middle, and the two of the way up
     assert not any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer)
@@ -45,6 +45,7 @@ def test_the_manifest_names_source_opset_shapes_precision_and_versions(tmp_path:
     card = load_checkpoint(tiny.make_checkpoint(tmp_path))[1]
     assert manifest["source"] == {"sha256": card["sha256"], "noise": "gaussian"}
     assert (manifest["kind"], manifest["opset"], manifest["precision"]) == ("unet", 23, "fp32")
+    assert manifest["attention"] == "fused"
     assert manifest["inputs"][0] == {"name": "x", "dtype": "float32", "shape": ["batch", 1, 32, 32]}
     assert manifest["inputs"][1] == {"name": "timesteps", "dtype": "int64", "shape": ["batch"]}
     assert manifest["versions"]["torch"] == torch.__version__
@@ -61,7 +62,7 @@ def test_no_path_of_the_exporting_machine_is_in_the_file(tmp_path: Path) -> None
 def test_a_fixed_batch_of_one_and_an_older_opset_can_be_had(tmp_path: Path) -> None:
     model, card = load_checkpoint(tiny.make_checkpoint(tmp_path))
     path = tmp_path / "a.onnx"
-    manifest = export_unet(model, card, path, batch=1, opset=21, size=tiny.SIZE)
+    manifest = export_unet(model, card, path, Form("fp32", "plain", 1), size=tiny.SIZE)
     assert (manifest["batch"], manifest["opset"]) == (1, 21)
     assert manifest["inputs"][0]["shape"] == [1, 1, 32, 32]
     assert "Attention" not in manifest["operators"]
@@ -69,15 +70,17 @@ def test_a_fixed_batch_of_one_and_an_older_opset_can_be_had(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("batch", "opset", "message"),
+    ("form", "opset", "message"),
     [
-        pytest.param(0, 23, "batch is 0", id="batch of none"),
-        pytest.param(None, 24, "opset is 24; torch's exporter writes 18 to 23", id="opset too new"),
+        pytest.param(Form(), 24, "opset is 24; torch's exporter writes 18 to 23", id="opset too new"),
+        pytest.param(
+            Form(), 21, "opset is 21; fused attention is an operator of opset 23", id="opset too old"
+        ),
     ],
 )
-def test_impossible_requests_are_refused(tmp_path: Path, batch: int | None, opset: int, message: str) -> None:
+def test_impossible_requests_are_refused(tmp_path: Path, form: Form, opset: int, message: str) -> None:
     with pytest.raises(ExportError, match=message):
-        export_unet(tiny.make_unet(), {"sha256": "0"}, tmp_path / "a.onnx", batch, opset, tiny.SIZE)
+        export_unet(tiny.make_unet(), {"sha256": "0"}, tmp_path / "a.onnx", form, opset, tiny.SIZE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,7 +152,7 @@ def test_bench_export_writes_verifies_and_repeats_itself(
     # export_unet's default size was bound when it was defined, so the small size is handed over here
     monkeypatch.setattr(
         "uadbench.exporters.onnx.export_unet",
-        lambda model, card, path, batch, opset: export_unet(model, card, path, batch, opset, tiny.SIZE),
+        lambda model, card, path, form, opset: export_unet(model, card, path, form, opset, tiny.SIZE),
     )
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output

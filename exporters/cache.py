@@ -113,7 +113,7 @@ def _entry_name(model: nn.Module, card: Mapping[str, Any], form: Form) -> str:
     content = {
         "checkpoint": card["sha256"],
         "card": {name: card.get(name) for name in ("kind", "prediction", "schedule", "network")},
-        "opset": graph.OPSET_OF[form.attention],
+        "opset": graph.opset_of(form),
         "form": dataclasses.asdict(form),
         "code": sorted(hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in code),
         "versions": {package: _version(package) for package in graph.PACKAGES},

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from uadbench.engine.backends.artifacts import Form, write_artifact
 from uadbench.exporters.precision import ExportError
 
-__all__ = ["OPSETS", "OPSET_OF", "PACKAGES", "example_batch", "write_graph"]
+__all__ = ["OPSETS", "PACKAGES", "example_batch", "opset_of", "write_graph"]
 
 OPSETS = (18, 23)  # what the exporter of torch 2.13 writes, first and last
-OPSET_OF = {"fused": 23, "plain": 21}  # by attention; the operator Attention came with opset 23
 PACKAGES = ("torch", "onnx", "onnxscript")
 FLOAT = 1  # onnx.TensorProto.FLOAT
 
@@ -63,6 +62,13 @@ def write_graph(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_artifact(path, proto.SerializeToString(deterministic=True), manifest)
+
+
+def opset_of(form: Form) -> int:
+    """23 has the operator Attention, 22 convolutions in bf16, 21 group norms."""
+    if form.attention == "fused":
+        return 23
+    return 22 if form.precision == "bf16" else 21
 
 
 def example_batch(form: Form) -> int:

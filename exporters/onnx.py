@@ -1,4 +1,4 @@
-"""What can be exported to ONNX: denoisers, single steps of a chain, and the perceptual net, each in any ``Form``."""
+"""Networks to ONNX: denoisers and the perceptual net, each in any ``Form``; ``step`` has whole steps of a chain."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ from torch import nn
 from uadbench.engine.backends.artifacts import Form
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.perceptual.distance import PerceptualDistance
-from uadbench.exporters.graph import OPSET_OF, OPSETS, example_batch, write_graph
+from uadbench.exporters.graph import OPSETS, example_batch, opset_of, write_graph
 from uadbench.exporters.precision import ExportError, in_form, lowered
 
-__all__ = ["SIZE", "ExportError", "export_perceptual", "export_unet"]
+__all__ = [
+    "SIZE",
+    "ExportError",
+    "denoiser_inputs",
+    "denoiser_opset",
+    "export_perceptual",
+    "export_unet",
+    "origin",
+]
 
 SIZE = 128  # side of the images, pixels
 
@@ -36,17 +44,12 @@ def export_unet(
 
     card : the checkpoint's model card
     form : ``Form()`` where None
-    opset : None = that of the form, 23 with fused attention and 21 with plain
+    opset : None = that of the form, see ``graph.opset_of``
     Raises ExportError.
     """
     form = form or Form()
-    count = example_batch(form)
-    image = torch.zeros(count, 1, size, size)
-    example: dict[str, torch.Tensor] = {"x": image, "timesteps": torch.zeros(count, dtype=torch.int64)}
-    if NETWORKS[card.get("kind", "unet")].conditioned:
-        # A tensor of its own: one that is given twice is exported as one input.
-        example["cond"] = torch.zeros_like(image)
-    record = {"kind": "unet", **_origin(card), "attention": form.attention}
+    example = denoiser_inputs(card, form, size)
+    record = {"kind": "unet", **origin(card), "attention": form.attention}
     return write_graph(
         in_form(model, form),
         tuple(example.values()),
@@ -54,21 +57,33 @@ def export_unet(
         list(example),
         ["eps"],
         form,
-        _opset(form, opset),
+        denoiser_opset(form, opset),
         record,
     )
 
 
-def _origin(card: Mapping[str, Any]) -> dict[str, Any]:
+def denoiser_inputs(card: Mapping[str, Any], form: Form, size: int) -> dict[str, torch.Tensor]:
+    """What a denoiser is traced with, by the names of its inputs."""
+    count = example_batch(form)
+    image = torch.zeros(count, 1, size, size)
+    inputs = {"x": image, "timesteps": torch.zeros(count, dtype=torch.int64)}
+    if NETWORKS[card.get("kind", "unet")].conditioned:
+        # A tensor of its own: one that is given twice is exported as one input.
+        inputs["cond"] = torch.zeros_like(image)
+    return inputs
+
+
+def origin(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of where the weights come from."""
     return {
         "network": card.get("network", {}),
         "source": {"sha256": card["sha256"], "noise": card.get("noise")},
     }
 
 
-def _opset(form: Form, opset: int | None) -> int:
-    """That of the form where None; ExportError where it has no operator for fused attention."""
-    own = OPSET_OF[form.attention]
+def denoiser_opset(form: Form, opset: int | None) -> int:
+    """That of the form where None; ExportError where it is too old for fused attention."""
+    own = opset_of(form)
     if form.attention == "fused" and opset is not None and OPSETS[0] <= opset < own:
         raise ExportError(
             f"opset is {opset}; fused attention is an operator of opset {own}, so ask for plain attention"
@@ -109,7 +124,7 @@ def export_perceptual(
     for part, module, example, inputs, outputs in parts:
         path = folder / f"{name}-{part}.onnx"
         record = {"kind": f"perceptual-{part}", "source": dict(source)}
-        given = OPSET_OF[form.attention] if opset is None else opset
+        given = opset_of(form) if opset is None else opset
         written[path.name] = write_graph(module, example, path, inputs, outputs, form, given, record)
     return written
 

@@ -93,7 +93,7 @@ def _replace(module: nn.Module, dtype: torch.dtype) -> None:
             for weight in child.parameters():
                 if not bool(weight.to(dtype).isfinite().all()):
                     raise ExportError(
-                        f"a weight of {float(weight.abs().max()):.3g} does not fit into {dtype}; export bf16 or fp32"
+                        f"a weight of {float(weight.detach().abs().max()):.3g} does not fit into {dtype}; export bf16 or fp32"
                     )
             setattr(module, name, Product(child, dtype))
         elif isinstance(child, NORMS):

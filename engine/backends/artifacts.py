@@ -50,8 +50,8 @@ class Form:
 
     precision : of convolutions, linear layers and attention's products: "fp32", "fp16" or "bf16". Below fp32, group
         and layer norms, softmax and the level's sines stay in fp32, and so do the graph's inputs and outputs
-    attention : "fused" is one Attention operator, which needs opset 23; "plain" is MatMul, Softmax, MatMul in opset 21,
-        for TensorRT in fp32 and for consumers older than opset 23
+    attention : "fused" is one Attention operator, which needs opset 23; "plain" is MatMul, Softmax, MatMul in opset 21
+        (22 in bf16), for TensorRT in fp32 and for consumers older than opset 23
     batch : the fixed batch size; None leaves it open
     Raises ValueError on anything else.
     """

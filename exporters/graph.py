@@ -20,7 +20,6 @@ __all__ = ["OPSETS", "PACKAGES", "example_batch", "opset_of", "write_graph"]
 
 OPSETS = (18, 23)  # what the exporter of torch 2.13 writes, first and last
 PACKAGES = ("torch", "onnx", "onnxscript")
-FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
 def write_graph(
@@ -41,10 +40,10 @@ def write_graph(
     """
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ExportError(f"opset is {opset}; torch's exporter writes {OPSETS[0]} to {OPSETS[1]}")
+    if form.precision == "bf16" and opset < 22:
+        raise ExportError(f"opset is {opset}; convolutions in bf16 came with opset 22")
     dynamic = None if form.batch is not None else _axes(example)
     proto = _trace(model, example, inputs, outputs, dynamic, opset)
-    if form.precision != "fp32":
-        _keep_softmax(proto)
     _check(proto, opset)
     shapes = [_shape(value) for value in (*proto.graph.input, *proto.graph.output)]
     wanted = "batch" if form.batch is None else form.batch
@@ -81,15 +80,6 @@ def _axes(example: Any) -> Any:
     if isinstance(example, Tensor):
         return {0: torch.export.Dim("batch", min=1, max=4096)}
     return tuple(_axes(part) for part in example)
-
-
-def _keep_softmax(proto: Any) -> None:
-    """Have Attention operators compute their softmax in fp32, as the norms do."""
-    import onnx
-
-    for node in proto.graph.node:
-        if node.op_type == "Attention":
-            node.attribute.append(onnx.helper.make_attribute("softmax_precision", FLOAT))
 
 
 def _trace(

@@ -23,6 +23,7 @@ __all__ = [
     "denoiser_opset",
     "export_perceptual",
     "export_unet",
+    "lowered_stages",
     "origin",
 ]
 
@@ -111,7 +112,7 @@ def export_perceptual(
     Returns {file name: manifest}. Raises ExportError.
     """
     form = form or Form()
-    net = _lowered_stages(net, form.precision)
+    net = lowered_stages(net, form.precision)
     image = torch.zeros(example_batch(form), 1, size, size)
     with torch.no_grad():
         features = net.features(image)
@@ -129,7 +130,7 @@ def export_perceptual(
     return written
 
 
-def _lowered_stages(net: PerceptualDistance, precision: str) -> PerceptualDistance:
+def lowered_stages(net: PerceptualDistance, precision: str) -> PerceptualDistance:
     """The net with its convolutions in a precision, a copy; itself in fp32."""
     if precision == "fp32":
         return net

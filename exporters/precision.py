@@ -2,7 +2,8 @@
 
 The precision is baked in here rather than converted in the file: convolutions and linear layers hold half weights and
 round their inputs; norms and softmax compute in fp32, where sums over many values would lose what matters; what the
-adapters and the sampler do with the answer is fp32 again.
+adapters and the sampler do with the answer is fp32 again. Of fused attention the softmax is the back end's own affair:
+the operator could be told a precision for it, but TensorRT refuses that (seen with TensorRT-RTX 1.7.1).
 """
 
 from __future__ import annotations
@@ -92,8 +93,9 @@ def _replace(module: nn.Module, dtype: torch.dtype) -> None:
         if isinstance(child, PRODUCTS):
             for weight in child.parameters():
                 if not bool(weight.to(dtype).isfinite().all()):
+                    largest = float(weight.detach().abs().max())
                     raise ExportError(
-                        f"a weight of {float(weight.detach().abs().max()):.3g} does not fit into {dtype}; export bf16 or fp32"
+                        f"a weight of {largest:.3g} does not fit into {dtype}; export bf16 or fp32"
                     )
             setattr(module, name, Product(child, dtype))
         elif isinstance(child, NORMS):

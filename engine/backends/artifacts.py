@@ -49,7 +49,8 @@ class Form:
     """How a network is exported. What a back end is given is what it asks for, see ``backends.Backend``.
 
     precision : of convolutions, linear layers and attention's products: "fp32", "fp16" or "bf16". Below fp32, group
-        and layer norms, softmax and the level's sines stay in fp32, and so do the graph's inputs and outputs
+        and layer norms, plain attention's softmax and the level's sines stay in fp32, and so do the graph's inputs and
+        outputs; how fused attention sums is up to what runs it
     attention : "fused" is one Attention operator, which needs opset 23; "plain" is MatMul, Softmax, MatMul in opset 21
         (22 in bf16), for TensorRT in fp32 and for consumers older than opset 23
     batch : the fixed batch size; None leaves it open

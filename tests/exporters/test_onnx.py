@@ -163,6 +163,66 @@ def test_bench_export_writes_verifies_and_repeats_itself(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "name", "form", "opset"),
+    [
+        pytest.param(["--precision", "bf16"], "unet-gaussian-bf16", Form("bf16"), None, id="precision"),
+        pytest.param(
+            ["--attention", "plain", "--batch", "2"],
+            "unet-gaussian-plain-batch2",
+            Form("fp32", "plain", 2),
+            None,
+            id="attention and batch",
+        ),
+        pytest.param(["--opset", "21"], "unet-gaussian-plain", Form("fp32", "plain"), 21, id="older opset"),
+    ],
+)
+def test_bench_export_asks_for_the_form_of_its_options(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    name: str,
+    form: Form,
+    opset: int | None,
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("uadbench.exporters.onnx.SIZE", tiny.SIZE)
+    monkeypatch.setattr("uadbench.exporters.onnx.export_unet", lambda *given: asked.append(given[2:]))
+    monkeypatch.setattr("uadbench.bench.commands.export._check", lambda *given: 0.0)
+    checkpoint = tiny.make_checkpoint(tmp_path)
+    result = CliRunner().invoke(
+        command, ["--only", "unet", "--checkpoint", str(checkpoint), "--output", str(tmp_path), *arguments]
+    )
+    assert result.exit_code == 0, result.output
+    assert asked == [(tmp_path / f"{name}.onnx", form, opset)]
+
+
+@pytest.mark.slow
+def test_bench_export_writes_a_step_beside_the_network_and_tries_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from uadbench.exporters.step import export_step
+
+    monkeypatch.setattr("uadbench.exporters.onnx.SIZE", tiny.SIZE)
+    monkeypatch.setattr(
+        "uadbench.exporters.onnx.export_unet",
+        lambda model, card, path, form, opset: export_unet(model, card, path, form, opset, tiny.SIZE),
+    )
+    monkeypatch.setattr(
+        "uadbench.exporters.step.export_step",
+        lambda model, card, path, pairs, form, opset: export_step(
+            model, card, path, pairs, form, opset, tiny.SIZE
+        ),
+    )
+    checkpoint, output = tiny.make_checkpoint(tmp_path), tmp_path / "out"
+    words = ["--only", "unet", "--checkpoint", str(checkpoint), "--output", str(output)]
+    result = CliRunner().invoke(command, [*words, "--precision", "fp16", "--step", "350:4"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("relative L2 against torch fp32") == 4  # the network, and three of the steps
+    artifact = read_artifact(output / "unet-gaussian-step350-4-fp16.onnx", "step")
+    assert (artifact.precision, len(artifact.manifest["chain"]["pairs"])) == ("fp16", 4)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         pytest.param(
@@ -171,6 +231,11 @@ def test_bench_export_writes_verifies_and_repeats_itself(
         pytest.param(["--only", "unet", "--checkpoint", "nowhere.safetensors"], "is missing", id="no file"),
         pytest.param(["--only", "perceptual", "--perceptual", "vgg"], "vgg", id="unknown net"),
         pytest.param(["--opset", "7"], "18<=x<=23", id="old opset"),
+        pytest.param(["--opset", "21", "--attention", "fused"], "operator of opset 23", id="no operator"),
+        pytest.param(["--precision", "int8"], "'int8' is not one of 'fp32', 'fp16', 'bf16'", id="precision"),
+        pytest.param(["--step", "far"], "'far' is not T or T:N, as 350 or 350:25", id="no chain"),
+        pytest.param(["--step", "2000"], "t_start is 2000; allowed is 1 to 1000", id="beyond the schedule"),
+        pytest.param(["--step", "9:10"], "steps is 10; allowed is 1 to t_start = 9", id="many steps"),
     ],
 )
 def test_bench_export_explains_what_is_wrong(tmp_path: Path, arguments: list[str], message: str) -> None:

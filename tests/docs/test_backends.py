@@ -7,7 +7,7 @@ import re
 import pytest
 from support.pages import code, page, table
 
-from uadbench.bench.commands.export import PERCEPTUAL_FP32, TOLERANCES
+from uadbench.bench.commands.export import TOLERANCES
 from uadbench.engine.backends import BACKENDS
 from uadbench.engine.backends.artifacts import ATTENTIONS, FORM_PRECISIONS, Form
 from uadbench.exporters.graph import opset_of
@@ -46,5 +46,8 @@ def test_the_opset_of_a_form_is_that_of_the_page(precision: str, attention: str)
 
 def test_the_tolerances_of_an_export_are_those_of_the_code() -> None:
     told = re.sub(r"\s+", " ", TEXT)
-    assert "at most 1e-5 in fp32 (perceptual net 1e-4), 3e-3 in fp16, 3e-2 in bf16" in told
-    assert (TOLERANCES, PERCEPTUAL_FP32) == ({"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}, 1e-4)
+    assert "at most 1e-5 in fp32 (perceptual net 1e-4), 3e-3 in fp16, 3e-2 in bf16 (the perceptual" in told
+    denoiser = {"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}
+    assert TOLERANCES["unet"] == TOLERANCES["step"] == denoiser
+    assert TOLERANCES["perceptual-distance"] == denoiser | {"fp32": 1e-4}
+    assert TOLERANCES["perceptual-features"] == pytest.approx({p: 10 * t for p, t in denoiser.items()})

@@ -149,7 +149,9 @@ def test_the_perceptual_net_keeps_its_lengths_in_fp32(precision: str) -> None:
     x = torch.rand(2, 1, 48, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
     wanted, found = net(net.features(x), x.flip(-1)), low(low.features(x), x.flip(-1))
     assert 0 < relative_l2(found, wanted) < GATES[precision]
-    assert all(feature.dtype == torch.float32 for feature in low.features(x))
+    for feature, exact in zip(low.features(x), net.features(x), strict=True):
+        assert feature.dtype == torch.float32
+        assert relative_l2(feature, exact) < 10 * GATES[precision]  # near-zero features are scaled up
 
 
 @pytest.mark.slow

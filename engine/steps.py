@@ -11,7 +11,7 @@ from torch import Tensor
 
 from uadbench.engine.schedule import Schedule
 
-__all__ = ["add_noise", "ddim_step", "ddpm_step", "diffuse", "predict_x0"]
+__all__ = ["add_noise", "ddim_step", "ddpm_step", "diffuse", "predict_x0", "reverse_weights"]
 
 
 def add_noise(schedule: Schedule, x0: Tensor, t: int, noise: Tensor) -> Tensor:
@@ -82,3 +82,19 @@ def ddim_step(
     if noise is None:
         raise ValueError(f"a step with eta = {eta} needs noise")
     return x_prev + sigma * noise, x0
+
+
+def reverse_weights(
+    schedule: Schedule, t: int, t_prev: int, eta: float = 1.0, x0_variance: float = 0.0
+) -> tuple[float, float, float]:
+    """A step back as a sum: the weights of x0, x_t and noise in x at level t_prev.
+
+    eta = 1 is ``ddpm_step``, which alone takes x0_variance; less is ``ddim_step``. One formula serves both, as eq. 12
+    of Song et al. 2021 with eta = 1 is the posterior's mean.
+    """
+    abar, abar_prev = float(schedule.abar[t]), float(schedule.abar[t_prev])
+    alpha = abar / abar_prev
+    variance = eta**2 * (1 - abar_prev) / (1 - abar) * (1 - alpha)
+    towards = math.sqrt(max(1 - abar_prev - variance, 0.0) / (1 - abar))  # the weight of x_t
+    uncertain = abar_prev * ((1 - alpha) / (1 - abar)) ** 2 * x0_variance
+    return math.sqrt(abar_prev) - towards * math.sqrt(abar), towards, math.sqrt(variance + uncertain)

@@ -7,6 +7,7 @@ HMAC over both files under a random key that only this user can read. What anoth
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import inspect
@@ -26,10 +27,12 @@ from typing import Any
 import filelock
 from torch import nn
 
-from uadbench.engine.backends.artifacts import ArtifactError, manifest_path, read_artifact
+from uadbench.engine.backends.artifacts import ArtifactError, Form, manifest_path, read_artifact
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.networks.checkpoint import load_denoiser
+from uadbench.exporters import graph
 from uadbench.exporters import onnx as exporter
+from uadbench.exporters import precision as lower
 
 __all__ = ["cache_folder", "cached_artifact"]
 
@@ -41,25 +44,27 @@ PARTIAL = ".partial-"
 LITTER_S = 24 * 3600.0  # an unfinished export this old is of a process that died
 
 
-def cached_artifact(checkpoint: Path, cache: Path | None = None, batch: int | None = None) -> Path:
+def cached_artifact(checkpoint: Path, cache: Path | None = None, form: Form | None = None) -> Path:
     """A checkpoint's network as ONNX, from the cache, or exported into it now.
 
     cache : see ``cache_folder``
-    batch : the fixed batch size; None leaves it open
+    form : how it is exported, ``Form()`` where None; each form has an entry of its own
 
-    One file with an open batch size serves all: ONNX Runtime runs it as fast as one of a fixed size, and OpenVINO
-    fixes the size itself when it compiles. An entry that is damaged, altered or not this user's is exported again.
+    One file with an open batch size serves ONNX Runtime, which runs it as fast as one of a fixed size, and OpenVINO,
+    which fixes the size itself when it compiles. An entry that is damaged, altered or not this user's is exported
+    again.
     Raises BackendError (also its kind ExportError) and CheckpointError.
     """
+    form = form or Form()
     model, card = load_denoiser(checkpoint)
     folder = cache_folder(cache)
-    entry = folder / _entry_name(model, card, batch)
+    entry = folder / _entry_name(model, card, form)
     try:
         _clear_litter(folder)
         if not _is_sound(entry):
             with filelock.FileLock(folder / LOCK, timeout=LOCK_S, mode=0o600):
                 if not _is_sound(entry):  # else another process made it meanwhile
-                    _export_into(entry, model, card, batch)
+                    _export_into(entry, model, card, form)
     except filelock.Timeout as error:
         raise BackendError(
             f"{folder}: another process has been exporting into it for {LOCK_S:g} s; wait for it or end it"
@@ -99,17 +104,19 @@ def _unusable(folder: Path, error: OSError) -> BackendError:
     )
 
 
-def _entry_name(model: nn.Module, card: Mapping[str, Any], batch: int | None) -> str:
-    """A hash of the weights, what the card says of them, opset, batch, and code and versions of all that export."""
+def _entry_name(model: nn.Module, card: Mapping[str, Any], form: Form) -> str:
+    """A hash of the weights, what the card says of them, the form, and code and versions of all that export."""
     ours = {type(part) for part in model.modules() if type(part).__module__.startswith("uadbench.")}
-    code = {inspect.getfile(kind) for kind in ours} | {str(exporter.__file__)}
+    code = {inspect.getfile(kind) for kind in ours} | {
+        str(part.__file__) for part in (exporter, graph, lower)
+    }
     content = {
         "checkpoint": card["sha256"],
         "card": {name: card.get(name) for name in ("kind", "prediction", "schedule", "network")},
-        "opset": exporter.OPSET,
-        "batch": batch,
+        "opset": graph.opset_of(form),
+        "form": dataclasses.asdict(form),
         "code": sorted(hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in code),
-        "versions": {package: _version(package) for package in exporter.PACKAGES},
+        "versions": {package: _version(package) for package in graph.PACKAGES},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -145,7 +152,7 @@ def _seal(key: bytes, name: str, folder: Path) -> str:
     return hmac.new(key, json.dumps([name, *hashes]).encode(), "sha256").hexdigest()
 
 
-def _export_into(entry: Path, model: nn.Module, card: Mapping[str, Any], batch: int | None) -> None:
+def _export_into(entry: Path, model: nn.Module, card: Mapping[str, Any], form: Form) -> None:
     """Export beside the entry, move aside what stood in its place, rename: it is whole or absent. The lock is held."""
     folder = entry.parent
     key = _read_key(folder) or _new_key(folder)
@@ -156,7 +163,7 @@ def _export_into(entry: Path, model: nn.Module, card: Mapping[str, Any], batch: 
     try:
         fresh = partial / "new"
         fresh.mkdir(mode=0o700)
-        exporter.export_unet(model, card, fresh / ARTIFACT, batch)
+        exporter.export_unet(model, card, fresh / ARTIFACT, form)
         (fresh / SEAL).write_text(_seal(key, entry.name, fresh), encoding="ascii")
         for part in fresh.iterdir():
             part.chmod(0o600)

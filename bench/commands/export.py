@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,20 @@ import click
 from uadbench.bench.commands import options
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-# Relative L2 against torch fp32: for the U-Net as for every fp32 back end; the perceptual net scales features to
-# unit length, which makes rounding of near-zero features visible (5e-6 measured).
-TOLERANCES = {"unet": 1e-5, "perceptual-features": 1e-4, "perceptual-distance": 1e-4}
+    from uadbench.engine.backends.artifacts import Form
+
+# Relative L2 against torch fp32, as the gates of parity. The perceptual net scales its features to unit length, which
+# makes rounding of near-zero features visible (bf16 9e-2 measured, and 1e-3 of the distance that is made of them).
+DENOISER = {"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}
+TOLERANCES = {
+    "unet": DENOISER,
+    "step": DENOISER,
+    "perceptual-features": {"fp32": 1e-4, "fp16": 3e-2, "bf16": 0.3},
+    "perceptual-distance": {"fp32": 1e-4, "fp16": 3e-3, "bf16": 3e-2},
+}
+BATCH_OF_ANY = 2  # what a network with an open batch size is tried with
 
 
 class BatchSize(click.ParamType):
@@ -32,6 +43,30 @@ class BatchSize(click.ParamType):
         return int(value)
 
 
+class ChainType(click.ParamType):
+    """ "T" or "T:N": a chain from level T, through all levels or with N calls."""
+
+    name = "T[:N]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int | None]:
+        found = re.fullmatch(r"([0-9]{1,6})(?::([0-9]{1,6}))?", str(value))
+        if not found:
+            self.fail(f"{str(value)[:80]!r} is not T or T:N, as 350 or 350:25", param, ctx)
+        return int(found[1]), int(found[2]) if found[2] else None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, beside the networks: folder, end of the files' names, form, opset (None: the form's own)."""
+
+    output: Path
+    suffix: str
+    form: Form
+    opset: int | None
+
+
 @click.command(name="export")
 @click.option(
     "--network", metavar="NAME", default="unet-gaussian", show_default=True, help="The network, by name."
@@ -45,9 +80,37 @@ class BatchSize(click.ParamType):
 @click.option("--perceptual-weights", type=click.Path(path_type=Path), help="Its features' file.")
 @click.option("--only", type=click.Choice(["unet", "perceptual"]), help="Just one of the two.")
 @click.option(
-    "--batch-size", type=BatchSize(), default="dynamic", show_default=True, help="A fixed one, or any."
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of convolutions, linear layers and attention's products; norms, softmax, inputs and outputs stay fp32.",
 )
-@click.option("--opset", type=click.IntRange(18, 23), default=23, show_default=True)
+@click.option(
+    "--attention",
+    type=click.Choice(["fused", "plain"]),
+    help="One operator (opset 23), the default, or MatMul, Softmax, MatMul for older consumers.",
+)
+@click.option(
+    "--batch",
+    "--batch-size",
+    "batch_size",
+    type=BatchSize(),
+    default="dynamic",
+    show_default=True,
+    help="A fixed one, or any.",
+)
+@click.option(
+    "--step",
+    "chain",
+    type=ChainType(),
+    help="Also a whole step of the chain from level T, through all levels or in N calls.",
+)
+@click.option(
+    "--opset",
+    type=click.IntRange(18, 23),
+    help="23 with fused attention, 21 with plain (22 in bf16) by default; below 23 attention is plain.",
+)
 @options.output(
     "Folder for NAME.onnx and NAME.onnx.json; files of the same name are replaced.",
     type=click.Path(path_type=Path, file_okay=False),
@@ -61,23 +124,35 @@ def command(
     perceptual: str,
     perceptual_weights: Path | None,
     only: str | None,
+    precision: str,
+    attention: str | None,
     batch_size: int | None,
-    opset: int,
+    chain: tuple[int, int | None] | None,
+    opset: int | None,
     output: Path,
 ) -> None:
     """Write the U-Net and the perceptual net to ONNX, each a single file with a manifest beside it.
 
-    Every file is checked against the ONNX standard, then run in ONNX Runtime and held against torch. `bench run`
-    needs none of this: it exports by itself what its back ends need.
+    Every file is checked against the ONNX standard, then run in ONNX Runtime (bf16: in torch) and held against torch
+    fp32. `bench run` needs none of this: it exports by itself what its back ends need.
     Exit codes: 0, 1 when a written network does not compute what torch computes or a file cannot be written, 2 when a
     network cannot be exported.
     """
-    suffix = "" if batch_size is None else f"-batch{batch_size}"
+    from uadbench.engine.backends.artifacts import Form
+
+    chosen = attention or ("fused" if opset in (None, 23) else "plain")
+    differs = (
+        precision if precision != "fp32" else "",
+        chosen if chosen != "fused" else "",
+        f"batch{batch_size}" if batch_size else "",
+    )
+    suffix = "".join(f"-{word}" for word in differs if word)
+    request = Request(output, suffix, Form(precision, chosen, batch_size), opset)
     errors: dict[Path, float] = {}
     if only != "perceptual":
-        errors |= _network(network, checkpoint, output, suffix, batch_size, opset)
+        errors |= _network(network, checkpoint, request, chain)
     if only != "unet":
-        errors |= _perceptual(perceptual, perceptual_weights, output, suffix, batch_size, opset)
+        errors |= _perceptual(perceptual, perceptual_weights, request)
     wrong = [path for path, excess in errors.items() if not excess <= 1]
     for path in wrong:
         click.echo(f"error: {path} differs from torch by more than rounding; do not use it", err=True)
@@ -85,70 +160,140 @@ def command(
 
 
 def _network(
-    name: str, checkpoint: Path | None, output: Path, suffix: str, batch: int | None, opset: int
+    name: str, checkpoint: Path | None, request: Request, chain: tuple[int, int | None] | None
 ) -> dict[Path, float]:
     import torch
 
     from uadbench.bench.plan.weights import find_network
-    from uadbench.engine.networks.checkpoint import load_denoiser
-    from uadbench.exporters.onnx import SIZE, export_unet
+    from uadbench.engine.networks.checkpoint import load_denoiser, schedule_of
+    from uadbench.exporters.onnx import SIZE, denoiser_inputs, export_unet
+    from uadbench.exporters.precision import in_form
 
     source = find_network(name, {name: str(checkpoint)} if checkpoint else {}).path
     model, card = load_denoiser(source)
-    path = output / f"{source.stem}{suffix}.onnx"
-    manifest = export_unet(model, card, path, batch, opset)
-    x, timesteps = _example(batch, SIZE), torch.full((batch or 2,), 249, dtype=torch.int64)
-    with torch.inference_mode():
-        wanted = (model(x, timesteps),)
-    return {path: _check(path, manifest, (x, timesteps), wanted)}
+    form = request.form
+    try:
+        pairs = schedule_of(card).pairs(*chain) if chain else []  # before anything is written
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'--step'") from error
+    path = request.output / f"{source.stem}{request.suffix}.onnx"
+    manifest = export_unet(model, card, path, form, request.opset)
+    named = denoiser_inputs(card, form, SIZE)
+    named |= {key: _noise(form.batch, SIZE, seed) for seed, key in enumerate(("x", "cond")) if key in named}
+    inputs = (named.pop("x"), torch.full_like(named.pop("timesteps"), 249), *named.values())
+    lower = in_form(model, form)
+    errors = {path: _check(path, manifest, inputs, model, lower)}
+    if pairs:
+        errors |= _step(model, card, pairs, source.stem, request)
+    return errors
 
 
-def _perceptual(
-    name: str, weights: Path | None, output: Path, suffix: str, batch: int | None, opset: int
+def _step(
+    model: nn.Module, card: dict[str, Any], pairs: list[tuple[int, int]], name: str, request: Request
 ) -> dict[Path, float]:
+    """One step of the chain; tried at the first, the middle and the last."""
+    import torch
+
+    from uadbench.engine.networks.checkpoint import schedule_of
+    from uadbench.exporters.onnx import SIZE, denoiser_inputs
+    from uadbench.exporters.precision import in_form
+    from uadbench.exporters.step import FusedStep, export_step
+
+    form, schedule = request.form, schedule_of(card)
+    path = request.output / f"{name}-step{pairs[0][0]}-{len(pairs)}{request.suffix}.onnx"
+    manifest = export_step(model, card, path, pairs, form, request.opset)
+    full, lower = (FusedStep(network, schedule, pairs) for network in (model, in_form(model, form)))
+    x, z, cond = (_noise(form.batch, SIZE, seed) for seed in range(3))
+    shown = (cond,) if "cond" in denoiser_inputs(card, form, SIZE) else ()
+    excess = [
+        _check(path, manifest, (x, torch.full((len(x),), step), z, *shown), full, lower)
+        for step in sorted({0, len(pairs) // 2, len(pairs) - 1})
+    ]
+    return {path: max(excess)}
+
+
+def _perceptual(name: str, weights: Path | None, request: Request) -> dict[Path, float]:
     import torch
 
     from uadbench.engine.perceptual.distance import open_squeeze
-    from uadbench.exporters.onnx import SIZE, export_perceptual
+    from uadbench.exporters.onnx import SIZE, export_perceptual, lowered_stages
 
     opened = open_squeeze(name, weights)
     source = {"name": opened.name, "sha256": opened.sha256}
-    written = export_perceptual(opened.net, source, output, f"{name}{suffix}", batch, opset)
-    x = _example(batch, SIZE).clamp(-1, 1)
+    form, output = request.form, request.output
+    written = export_perceptual(opened.net, source, output, f"{name}{request.suffix}", form, request.opset)
+    x = _noise(form.batch, SIZE).clamp(-1, 1)
+    net, lower = opened.net, lowered_stages(opened.net, form.precision)
     with torch.inference_mode():
-        features = opened.net.features(x)
-        distance = opened.net(features, x.flip(-1))
-    pairs = (((x,), features), ((*features, x.flip(-1)), (distance,)))
+        features = net.features(x)
+    (first, a), (second, b) = written.items()
     return {
-        output / file: _check(output / file, manifest, inputs, wanted)
-        for (file, manifest), (inputs, wanted) in zip(written.items(), pairs, strict=True)
+        output / first: _check(output / first, a, (x,), net.features, lower.features),
+        output / second: _check(
+            output / second,
+            b,
+            (*features, x.flip(-1)),
+            lambda *given: net(given[:-1], given[-1]),
+            lambda *given: lower(given[:-1], given[-1]),
+        ),
     }
 
 
-def _example(batch: int | None, size: int) -> Tensor:
+def _noise(batch: int | None, size: int, seed: int = 0) -> Tensor:
     import torch
 
-    return torch.randn(batch or 2, 1, size, size, generator=torch.Generator().manual_seed(0))
+    count = batch or BATCH_OF_ANY
+    return torch.randn(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 def _check(
-    path: Path, manifest: dict[str, Any], inputs: tuple[Tensor, ...], wanted: tuple[Tensor, ...]
+    path: Path,
+    manifest: dict[str, Any],
+    inputs: tuple[Tensor, ...],
+    full: Callable[..., Any],
+    lower: Callable[..., Any],
 ) -> float:
-    """Run the written file in ONNX Runtime; prints a line; returns the error over what is tolerated."""
+    """Hold the written file against torch fp32; prints a line; returns the error over what is tolerated.
+
+    It runs in ONNX Runtime, which on a CPU knows no bf16 and computes fp16 in fp32: that shows that the graph is right.
+    What a precision rounds is seen in torch, by the module that the file was written from.
+    full, lower : the module in fp32, and in the precision of the file
+    """
+    import torch
+
+    from uadbench.exporters.parity import relative_l2
+
+    precision = manifest["precision"]
+    with torch.inference_mode():
+        wanted, found = _several(full(*inputs)), []
+        if precision != "bf16":
+            found.append(_run(path, manifest, inputs))
+        if precision != "fp32":
+            found.append(_several(lower(*inputs)))
+    errors = [[relative_l2(a, b) for a, b in zip(each, wanted, strict=True)] for each in found]
+    # A step's second answer, x0, divides an error of the first levels by next to nothing; the chain does not.
+    worst = max(each[0] if manifest["kind"] == "step" else max(each) for each in errors)
+    at = f"  step {int(inputs[1][0])}" if manifest["kind"] == "step" else ""
+    click.echo(
+        f"{path}{at}  {manifest['bytes'] / 2**20:.1f} MiB  opset {manifest['opset']}  batch {manifest['batch']}  "
+        f"{precision}  sha256 {manifest['sha256'][:12]}  relative L2 against torch fp32 {worst:.1e}"
+    )
+    return worst / TOLERANCES[manifest["kind"]][precision]
+
+
+def _several(answer: Any) -> tuple[Tensor, ...]:
+    return tuple(answer) if isinstance(answer, tuple | list) else (answer,)
+
+
+def _run(path: Path, manifest: dict[str, Any], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     import torch
 
     from uadbench.engine.backends.artifacts import read_artifact
     from uadbench.engine.backends.onnxruntime import check, load_runtime
-    from uadbench.exporters.parity import relative_l2
 
     check()
     data = read_artifact(path, manifest["kind"]).data
     session = load_runtime().InferenceSession(data, providers=["CPUExecutionProvider"])
     names = [entry["name"] for entry in manifest["inputs"]]
     found = session.run(None, {n: value.numpy() for n, value in zip(names, inputs, strict=True)})
-    worst = max(relative_l2(torch.from_numpy(a), b) for a, b in zip(found, wanted, strict=True))
-    click.echo(
-        f"{path}  {manifest['bytes'] / 2**20:.1f} MiB  opset {manifest['opset']}  batch {manifest['batch']}  "
-        f"sha256 {manifest['sha256'][:12]}  relative L2 against torch {worst:.1e}"
-    )
-    return worst / TOLERANCES[manifest["kind"]]
+    return tuple(torch.from_numpy(value) for value in found)

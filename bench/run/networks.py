@@ -34,7 +34,9 @@ def open_denoiser(
     ExportError and ArtifactError) and CheckpointError, each with one line and the remedy.
     """
     check_backend(name, precision, device)  # before the export, which takes seconds
-    source = checkpoint if BACKENDS[name].source == "checkpoint" else cached_artifact(checkpoint, cache)
+    backend, source = BACKENDS[name], checkpoint
+    if backend.source == "onnx":
+        source = cached_artifact(checkpoint, cache, backend.form(precision, batch_size))
     return open_backend(name, source, precision, device, threads, batch_size)
 
 

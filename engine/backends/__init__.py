@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from uadbench.engine.backends.artifacts import Form
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.interfaces import Denoiser
 
 __all__ = ["BACKENDS", "PRECISIONS", "Backend", "BackendError", "check_backend", "open_backend"]
+
+
+def _default_form(precision: str, batch_size: int) -> Form:
+    """One file for all: fp32 and any batch size; what runs it chooses its precision by itself."""
+    return Form()
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,13 @@ class Backend:
         the package or the device is missing, and ``open_denoiser(source, precision, device, threads, batch_size)``
     precisions : kind of device -> precisions
     source : "checkpoint" (NAME.safetensors) or "onnx" (an exported network, NAME.onnx)
+    form : (precision, batch size) -> how the network is exported for it, where the source is "onnx"
     """
 
     module: str
     precisions: Mapping[str, tuple[str, ...]]
     source: str
+    form: Callable[[str, int], Form] = _default_form
 
 
 BACKENDS: dict[str, Backend] = {

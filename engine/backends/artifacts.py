@@ -20,9 +20,13 @@ from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.files import write_whole
 
 __all__ = [
+    "ATTENTIONS",
+    "FORM_PRECISIONS",
     "Artifact",
     "ArtifactError",
+    "Form",
     "check_cond",
+    "check_precision",
     "feed",
     "manifest_path",
     "pad",
@@ -31,7 +35,9 @@ __all__ = [
 ]
 
 LAYOUT = 1  # of the manifest
-KINDS = ("unet", "perceptual-features", "perceptual-distance")
+KINDS = ("unet", "step", "perceptual-features", "perceptual-distance")
+FORM_PRECISIONS = ("fp32", "fp16", "bf16")
+ATTENTIONS = ("fused", "plain")
 
 
 class ArtifactError(BackendError):
@@ -39,12 +45,38 @@ class ArtifactError(BackendError):
 
 
 @dataclass(frozen=True)
+class Form:
+    """How a network is exported. What a back end is given is what it asks for, see ``backends.Backend``.
+
+    precision : of convolutions, linear layers and attention's products: "fp32", "fp16" or "bf16". Below fp32, group
+        and layer norms, plain attention's softmax and the level's sines stay in fp32, and so do the graph's inputs and
+        outputs; how fused attention sums is up to what runs it
+    attention : "fused" is one Attention operator, which needs opset 23; "plain" is MatMul, Softmax, MatMul in opset 21
+        (22 in bf16), for TensorRT in fp32 and for consumers older than opset 23
+    batch : the fixed batch size; None leaves it open
+    Raises ValueError on anything else.
+    """
+
+    precision: str = "fp32"
+    attention: str = "fused"
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("precision", FORM_PRECISIONS), ("attention", ATTENTIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"batch is {self.batch}; allowed is a number from 1 on, or None for any")
+
+
+@dataclass(frozen=True)
 class Artifact:
     """An exported network that matches its manifest.
 
     data : the ONNX model, weights included
-    manifest : kind, opset, precision, batch ("dynamic" or a number), inputs and outputs (name, dtype, shape), source
-        (sha256 of the checkpoint), versions of the exporting packages, sha256 and bytes of ``data``
+    manifest : kind, opset, precision and attention (see ``Form``), batch ("dynamic" or a number), inputs and outputs
+        (name, dtype, shape), source (sha256 of the checkpoint), versions of the exporting packages, sha256 and bytes of
+        ``data``
     """
 
     path: Path
@@ -55,6 +87,11 @@ class Artifact:
     def batch(self) -> int | None:
         """The batch size that the network is fixed to; None when any goes."""
         return None if self.manifest["batch"] == "dynamic" else int(self.manifest["batch"])
+
+    @property
+    def precision(self) -> str:
+        """What the network's products are computed in, see ``Form``."""
+        return str(self.manifest.get("precision", "fp32"))
 
     @property
     def conditioned(self) -> bool:
@@ -144,6 +181,15 @@ def _is_tensor(value: Any) -> bool:
         and isinstance(value.get("shape"), list)
         and all(type(side) is int and side > 0 for side in value["shape"][1:])
     )
+
+
+def check_precision(artifact: Artifact, wanted: str) -> None:
+    """ArtifactError unless the network was exported in this precision: figures must not hide what ran."""
+    if artifact.precision != wanted:
+        raise ArtifactError(
+            f"{artifact.path}: is exported in {artifact.precision}, {wanted} is needed; "
+            f"export it with `bench export --precision {wanted}`"
+        )
 
 
 def feed(artifact: Artifact, x_t: Tensor, t: Tensor, cond: Tensor | None) -> dict[str, Tensor]:

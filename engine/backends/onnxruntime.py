@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import Artifact, feed, read_artifact
+from uadbench.engine.backends.artifacts import Artifact, check_precision, feed, read_artifact
 from uadbench.engine.backends.errors import BackendError
 
 __all__ = [
@@ -44,6 +44,7 @@ class OnnxRuntimeDenoiser:
         self, artifact: Artifact, precision: str = "fp32", device: str = "cpu", threads: int | None = None
     ) -> None:
         check(precision, device)
+        check_precision(artifact, "fp32")
         onnxruntime = load_runtime()
         self.device, self.precision = device, precision
         self._artifact, self._version = artifact, onnxruntime.__version__

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import Artifact, feed, read_artifact
+from uadbench.engine.backends.artifacts import Artifact, check_precision, feed, read_artifact
 from uadbench.engine.backends.errors import BackendError
 
 __all__ = ["PRECISIONS", "OpenVinoDenoiser", "check", "load_runtime", "open_denoiser"]
@@ -44,6 +44,7 @@ class OpenVinoDenoiser:
         batch_size: int = 1,
     ) -> None:
         check(precision, device)
+        check_precision(artifact, "fp32")  # it lowers by its own hint
         openvino = load_runtime()
         self.precision = precision
         self._artifact, self._openvino = artifact, openvino

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from uadbench.engine.schedule import linear_schedule
-from uadbench.engine.steps import add_noise, ddim_step, ddpm_step, diffuse, predict_x0
+from uadbench.engine.steps import add_noise, ddim_step, ddpm_step, diffuse, predict_x0, reverse_weights
 
 SCHEDULE = linear_schedule()
 
@@ -70,3 +70,14 @@ def test_a_stochastic_step_without_noise_is_refused() -> None:
         ddpm_step(SCHEDULE, x, x, 10, 9, None)
     with pytest.raises(ValueError, match=r"eta = 0\.5 needs noise"):
         ddim_step(SCHEDULE, x, x, 10, 9, None, eta=0.5)
+
+
+@pytest.mark.parametrize(("eta", "v"), [(1.0, 0.0), (1.0, 0.3), (0.4, 0.0), (0.0, 0.0)])
+@pytest.mark.parametrize(("t", "t_prev"), [(1000, 999), (350, 336), (14, 0), (1, 0)])
+def test_a_step_back_is_the_sum_that_its_weights_say(t: int, t_prev: int, eta: float, v: float) -> None:
+    x_t, eps, noise = (normal(1, seed).double() for seed in range(3))
+    x_t = 0.2 * x_t  # so that some of x0 is clipped and some is not
+    step = ddpm_step(SCHEDULE, x_t, eps, t, t_prev, noise, v) if eta == 1 else None
+    x_prev, x0 = step or ddim_step(SCHEDULE, x_t, eps, t, t_prev, noise, eta)
+    of_x0, of_x_t, of_noise = reverse_weights(SCHEDULE, t, t_prev, eta, v)
+    torch.testing.assert_close(of_x0 * x0 + of_x_t * x_t + of_noise * noise, x_prev, atol=1e-9, rtol=1e-9)

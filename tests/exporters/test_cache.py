@@ -13,34 +13,32 @@ from support import tiny_network as tiny
 
 from uadbench.bench.run.networks import open_denoiser
 from uadbench.engine.backends import BackendError
-from uadbench.engine.backends.artifacts import read_artifact, write_artifact
+from uadbench.engine.backends.artifacts import Form, read_artifact, write_artifact
 from uadbench.engine.networks.checkpoint import save_checkpoint
 from uadbench.exporters.cache import LITTER_S, cache_folder, cached_artifact
 from uadbench.exporters.onnx import ExportError
 
 
 @pytest.fixture
-def exports(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """Replaces the export, which takes seconds, by a few bytes; the batch sizes that were exported."""
-    calls: list[int | None] = []
+def exports(monkeypatch: pytest.MonkeyPatch) -> list[Form]:
+    """Replaces the export, which takes seconds, by a few bytes; the forms that were exported."""
+    calls: list[Form] = []
 
-    def export(model: Any, card: dict[str, Any], path: Path, batch: int | None = None) -> dict[str, Any]:
-        calls.append(batch)
-        return write_artifact(path, b"onnx", tiny.manifest(card["sha256"], batch))
+    def export(model: Any, card: dict[str, Any], path: Path, form: Form) -> dict[str, Any]:
+        calls.append(form)
+        return write_artifact(path, b"onnx", tiny.manifest(card["sha256"], form.batch))
 
     monkeypatch.setattr("uadbench.exporters.onnx.export_unet", export)
     return calls
 
 
-def test_a_network_is_exported_once_and_kept_for_this_user_alone(
-    tmp_path: Path, exports: list[int | None]
-) -> None:
+def test_a_network_is_exported_once_and_kept_for_this_user_alone(tmp_path: Path, exports: list[Form]) -> None:
     checkpoint, cache = tiny.make_checkpoint(tmp_path), tmp_path / "cache"
     first = cached_artifact(checkpoint, cache)
     assert cached_artifact(checkpoint, cache) == first
-    assert exports == [None]
-    assert cached_artifact(checkpoint, cache, batch=2) != first
-    assert exports == [None, 2]
+    assert exports == [Form()]
+    assert cached_artifact(checkpoint, cache, Form(batch=2)) != first
+    assert exports == [Form(), Form(batch=2)]
     assert read_artifact(first).data == b"onnx"
     assert not list(cache.glob(".partial-*"))
     if os.name == "posix":
@@ -56,17 +54,17 @@ def test_a_network_is_exported_once_and_kept_for_this_user_alone(
     ],
 )
 def test_another_network_has_another_entry(
-    tmp_path: Path, exports: list[int | None], seed: int, card: dict[str, Any]
+    tmp_path: Path, exports: list[Form], seed: int, card: dict[str, Any]
 ) -> None:
     checkpoint, cache = tiny.make_checkpoint(tmp_path), tmp_path / "cache"
     first = cached_artifact(checkpoint, cache)
     save_checkpoint(checkpoint, tiny.make_unet(seed=seed), card)
     assert cached_artifact(checkpoint, cache) != first
-    assert exports == [None, None]
+    assert exports == [Form(), Form()]
 
 
 def test_another_version_of_the_code_has_another_entry(
-    tmp_path: Path, exports: list[int | None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, exports: list[Form], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, cache = tiny.make_checkpoint(tmp_path), tmp_path / "cache"
     first = cached_artifact(checkpoint, cache)
@@ -76,7 +74,7 @@ def test_another_version_of_the_code_has_another_entry(
 
 
 def test_a_failed_export_leaves_nothing_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(model: Any, card: Any, path: Path, batch: Any) -> None:
+    def fail(model: Any, card: Any, path: Path, form: Any) -> None:
         path.write_bytes(b"half")
         raise ExportError("no")
 
@@ -89,7 +87,7 @@ def test_a_failed_export_leaves_nothing_of_itself(tmp_path: Path, monkeypatch: p
 def test_a_full_disk_is_one_line_that_names_the_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(model: Any, card: Any, path: Path, batch: Any) -> None:
+    def fail(model: Any, card: Any, path: Path, form: Any) -> None:
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("uadbench.exporters.onnx.export_unet", fail)
@@ -103,7 +101,7 @@ def test_a_cache_where_a_file_stands_is_one_line(tmp_path: Path) -> None:
         cache_folder(tmp_path / "cache")
 
 
-def test_what_killed_exports_left_a_day_ago_is_cleared(tmp_path: Path, exports: list[int | None]) -> None:
+def test_what_killed_exports_left_a_day_ago_is_cleared(tmp_path: Path, exports: list[Form]) -> None:
     checkpoint, cache = tiny.make_checkpoint(tmp_path), tmp_path / "cache"
     cached_artifact(checkpoint, cache)
     outside = tmp_path / "outside"

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from support import tiny_network as tiny
 
 from uadbench.bench.commands.export import command
-from uadbench.engine.backends.artifacts import ArtifactError, manifest_path, read_artifact
+from uadbench.engine.backends.artifacts import ArtifactError, Form, manifest_path, read_artifact
 from uadbench.engine.backends.onnxruntime import load_runtime
 from uadbench.engine.networks.checkpoint import load_checkpoint
 from uadbench.engine.perceptual.distance import open_perceptual
-from uadbench.exporters.onnx import OPSET, ExportError, export_perceptual, export_unet
+from uadbench.exporters.onnx import ExportError, export_perceptual, export_unet
 
 
 def _sides(value: Any) -> list[int | str]:
@@ -33,7 +33,7 @@ def test_the_unet_is_one_valid_file_with_attention_nodes_and_an_open_batch(tmp_p
     onnx.checker.check_model(proto, full_check=True)
     assert [_sides(value) for value in proto.graph.input] == [["batch", 1, 32, 32], ["batch"]]
     assert _sides(proto.graph.output[0]) == ["batch", 1, 32, 32]
-    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", OPSET)]
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 23)]
     attention = [node for node in proto.graph.node if node.op_type == "Attention"]
     assert len(attention) == 4  # down, middle, and the two of the way up
     assert not any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer)
@@ -45,6 +45,7 @@ def test_the_manifest_names_source_opset_shapes_precision_and_versions(tmp_path:
     card = load_checkpoint(tiny.make_checkpoint(tmp_path))[1]
     assert manifest["source"] == {"sha256": card["sha256"], "noise": "gaussian"}
     assert (manifest["kind"], manifest["opset"], manifest["precision"]) == ("unet", 23, "fp32")
+    assert manifest["attention"] == "fused"
     assert manifest["inputs"][0] == {"name": "x", "dtype": "float32", "shape": ["batch", 1, 32, 32]}
     assert manifest["inputs"][1] == {"name": "timesteps", "dtype": "int64", "shape": ["batch"]}
     assert manifest["versions"]["torch"] == torch.__version__
@@ -61,7 +62,7 @@ def test_no_path_of_the_exporting_machine_is_in_the_file(tmp_path: Path) -> None
 def test_a_fixed_batch_of_one_and_an_older_opset_can_be_had(tmp_path: Path) -> None:
     model, card = load_checkpoint(tiny.make_checkpoint(tmp_path))
     path = tmp_path / "a.onnx"
-    manifest = export_unet(model, card, path, batch=1, opset=21, size=tiny.SIZE)
+    manifest = export_unet(model, card, path, Form("fp32", "plain", 1), size=tiny.SIZE)
     assert (manifest["batch"], manifest["opset"]) == (1, 21)
     assert manifest["inputs"][0]["shape"] == [1, 1, 32, 32]
     assert "Attention" not in manifest["operators"]
@@ -69,15 +70,17 @@ def test_a_fixed_batch_of_one_and_an_older_opset_can_be_had(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("batch", "opset", "message"),
+    ("form", "opset", "message"),
     [
-        pytest.param(0, 23, "batch is 0", id="batch of none"),
-        pytest.param(None, 24, "opset is 24; torch's exporter writes 18 to 23", id="opset too new"),
+        pytest.param(Form(), 24, "opset is 24; torch's exporter writes 18 to 23", id="opset too new"),
+        pytest.param(
+            Form(), 21, "opset is 21; fused attention is an operator of opset 23", id="opset too old"
+        ),
     ],
 )
-def test_impossible_requests_are_refused(tmp_path: Path, batch: int | None, opset: int, message: str) -> None:
+def test_impossible_requests_are_refused(tmp_path: Path, form: Form, opset: int, message: str) -> None:
     with pytest.raises(ExportError, match=message):
-        export_unet(tiny.make_unet(), {"sha256": "0"}, tmp_path / "a.onnx", batch, opset, tiny.SIZE)
+        export_unet(tiny.make_unet(), {"sha256": "0"}, tmp_path / "a.onnx", form, opset, tiny.SIZE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,7 +152,7 @@ def test_bench_export_writes_verifies_and_repeats_itself(
     # export_unet's default size was bound when it was defined, so the small size is handed over here
     monkeypatch.setattr(
         "uadbench.exporters.onnx.export_unet",
-        lambda model, card, path, batch, opset: export_unet(model, card, path, batch, opset, tiny.SIZE),
+        lambda model, card, path, form, opset: export_unet(model, card, path, form, opset, tiny.SIZE),
     )
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
@@ -157,6 +160,66 @@ def test_bench_export_writes_verifies_and_repeats_itself(
     artifact = read_artifact(output / "unet-gaussian-batch3.onnx")
     assert artifact.batch == 3
     assert artifact.data == tiny.make_artifact(tmp_path, batch=3).read_bytes()  # same network, same bytes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "form", "opset"),
+    [
+        pytest.param(["--precision", "bf16"], "unet-gaussian-bf16", Form("bf16"), None, id="precision"),
+        pytest.param(
+            ["--attention", "plain", "--batch", "2"],
+            "unet-gaussian-plain-batch2",
+            Form("fp32", "plain", 2),
+            None,
+            id="attention and batch",
+        ),
+        pytest.param(["--opset", "21"], "unet-gaussian-plain", Form("fp32", "plain"), 21, id="older opset"),
+    ],
+)
+def test_bench_export_asks_for_the_form_of_its_options(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    name: str,
+    form: Form,
+    opset: int | None,
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("uadbench.exporters.onnx.SIZE", tiny.SIZE)
+    monkeypatch.setattr("uadbench.exporters.onnx.export_unet", lambda *given: asked.append(given[2:]))
+    monkeypatch.setattr("uadbench.bench.commands.export._check", lambda *given: 0.0)
+    checkpoint = tiny.make_checkpoint(tmp_path)
+    result = CliRunner().invoke(
+        command, ["--only", "unet", "--checkpoint", str(checkpoint), "--output", str(tmp_path), *arguments]
+    )
+    assert result.exit_code == 0, result.output
+    assert asked == [(tmp_path / f"{name}.onnx", form, opset)]
+
+
+@pytest.mark.slow
+def test_bench_export_writes_a_step_beside_the_network_and_tries_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from uadbench.exporters.step import export_step
+
+    monkeypatch.setattr("uadbench.exporters.onnx.SIZE", tiny.SIZE)
+    monkeypatch.setattr(
+        "uadbench.exporters.onnx.export_unet",
+        lambda model, card, path, form, opset: export_unet(model, card, path, form, opset, tiny.SIZE),
+    )
+    monkeypatch.setattr(
+        "uadbench.exporters.step.export_step",
+        lambda model, card, path, pairs, form, opset: export_step(
+            model, card, path, pairs, form, opset, tiny.SIZE
+        ),
+    )
+    checkpoint, output = tiny.make_checkpoint(tmp_path), tmp_path / "out"
+    words = ["--only", "unet", "--checkpoint", str(checkpoint), "--output", str(output)]
+    result = CliRunner().invoke(command, [*words, "--precision", "fp16", "--step", "350:4"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("relative L2 against torch fp32") == 4  # the network, and three of the steps
+    artifact = read_artifact(output / "unet-gaussian-step350-4-fp16.onnx", "step")
+    assert (artifact.precision, len(artifact.manifest["chain"]["pairs"])) == ("fp16", 4)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +231,11 @@ def test_bench_export_writes_verifies_and_repeats_itself(
         pytest.param(["--only", "unet", "--checkpoint", "nowhere.safetensors"], "is missing", id="no file"),
         pytest.param(["--only", "perceptual", "--perceptual", "vgg"], "vgg", id="unknown net"),
         pytest.param(["--opset", "7"], "18<=x<=23", id="old opset"),
+        pytest.param(["--opset", "21", "--attention", "fused"], "operator of opset 23", id="no operator"),
+        pytest.param(["--precision", "int8"], "'int8' is not one of 'fp32', 'fp16', 'bf16'", id="precision"),
+        pytest.param(["--step", "far"], "'far' is not T or T:N, as 350 or 350:25", id="no chain"),
+        pytest.param(["--step", "2000"], "t_start is 2000; allowed is 1 to 1000", id="beyond the schedule"),
+        pytest.param(["--step", "9:10"], "steps is 10; allowed is 1 to t_start = 9", id="many steps"),
     ],
 )
 def test_bench_export_explains_what_is_wrong(tmp_path: Path, arguments: list[str], message: str) -> None:

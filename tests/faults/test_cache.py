@@ -17,7 +17,13 @@ from support import tiny_network as tiny
 from support.places import python_path
 
 from uadbench.engine.backends import BackendError
-from uadbench.engine.backends.artifacts import ArtifactError, manifest_path, read_artifact, write_artifact
+from uadbench.engine.backends.artifacts import (
+    ArtifactError,
+    Form,
+    manifest_path,
+    read_artifact,
+    write_artifact,
+)
 from uadbench.exporters import cache as cache_module
 from uadbench.exporters.cache import cache_folder, cached_artifact
 
@@ -30,9 +36,9 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replaces the export, which takes seconds, by a few bytes; one item an export."""
     calls: list[str] = []
 
-    def export(model: Any, card: dict[str, Any], path: Path, batch: int | None = None) -> dict[str, Any]:
+    def export(model: Any, card: dict[str, Any], path: Path, form: Form) -> dict[str, Any]:
         calls.append(card["sha256"])
-        return write_artifact(path, b"onnx", tiny.manifest(card["sha256"], batch))
+        return write_artifact(path, b"onnx", tiny.manifest(card["sha256"], form.batch))
 
     monkeypatch.setattr("uadbench.exporters.onnx.export_unet", export)
     return calls
@@ -161,10 +167,10 @@ def test_processes_that_start_at_once_share_one_export_and_one_key(tmp_path: Pat
         "from uadbench.engine.backends.artifacts import write_artifact\n"
         "from uadbench.exporters import onnx\n"
         "from uadbench.exporters.cache import cached_artifact\n"
-        "def export(model, card, path, batch):\n"
+        "def export(model, card, path, form):\n"
         "    print('exported')\n"
         "    time.sleep(1)\n"
-        "    return write_artifact(path, b'onnx', tiny.manifest(card['sha256'], batch))\n"
+        "    return write_artifact(path, b'onnx', tiny.manifest(card['sha256'], form.batch))\n"
         "onnx.export_unet = export\n"
         "here = Path(sys.argv[2])\n"
         "print(cached_artifact(Path(sys.argv[1]), here))\n"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uadbench.engine.backends.artifacts import manifest_path
+from uadbench.engine.backends.artifacts import Form, manifest_path
 from uadbench.engine.networks.checkpoint import save_checkpoint
 from uadbench.engine.networks.unet import UNet, UNetConfig
 from uadbench.exporters.onnx import export_unet
@@ -49,7 +49,7 @@ def _exported(batch: int | None) -> tuple[bytes, bytes, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         model, card = load_checkpoint(make_checkpoint(Path(folder)))
         path = Path(folder) / "unet.onnx"
-        manifest = export_unet(model, card, path, batch, size=SIZE)
+        manifest = export_unet(model, card, path, Form(batch=batch), size=SIZE)
         return path.read_bytes(), manifest_path(path).read_bytes(), manifest
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,17 +23,21 @@ class Backend:
         the package or the device is missing, and ``open_denoiser(source, precision, device, threads, batch_size)``
     precisions : kind of device -> precisions
     source : "checkpoint" (NAME.safetensors) or "onnx" (an exported network, NAME.onnx)
+    slow : opening may take minutes; its ``open_denoiser`` also takes ``say``, for a line to the user before that
     """
 
     module: str
     precisions: Mapping[str, tuple[str, ...]]
     source: str
+    slow: bool = False
 
 
 BACKENDS: dict[str, Backend] = {
     "torch": Backend("torch", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16")}, "checkpoint"),
     "onnxruntime": Backend("onnxruntime", {"cpu": ("fp32",), "cuda": ("fp32",)}, "onnx"),
     "openvino": Backend("openvino", {"cpu": ("fp32", "bf16")}, "onnx"),
+    "tensorrt": Backend("tensorrt", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", slow=True),
+    "tensorrt-rtx": Backend("tensorrt_rtx", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", slow=True),
 }
 PRECISIONS = tuple(
     dict.fromkeys(p for backend in BACKENDS.values() for each in backend.precisions.values() for p in each)
@@ -67,6 +71,7 @@ def open_backend(
     device: str = "cpu",
     threads: int | None = None,
     batch_size: int = 1,
+    say: Callable[[str], None] | None = None,
 ) -> Denoiser:
     """Bind a network to a back end.
 
@@ -74,11 +79,13 @@ def open_backend(
     threads : CPU threads for back ends that keep their own pool, torch's number where None; torch itself takes the
         process-wide setting
     batch_size : largest batch that will be asked for; back ends with static shapes compile for it
+    say : is told before work of minutes
     Raises BackendError on an unknown name or precision, where the back end is not installed or does not run here,
     and on an artifact that does not match its manifest.
     """
     check_backend(name, precision, device)
-    opened: Denoiser = _module(name).open_denoiser(source, precision, device, threads, batch_size)
+    more = {"say": say} if BACKENDS[name].slow else {}
+    opened: Denoiser = _module(name).open_denoiser(source, precision, device, threads, batch_size, **more)
     return opened
 
 

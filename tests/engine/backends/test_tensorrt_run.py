@@ -1,4 +1,4 @@
-"""The whole way of a TensorRT engine, with a library that is faked (support/fake_tensorrt.py) and fails in every way."""
+"""The whole way of a TensorRT engine, with a library that is faked (support/fake_tensorrt.py) and fails anywhere."""
 
 from __future__ import annotations
 

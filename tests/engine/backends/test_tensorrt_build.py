@@ -100,6 +100,7 @@ def test_without_a_driver_an_engine_is_not_loaded_and_the_driver_is_named() -> N
     assert str(error).endswith("; install or update the NVIDIA driver")
 
 
+@pytest.mark.filterwarnings("ignore:.*no-ops in TensorRT-RTX")
 def test_times_of_kernels_of_another_library_are_not_taken() -> None:
     log = make_log(trt)
     config = trt.Builder(log.logger).create_builder_config()

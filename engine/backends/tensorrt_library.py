@@ -47,7 +47,7 @@ class Library:
     extra : of uadbench, that installs it
     least : the oldest version that is supported, as (major, minor)
     targets : engines are built for a compute capability that is named, and some only; else for the GPU that is there
-    timing : kernels are timed on the GPU while an engine is built, and the times can be kept; for RTX the calls do nothing
+    timing : kernels are timed on the GPU while an engine is built, and the times can be kept; RTX does neither
     """
 
     name: str

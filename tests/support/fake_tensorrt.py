@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum, IntEnum
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import torch
-from torch import Tensor
 
-from uadbench.engine.backends.cuda_device import Facts
-
-FACTS = Facts("NVIDIA Test 1", (8, 9), "580.65.06", "13.0", 8 << 30)
 MAGIC = b"PLAN\n"
 
 
@@ -291,46 +284,3 @@ class Context:
         size = int(np.prod(shape)) * dtype.itemsize
         memory = (ctypes.c_char * size).from_address(self._addresses[name])
         return np.frombuffer(memory, dtype=dtype).reshape(shape).copy()
-
-
-class CpuDevice:
-    """Stands for ``cuda_device.CudaDevice``: the host's memory, one queue that is always done."""
-
-    device = torch.device("cpu")
-    handle = 42
-
-    def __init__(self, trt: FakeTensorRt, facts: Facts = FACTS, fails: bool = False) -> None:
-        self._trt, self._facts, self._fails = trt, facts, fails
-        self.launched = 0
-
-    def facts(self) -> Facts:
-        return self._facts
-
-    def selected(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        return torch.zeros(shape, dtype=dtype)
-
-    @contextmanager
-    def queued(self) -> Iterator[None]:
-        yield
-
-    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """As CUDA does it: nothing runs while it is recorded."""
-        if self._fails:
-            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nand more")
-        self._trt.recording = True
-        try:
-            work()
-        finally:
-            self._trt.recording = False
-
-        def launch() -> None:
-            self.launched += 1
-            work()
-
-        return launch
-
-    def synchronize(self) -> None:
-        pass

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_tensorrt import FACTS, FakeTensorRt
+from support.fake_device import FACTS
+from support.fake_tensorrt import FakeTensorRt
 from support.tiny_engines import engine_source
 
 from uadbench.engine.backends import tensorrt_build
@@ -153,7 +154,8 @@ def test_processes_that_start_at_once_build_one_engine(tmp_path: Path) -> None:
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from support.fake_tensorrt import FACTS, Builder, FakeTensorRt\n"
+        "from support.fake_device import FACTS\n"
+        "from support.fake_tensorrt import Builder, FakeTensorRt\n"
         "from uadbench.engine.backends.engine_cache import cached_engine, engine_store\n"
         "from uadbench.engine.backends.tensorrt_build import Recipe\n"
         "from uadbench.engine.backends.tensorrt_library import TENSORRT\n"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from support import tiny_network as tiny
-from support.fake_tensorrt import FACTS, CpuDevice, FakeTensorRt
+from support.fake_device import FACTS, CpuDevice
+from support.fake_tensorrt import FakeTensorRt
 from support.tiny_engines import engine_source, make_engine_source, make_network
 
 from uadbench.engine.backends import BACKENDS, BackendError, check_backend, open_backend

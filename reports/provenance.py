@@ -97,7 +97,18 @@ def _card(entry: Any) -> str:
 
 
 _FIRST = (
-    *("provider", "providers", "torch", "onnxruntime", "openvino", "cuda", "gpu", "device_name"),
+    *(
+        "provider",
+        "providers",
+        "torch",
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+        "tensorrt_rtx",
+        "cuda",
+        "gpu",
+        "device_name",
+    ),
     *("threads", "precision_hint", "layers_by_precision"),
 )
 

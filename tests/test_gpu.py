@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from uadbench.engine.backends import open_backend
+from uadbench.bench.run.networks import open_denoiser
+from uadbench.engine.backends import BackendError, check_backend, open_backend
+from uadbench.engine.backends.cuda_device import driver_version
+from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.kernels.morphology import close, dilate
 from uadbench.engine.networks.checkpoint import shipped
 from uadbench.engine.rng import noise_source
@@ -109,3 +113,81 @@ def test_a_training_on_the_gpu_goes_on_from_one_on_the_cpu(tmp_path: Path) -> No
     reference = trained(tmp_path / "cpu.pt", "cpu", "fp32")
     trained(tmp_path / "both.pt", "cpu", "fp32", stop=1)
     assert trained(tmp_path / "both.pt", "cuda", "fp16")[-1] == pytest.approx(reference[-1], rel=5e-3)
+
+
+@pytest.fixture(scope="module")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all these tests, so that each engine is built once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def open_engine(
+    name: str, precision: str, batch_size: int, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Denoiser:
+    """The shipped network on TensorRT; skipped with the reason where it is missing or not for this GPU."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    try:
+        check_backend(name, precision, "cuda")
+    except BackendError as error:
+        pytest.skip(str(error))
+    return open_denoiser(name, shipped("unet-gaussian"), precision, "cuda", batch_size=batch_size)
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize(("precision", "gate"), [("fp32", 1e-4), ("fp16", 5e-3), ("bf16", 5e-2)])
+def test_an_engine_predicts_what_torch_predicts_in_fp32(
+    engine_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, precision: str, gate: float
+) -> None:
+    engine = open_engine(name, precision, 4, engine_cache, monkeypatch)
+    reference = open_backend("torch", shipped("unet-gaussian"), device="cuda")
+    for count, level in ((4, 250), (1, 500), (3, 1000)):
+        x_t = noise_source("gaussian", 0, [str(i) for i in range(count)], (128, 128), "cuda")(level)
+        t = torch.full((count,), level, device="cuda")
+        found, wanted = engine.denoise(x_t, t), reference.denoise(x_t, t)
+        assert found.is_cuda
+        error = ((found - wanted).norm() / wanted.norm()).item()
+        assert error < gate
+        assert precision == "fp32" or error > 1e-6, "else it ran in fp32"
+    record = engine.describe()
+    assert precision in record["layers_by_precision"]
+    assert record["cuda_graph"] == "yes", record["cuda_graph"]
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+def test_an_engine_waits_for_what_torch_has_queued_and_torch_for_the_engine(
+    engine_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Each has a stream of its own; without waiting, the engine would read an input that is not written yet."""
+    engine = open_engine(name, "fp32", 4, engine_cache, monkeypatch)
+    x, t = torch.randn(4, 1, 128, 128, device="cuda"), torch.full((4,), 250, device="cuda")
+    wanted = engine.denoise(2 * x, t)
+    engine.synchronize()
+    for _ in range(20):
+        slow = torch.randn(4096, 4096, device="cuda")
+        for _ in range(8):
+            slow = slow @ slow.clamp(-1e-3, 1e-3)
+        late = 2 * x + 0 * slow.nan_to_num(0, 0, 0).mean()
+        found = engine.denoise(late, t).clone()
+        late.fill_(float("nan"))  # comes after the engine has read it
+        assert torch.equal(found, wanted)
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+def test_a_second_opening_takes_the_engine_that_was_kept_and_computes_the_same(
+    engine_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    x_t, t = torch.randn(2, 1, 128, 128, device="cuda"), torch.full((2,), 350, device="cuda")
+    answers, told = [], []
+    for _ in range(2):
+        engine = open_engine(name, "fp32", 4, engine_cache, monkeypatch)
+        answers.append(engine.denoise(x_t, t))
+        told.append(engine.describe()["build_seconds"])
+        engine.close()
+    assert torch.equal(*answers)
+    assert told[0] == told[1], "of the one build"
+
+
+def test_the_driver_tells_its_version() -> None:
+    assert re.fullmatch(r"\d+\.\d+(\.\d+)?", driver_version())

@@ -137,11 +137,22 @@ def _backends() -> Iterator[Check]:
     torch.set_num_threads(available_cores())
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     for name, backend in BACKENDS.items():
+        if not set(devices) & set(backend.precisions):  # what is missing here, or only the device
+            kind, precisions = next(iter(backend.precisions.items()))
+            yield _tried("back end", name, False, partial(_available, name, precisions[0], kind))
         for device in devices:
             for precision in backend.precisions.get(device, ()):
                 needed = (name, precision, device) == ("torch", "fp32", "cpu")
                 title = f"{name} {precision}" + ("" if device == "cpu" else f" {device}")
                 yield _tried("back end", title, needed, partial(_forward, name, precision, device))
+
+
+def _available(name: str, precision: str, device: str) -> str:
+    """Raises BackendError with what is missing; a device of that kind is."""
+    from uadbench.engine.backends import check_backend
+
+    check_backend(name, precision, device)
+    return "installed"
 
 
 def _forward(name: str, precision: str, device: str) -> str:
@@ -152,9 +163,11 @@ def _forward(name: str, precision: str, device: str) -> str:
     from uadbench.bench.run.networks import open_denoiser
     from uadbench.engine.networks.checkpoint import shipped
 
-    denoiser = open_denoiser(name, shipped(DEFAULT_NETWORK), precision, device, available_cores(), 1)
+    threads, say = available_cores(), partial(click.echo, err=True)
+    denoiser = open_denoiser(name, shipped(DEFAULT_NETWORK), precision, device, threads, 1, say=say)
     try:
-        x_t, t = torch.zeros(1, 1, 128, 128), torch.ones(1, dtype=torch.int64)
+        x_t = torch.zeros(1, 1, 128, 128, device=device)
+        t = torch.ones(1, dtype=torch.int64, device=device)
         eps = denoiser.denoise(x_t, t)
         if eps.shape != x_t.shape or not bool(torch.isfinite(eps).all()):
             raise ValueError(f"a forward gave {tuple(eps.shape)} with NaN or infinity")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,12 +24,14 @@ def open_denoiser(
     threads: int | None = None,
     batch_size: int = 1,
     cache: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Denoiser:
     """Bind a checkpoint to a back end, exporting it first where the back end needs that and the cache has none.
 
     threads : CPU threads for back ends that keep their own pool, torch's number where None
     batch_size : largest batch that will be asked for
     cache : folder of exported networks; the user's cache folder where None
+    say : is told before work of minutes
 
     The first export of a checkpoint takes 5 to 10 seconds on two free cores. Raises BackendError (also its kinds
     ExportError and ArtifactError) and CheckpointError, each with one line and the remedy.
@@ -37,10 +40,12 @@ def open_denoiser(
     backend, source = BACKENDS[name], checkpoint
     if backend.source == "onnx":
         source = cached_artifact(checkpoint, cache, backend.form(precision, batch_size))
-    return open_backend(name, source, precision, device, threads, batch_size)
+    return open_backend(name, source, precision, device, threads, batch_size, say)
 
 
-def open_denoisers(plan: Plan, stack: ExitStack, watch: Stopwatch) -> dict[str, Denoiser]:
+def open_denoisers(
+    plan: Plan, stack: ExitStack, watch: Stopwatch, say: Callable[[str], None] | None = None
+) -> dict[str, Denoiser]:
     """cell slug -> its denoiser, closed with the stack; cells with the same network and arm share one."""
     opened: dict[tuple[str, str], Denoiser] = {}
     result: dict[str, Denoiser] = {}
@@ -59,6 +64,7 @@ def open_denoisers(plan: Plan, stack: ExitStack, watch: Stopwatch) -> dict[str, 
                         arm.device,
                         plan.threads,
                         plan.config.batch_size,
+                        say=say,
                     )
             stack.callback(opened[key].close)
         result[cell.slug] = opened[key]

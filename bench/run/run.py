@@ -127,7 +127,7 @@ def _begin(
     """Open the networks, take the directory into use, read the healthy slices."""
     plan = session.plan
     # Before anything is written: a back end may be missing.
-    denoisers = open_denoisers(plan, stack, watch)
+    denoisers = open_denoisers(plan, stack, watch, say)
     manifest = prepare_run(run, {**session.manifest, "backends": _ran(plan, denoisers)}, overwrite)
     with watch.stage("load"):
         healthy = healthy_median(run, plan.dataset)

@@ -21,6 +21,11 @@ def _default_form(precision: str, batch_size: int) -> Form:
     return Form()
 
 
+def _own_precision(precision: str, batch_size: int) -> Form:
+    """A file for each precision and batch size; fp32 with attention written out, for which there is no fused kernel."""
+    return Form(precision, "plain" if precision == "fp32" else "fused", batch_size)
+
+
 @dataclass(frozen=True)
 class Backend:
     """What is known of a back end before it is imported.
@@ -30,18 +35,24 @@ class Backend:
     precisions : kind of device -> precisions
     source : "checkpoint" (NAME.safetensors) or "onnx" (an exported network, NAME.onnx)
     form : (precision, batch size) -> how the network is exported for it, where the source is "onnx"
+    slow : opening may take minutes; its ``open_denoiser`` also takes ``say``, for a line to the user before that
     """
 
     module: str
     precisions: Mapping[str, tuple[str, ...]]
     source: str
     form: Callable[[str, int], Form] = _default_form
+    slow: bool = False
 
 
 BACKENDS: dict[str, Backend] = {
     "torch": Backend("torch", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16")}, "checkpoint"),
     "onnxruntime": Backend("onnxruntime", {"cpu": ("fp32",), "cuda": ("fp32",)}, "onnx"),
     "openvino": Backend("openvino", {"cpu": ("fp32", "bf16")}, "onnx"),
+    "tensorrt": Backend("tensorrt", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True),
+    "tensorrt-rtx": Backend(
+        "tensorrt_rtx", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True
+    ),
 }
 PRECISIONS = tuple(
     dict.fromkeys(p for backend in BACKENDS.values() for each in backend.precisions.values() for p in each)
@@ -75,6 +86,7 @@ def open_backend(
     device: str = "cpu",
     threads: int | None = None,
     batch_size: int = 1,
+    say: Callable[[str], None] | None = None,
 ) -> Denoiser:
     """Bind a network to a back end.
 
@@ -82,11 +94,13 @@ def open_backend(
     threads : CPU threads for back ends that keep their own pool, torch's number where None; torch itself takes the
         process-wide setting
     batch_size : largest batch that will be asked for; back ends with static shapes compile for it
+    say : is told before work of minutes
     Raises BackendError on an unknown name or precision, where the back end is not installed or does not run here,
     and on an artifact that does not match its manifest.
     """
     check_backend(name, precision, device)
-    opened: Denoiser = _module(name).open_denoiser(source, precision, device, threads, batch_size)
+    more = {"say": say} if BACKENDS[name].slow else {}
+    opened: Denoiser = _module(name).open_denoiser(source, precision, device, threads, batch_size, **more)
     return opened
 
 

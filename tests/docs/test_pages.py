@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from uadbench.bench.plan.config import RunConfig
 from uadbench.bench.score.scorers import SCORERS
 from uadbench.datasets import DATASETS
 from uadbench.engine.backends import BACKENDS
+from uadbench.engine.backends.tensorrt_library import RTX, TENSORRT
 from uadbench.engine.methods import FLOORS, METHODS, all_methods, build_method
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.perceptual import PERCEPTUALS
@@ -170,3 +172,22 @@ def test_ci_calls_the_gate_and_nothing_else() -> None:
     text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     assert re.findall(r"run: (.+)", text) == ["bash .ci/run"]
     assert 'python-version: "3.11"' in text
+
+
+def test_the_table_of_tensorrt_names_what_is_installed_and_what_it_runs_on() -> None:
+    rows = {code(row["back end"]): row for row in table(page("backends.md"), "tensorrt")}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(rows) == {TENSORRT.name, RTX.name}
+    for library in (TENSORRT, RTX):
+        row = rows[library.name]
+        assert (code(row["module"]), code(row["extra"])) == (library.module, library.extra)
+        assert library.extra in extras
+    assert rows["tensorrt"]["versions"].startswith(".".join(map(str, TENSORRT.least)))
+    assert f"tensorrt-rtx=={rows['tensorrt-rtx']['versions']}" in extras["tensorrt-rtx"]
+
+
+def test_no_page_names_the_address_of_a_package_index() -> None:
+    for path in [*PAGES, ROOT / "README.md", ROOT / "pyproject.toml"]:
+        assert not re.search(r"--(extra-)?index-url|https?://pypi\.|https?://download\.", path.read_text()), (
+            path
+        )

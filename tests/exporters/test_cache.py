@@ -15,7 +15,8 @@ from uadbench.bench.run.networks import open_denoiser
 from uadbench.engine.backends import BackendError
 from uadbench.engine.backends.artifacts import Form, read_artifact, write_artifact
 from uadbench.engine.networks.checkpoint import save_checkpoint
-from uadbench.exporters.cache import LITTER_S, cache_folder, cached_artifact
+from uadbench.engine.sealed import LITTER_S
+from uadbench.exporters.cache import cache_folder, cached_artifact
 from uadbench.exporters.onnx import ExportError
 
 

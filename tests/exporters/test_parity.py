@@ -54,7 +54,7 @@ def test_equal_networks_agree_exactly_at_every_level_and_seed() -> None:
     }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_the_gate_is_on_what_an_error_of_eps_does_to_the_image(precision: str, factor: float) -> None:
     """eps' = (1 + e) eps with eps = x_t gives an image error of sqrt(1 - abar_t) e, at most e."""

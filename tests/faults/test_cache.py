@@ -24,8 +24,8 @@ from uadbench.engine.backends.artifacts import (
     read_artifact,
     write_artifact,
 )
-from uadbench.exporters import cache as cache_module
-from uadbench.exporters.cache import cache_folder, cached_artifact
+from uadbench.engine.sealed import read_key, seal
+from uadbench.exporters.cache import PARTS, cache_folder, cached_artifact
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs owners and modes")
 root = pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can give files away")
@@ -56,16 +56,20 @@ def altered_together(path: Path) -> None:
 def resealed(path: Path) -> None:
     """Altered, and sealed by someone who does not know the key."""
     altered_together(path)
-    seal = cache_module._seal(b"guess" * 8, path.parent.name, path.parent)
-    (path.parent / "seal").write_text(seal)
+    (path.parent / "seal").write_text(seal(b"guess" * 8, path.parent.name, content(path)))
 
 
 def from_elsewhere(path: Path) -> None:
     """A whole entry of this user's, under the name of another network."""
     altered_together(path)
-    key = cache_module._read_key(path.parent.parent)
+    key = read_key(path.parent.parent)
     assert key is not None
-    (path.parent / "seal").write_text(cache_module._seal(key, "0" * 32, path.parent))
+    (path.parent / "seal").write_text(seal(key, "0" * 32, content(path)))
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """What a seal covers."""
+    return {part: (path.parent / part).read_bytes() for part in PARTS}
 
 
 def linked(path: Path) -> None:

@@ -25,6 +25,7 @@ VERBS = {
     "doctor": "Say what works on this machine, and the remedy for what does not.",
     "export": "Export networks for other back ends.",
     "parity": "Hold back ends against torch: network, trajectory, scores.",
+    "profile": "Time back ends call by call: interleaved, with parity, ceilings, memory and a verdict on the times.",
     "compare": "Test the differences between methods or runs, case by case.",
 }
 

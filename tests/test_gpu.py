@@ -52,6 +52,36 @@ def test_morphology_takes_maps_from_the_gpu_and_gives_them_back_there() -> None:
     assert torch.equal(found.cpu(), dilate(close(maps, 13), 13))
 
 
+def test_cuda_events_enclose_the_work_that_the_host_waits_for(tmp_path: Path) -> None:
+    from uadbench.bench.profile.calls import call_network
+
+    denoiser = open_backend("torch", shipped("unet-gaussian"), "fp32", "cuda")
+    x_t, t = torch.zeros(8, 1, 128, 128, device="cuda"), torch.full((8,), 250, device="cuda")
+    for _ in range(4):
+        found = call_network(denoiser, x_t, t)
+    assert found.device_ms is not None
+    assert found.enqueue is not None
+    assert 0 < found.device_ms <= found.seconds * 1e3 + 0.1
+    assert found.enqueue <= found.seconds
+
+
+def test_a_profile_on_the_gpu_has_device_times_memory_and_the_state_of_the_gpu(tmp_path: Path) -> None:
+    import json
+
+    from uadbench.bench.commands.profile import command
+
+    words = ["--quick", "--backends", "torch", "--precision", "fp32,bf16", "--device", "cuda", "--allow-load"]
+    done = CliRunner().invoke(command, [*words, "--output", str(tmp_path / "p")])
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "p" / "profile.json").read_text())
+    assert record["gpu"]["name"]
+    assert set(record["ceilings"]["cuda"]["precisions"]) == {"fp32", "bf16"}
+    for row in record["rows"]:
+        assert row["device_ms"]["p50"] > 0
+        assert row["device_peak_mib"] > 0
+        assert row["parity"] in ("reference", "pass")
+
+
 def test_bench_run_finds_the_same_lesions_on_the_gpu(tmp_path: Path) -> None:
     import pandas as pd
 

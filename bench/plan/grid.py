@@ -20,7 +20,7 @@ from uadbench.engine.post import POSTS
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.reports.identity import Arm, Variant
 
-__all__ = ["Cell", "plan_cells"]
+__all__ = ["Cell", "plan_cells", "read_arms"]
 
 LEVELS = ("t_start", "t_stitch", "t_test")  # fields that must lie in the schedule
 
@@ -108,7 +108,7 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
     for name in config.post:
         if name not in ("none", *POSTS):
             raise unknown("post-processing", name, ("none", *POSTS))
-    arms = [arm for text in config.backends for arm in _arms(text, config.precision, config.device)]
+    arms = [arm for text in config.backends for arm in read_arms(text, config.precision, config.device)]
     _check_tables(config, [*FLOORS, *(name for name, _ in named)], known)
     cells = [cell for name in FLOORS for cell in _cells(config, name, "none", known[name], [Arm()])]
     for name, noise in named:
@@ -134,7 +134,7 @@ def _named(text: str, default: str, known: Mapping[str, MethodInfo]) -> tuple[st
     return name, noise or (default if default in own else own[0])
 
 
-def _arms(text: str, default: Iterable[str], device: str) -> list[Arm]:
+def read_arms(text: str, default: Iterable[str], device: str) -> list[Arm]:
     """ "back end" or "back end:precision" -> an arm for each precision that is asked for."""
     backend, colon, precision = text.partition(":")
     if backend not in BACKENDS:

@@ -22,7 +22,17 @@ from uadbench.engine.rng import noise_source
 from uadbench.engine.tools import make_tools
 from uadbench.engine.variance import interpolated
 
-__all__ = ["Bench", "NoNetwork", "Outcome", "ScoringPerceptual", "bind", "one_line", "run_batch", "warm_up"]
+__all__ = [
+    "Bench",
+    "NoNetwork",
+    "Outcome",
+    "ScoringPerceptual",
+    "bind",
+    "call_method",
+    "one_line",
+    "run_batch",
+    "warm_up",
+]
 
 
 class ScoringPerceptual(Perceptual, Protocol):
@@ -101,7 +111,7 @@ def run_batch(cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], bench: 
     watch = Stopwatch()
     load = load_average()
     try:
-        result = _call(cell, denoiser, samples, bench, watch)
+        result = call_method(cell, denoiser, samples, bench, watch)
     except (Exception, SystemExit) as error:  # a method of others may raise anything
         if len(samples) > 1:
             return [outcome for sample in samples for outcome in run_batch(cell, denoiser, [sample], bench)]
@@ -129,7 +139,7 @@ def warm_up(
     """
     watch = Stopwatch()
     if cell.variant.floor:
-        _call(cell, denoiser, samples, bench, watch)
+        call_method(cell, denoiser, samples, bench, watch)
         return {"warmup_ms": watch.total * 1e3, "first_call_ms": None}
     with watch.stage("other"), torch.inference_mode():
         for size in sizes:
@@ -167,9 +177,10 @@ def bind(
     return timed_tools(tools, watch), x
 
 
-def _call(
+def call_method(
     cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench, watch: Stopwatch
 ) -> Result:
+    """The method's answer for a batch, timed by stage; raises what it raises, and where its images are none."""
     bench.stop()
     with watch.stage("other"), torch.inference_mode():
         tools, x = bind(cell, denoiser, samples, bench, watch)

@@ -44,6 +44,7 @@ class Stopwatch:
     elapsed : stage -> seconds
     calls : stage -> how often it was entered
     samples : stage -> seconds of each entry, nested stages included, for the stages named in ``keep``
+    told : is given (stage, start, end) by the clock when a stage is left
     """
 
     clock: Callable[[], float] = time.perf_counter
@@ -51,6 +52,7 @@ class Stopwatch:
     elapsed: dict[str, float] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     samples: dict[str, list[float]] = field(default_factory=dict)
+    told: Callable[[str, float, float], None] | None = None
     _open: list[str] = field(default_factory=list)
     _since: float = 0.0
 
@@ -67,6 +69,8 @@ class Stopwatch:
             self._open.pop()
             if name in self.keep:
                 self.samples.setdefault(name, []).append(end - start)
+            if self.told is not None:
+                self.told(name, start, end)
 
     def wrap(self, name: str, function: Wrapped) -> Wrapped:
         """The same function, its time charged to ``name``."""

@@ -6,10 +6,8 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from uadbench.reports import caveats
@@ -18,6 +16,7 @@ from uadbench.reports.page.browser import case_browser
 from uadbench.reports.page.choice import MAX_IMAGES, RULE
 from uadbench.reports.page.pictures import colour_tables
 from uadbench.reports.page.plots import plots
+from uadbench.reports.page.templating import asset, icon, page_environment
 from uadbench.reports.places import short_config
 from uadbench.reports.provenance import account, environment, meanings
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
@@ -40,15 +39,15 @@ def page(runs: Sequence[Run], frame: pd.DataFrame) -> str:
     runs = sorted(runs, key=run_id)
     found = sections(runs, frame)
     parts = [_section(section, runs, MAX_IMAGES // len(found)) for section in found]
-    script = "".join(_asset(name) for name in _SCRIPTS)
+    script = "".join(asset(name) for name in _SCRIPTS)
     return (
-        _environment()
+        page_environment()
         .get_template("page.html")
         .render(
-            css=_asset("page.css"),
+            css=asset("page.css"),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            icon=f"data:image/svg+xml;base64,{base64.b64encode(_asset('icon.svg').encode()).decode()}",
+            icon=icon(),
             sections=_with_permalinks(parts),
             summary=_summary(frame, parts),
             arms=sorted({row["arm"] for part in parts for row in part["rows"]}),
@@ -62,20 +61,6 @@ def page(runs: Sequence[Run], frame: pd.DataFrame) -> str:
             rule=RULE,
             inferno=colour_tables(),
         )
-    )
-
-
-def _asset(name: str) -> str:
-    return files("uadbench.reports.page").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
     )
 
 

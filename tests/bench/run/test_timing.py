@@ -50,6 +50,14 @@ def test_a_nested_stage_is_taken_off_the_one_around_it() -> None:
     assert set(watch.stages_ms()) == set(STAGES)
 
 
+def test_whoever_is_told_hears_of_every_stage_when_it_is_left() -> None:
+    ticks, told = iter([0.0, 1.0, 3.0, 6.0]), list[tuple[str, float, float]]()
+    watch = Stopwatch(lambda: next(ticks), told=lambda *span: told.append(span))
+    with watch.stage("update"), watch.stage("network"):
+        pass
+    assert told == [("network", 1.0, 3.0), ("update", 0.0, 6.0)]
+
+
 def test_a_stage_that_raises_is_closed() -> None:
     clock = Clock()
     watch = Stopwatch(clock)

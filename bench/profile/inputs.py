@@ -1,0 +1,62 @@
+"""What the timed calls are shown: phantom cases, and for a single call the same noised to one level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uadbench.bench.plan.weights import NetworkFile
+from uadbench.datasets import DATASETS
+from uadbench.datasets.case import Dataset, Sample
+from uadbench.engine.interfaces import to_signed
+from uadbench.engine.rng import noise_source
+from uadbench.engine.steps import add_noise
+
+__all__ = ["DATASET", "LEVEL", "Inputs", "make_inputs", "read_samples"]
+
+DATASET = "phantom"
+LEVEL = 250  # of the noised images of a single call
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch.
+
+    images, x_t : float32 [B, 1, H, W]; x_t is at level ``level``; t : int64 [B]
+    cond : the images again, for a network that is also shown them
+    """
+
+    samples: tuple[Sample, ...]
+    images: Tensor
+    x_t: Tensor
+    t: Tensor
+    cond: Tensor | None
+    level: int
+    noise: str
+
+    def on(self, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
+        """x_t, t and cond on a device."""
+        return self.x_t.to(device), self.t.to(device), None if self.cond is None else self.cond.to(device)
+
+
+def read_samples(count: int) -> tuple[Dataset, tuple[Sample, ...]]:
+    """The phantom data set and its first test cases."""
+    dataset = DATASETS[DATASET](None, 0, count)
+    return dataset, tuple(dataset.load(case) for case in dataset.split("test")[:count])
+
+
+def make_inputs(network: NetworkFile, samples: Sequence[Sample], seed: int) -> Inputs:
+    """Cases noised as the network was trained to see them, the same for every arm."""
+    images = to_signed(torch.from_numpy(np.stack([sample.image for sample in samples])).unsqueeze(1))
+    noise = str(network.card.get("noise") or "gaussian")
+    level = min(LEVEL, network.schedule.length)
+    draw: Callable[[int], Tensor] = noise_source(
+        noise, seed, [sample.case.case_id for sample in samples], (images.shape[2], images.shape[3])
+    )
+    x_t = add_noise(network.schedule, images, level, draw(level))
+    t = torch.full(images.shape[:1], level, dtype=torch.int64)
+    return Inputs(tuple(samples), images, x_t, t, images if network.conditioned else None, level, noise)

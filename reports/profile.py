@@ -1,0 +1,332 @@
+"""A profile as files: profile.csv, profile.md, times.json; the page is in ``page.profile``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from uadbench.reports.text import DASH, escape, milliseconds
+from uadbench.reports.vocabulary import LOAD_LIMIT
+
+__all__ = [
+    "COLUMNS",
+    "HEADS",
+    "NOTES",
+    "TERMINAL",
+    "arm_text",
+    "banner",
+    "ceiling_lines",
+    "csv_text",
+    "doubtful",
+    "machine_lines",
+    "markdown",
+    "notes",
+    "summary",
+    "table_rows",
+    "timings",
+    "what_text",
+]
+
+Row = Mapping[str, Any]
+
+IDLE = 0.6  # processor seconds over seconds and threads, below which a reader is told
+
+COLUMNS = (
+    *("network", "method", "label", "backend", "precision", "device", "batch", "threads", "rounds", "status"),
+    *("network_ms_p50", "image_ms_p50", "image_ms_p90", "image_ms_p99", "images_per_s"),
+    *("speedup_vs_eager", "speedup_lo", "speedup_hi", "parity", "parity_error"),
+    *("flops", "bytes", "gflops", "share_of_ceiling"),
+    *("first_call_ms", "build_ms", "reopen_ms", "peak_mib", "device_peak_mib", "device_ms_p50"),
+    *("stability", "load_max", "under_load", "cpu_use"),
+)
+"""Of profile.csv."""
+
+NOTES: tuple[tuple[str, str], ...] = (
+    (
+        "Rounds",
+        "All arms of a network and batch size are open at once and take turns, one call each a round, in an order that "
+        "changes; so what disturbs one disturbs all. Each call therefore finds the caches as another arm left them.",
+    ),
+    (
+        "ms",
+        "By the host's clock, with everything queued done before and after. network: one call of the whole batch; "
+        "image: the call, or the whole method, over its batch. First calls and opening stand apart. p90 from "
+        "29 calls, p99 from 299.",
+    ),
+    (
+        "Speed-up",
+        "Median of eager torch fp32 over the row's, in the same rounds, with a 95 % bootstrap interval over rounds; "
+        "only where parity passed and the machine was free.",
+    ),
+    (
+        "Parity",
+        "One call of the arm's network against torch fp32 on the timed batch at three levels: its error as a part of "
+        "the image, and whether that is within the gate of its precision.",
+    ),
+    (
+        "FLOP and bytes",
+        "Counted on tensors without data: products, convolutions and attention, a multiply-add as two; every "
+        "operation but views reads its inputs and writes its outputs once, in the arm's precision. A back end that "
+        "fuses operations moves fewer bytes. Of a method, its network calls.",
+    ),
+    (
+        "Ceiling",
+        "What torch reached here just before, in the row's precision: the better of a large matrix product and a 3 x 3 "
+        "convolution. A share above 100 % means that the back end's library is faster than torch's.",
+    ),
+    (
+        "Memory",
+        "Host: the highest resident memory while the arm was opened and called twice, above that before. Device: of "
+        "torch's allocator; what other libraries allocate is not in it.",
+    ),
+    (
+        "Load",
+        f"Load average before each round; rows above {LOAD_LIMIT} x threads are taken under load: they have no "
+        "speed-up and are never compared.",
+    ),
+)
+"""What the figures are, for every form of report."""
+
+
+def arm_text(row: Row) -> str:
+    """'openvino bf16'; the CPU goes without saying."""
+    return f"{row['backend']} {row['precision']}" + ("" if row["device"] == "cpu" else f" {row['device']}")
+
+
+def what_text(row: Row) -> str:
+    """'unet-gaussian', or the method's label."""
+    return str(row["network"] if row["method"] == "-" else row["label"])
+
+
+def csv_text(profile: Mapping[str, Any]) -> str:
+    """profile.csv: numbers at full precision, nothing where there is none."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in profile["rows"]:
+        found = {name: row.get(name) for name in COLUMNS}
+        speedup = row.get("speedup") or {}
+        found |= {
+            "network_ms_p50": row["network_ms"]["p50"],
+            **{f"image_ms_{p}": row["image_ms"][p] for p in ("p50", "p90", "p99")},
+            "device_ms_p50": row["device_ms"]["p50"],
+            "stability": row["stability"]["verdict"],
+            "speedup_vs_eager": speedup.get("value"),
+            "speedup_lo": speedup.get("lo"),
+            "speedup_hi": speedup.get("hi"),
+        }
+        writer.writerow(found)
+    return buffer.getvalue()
+
+
+def timings(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """times.json: a record a timed call, in the manner of trtexec's --exportTimes, in the order they were taken.
+
+    startMs and endMs count from the profile's first timed call; enqueueMs is the time until the call returned,
+    computeMs that between CUDA events, both null where there is none.
+    """
+    calls = [(row, call) for row in profile["rows"] for call in row["raw"]]
+    first = min((call["start_ms"] for _, call in calls), default=0.0)
+    return [
+        {
+            "network": row["network"],
+            "method": row["method"],
+            "label": row["label"],
+            "backend": row["backend"],
+            "precision": row["precision"],
+            "device": row["device"],
+            "batch": row["batch"],
+            "round": call["round"],
+            "startMs": call["start_ms"] - first,
+            "endMs": call["start_ms"] - first + call["ms"],
+            "latencyMs": call["ms"],
+            "enqueueMs": call["enqueue_ms"],
+            "computeMs": call["device_ms"],
+            "load": call["load"],
+        }
+        for row, call in sorted(calls, key=lambda pair: pair[1]["start_ms"])
+    ]
+
+
+HEADS = (
+    *("what", "arm", "batch", "network ms", "ms/image", "p90", "images/s", "speed-up", "parity"),
+    *("GFLOP/s", "of ceiling", "first ms", "build ms", "peak MiB", "stability"),
+)
+
+
+TERMINAL = ("what", "arm", "batch", "ms/image", "speed-up", "parity", "of ceiling", "peak MiB", "stability")
+"""What a terminal has room for, of ``HEADS``."""
+
+
+def table_rows(profile: Mapping[str, Any], heads: Sequence[str] = HEADS) -> Iterator[list[str]]:
+    """The cells of each row under these heads."""
+    for row in profile["rows"]:
+        cells = _cells(row)
+        yield [cells[HEADS.index(head)] for head in heads]
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        what_text(row),
+        arm_text(row),
+        str(row["batch"]),
+        milliseconds(_number(row["network_ms"]["p50"])),
+        milliseconds(_number(row["image_ms"]["p50"])),
+        milliseconds(_number(row["image_ms"]["p90"])),
+        _figure(row["images_per_s"]),
+        _speedup(row),
+        _parity(row),
+        _figure(row["gflops"]),
+        DASH if row["share_of_ceiling"] is None else f"{row['share_of_ceiling']:.0%}",
+        milliseconds(_number(row["first_call_ms"])),
+        milliseconds(_number(row["build_ms"])),
+        DASH if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",
+        _state(row),
+    ]
+
+
+def banner(profile: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before any figure."""
+    found = (
+        []
+        if profile["finished"]
+        else ["Unfinished: it was interrupted, and holds what was measured until then."]
+    )
+    if loads := [row["load_max"] for row in profile["rows"] if row["under_load"]]:
+        found.append(
+            f"Taken under load ({max(loads):.1f} with {_threads(profile['threads'])}): something else was running, so "
+            "trust no time in the rows marked so."
+        )
+    return found
+
+
+def summary(profile: Mapping[str, Any]) -> str:
+    """Where and of what, in a line."""
+    found = profile["environment"]
+    threads = _threads(profile["threads"])
+    gpu = (profile["gpu"] or {}).get("name")
+    return f"{', '.join(profile['networks'])} on {gpu or found.get('cpu')}, {threads}, {profile['created']}."
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count != 1)}"
+
+
+def doubtful(row: Row) -> bool:
+    """Whether a row's times deserve no trust."""
+    return bool(row["under_load"] or row["status"] != "ok" or row["stability"]["verdict"] != "stable")
+
+
+def notes(profile: Mapping[str, Any]) -> list[str]:
+    """What is to be said of single rows, and of back ends that have none."""
+    rows, found = profile["rows"], []
+    for row in rows:
+        if row["status"] == "failed":
+            found.append(f"{what_text(row)}, {arm_text(row)}, batch {row['batch']}: failed: {row['reason']}")
+        elif row["speedup_note"] not in ("", "the reference") and not row["under_load"]:
+            place = f"{what_text(row)}, {arm_text(row)}, batch {row['batch']}"
+            found.append(f"{place}: no speed-up: {row['speedup_note']}")
+        if row["device"] == "cpu" and (row["cpu_use"] or 1) < IDLE and not row["under_load"]:
+            place = f"{what_text(row)}, {arm_text(row)}, batch {row['batch']}"
+            found.append(
+                f"{place}: threads ran {row['cpu_use']:.0%} of the time: work for fewer, or a busy machine"
+            )
+    if any((row["share_of_ceiling"] or 0) > 1 for row in rows):
+        found.append(
+            "A share above 100 %: that back end's library is faster here than torch's, whose ceilings these are."
+        )
+    if uncounted := {row["count_note"] for row in rows if row["count_note"]}:
+        found += [f"FLOP and bytes {note}" for note in sorted(uncounted)]
+    found += [f"Left out: {name}: {why}" for name, why in profile["left_out"].items()]
+    return found + [_stream(entry) for entry in profile["streams"]]
+
+
+def _stream(entry: Mapping[str, Any]) -> str:
+    where = f"{entry['network']}, {arm_text(entry)}, batch {entry['batch']}"
+    ways = f"{entry['streams']} callers of {_threads(entry['threads_each'])} each against one"
+    if "reason" in entry:
+        return f"{where}: {ways}: {entry['reason']}."
+    better = "one caller is better" if entry["better"] == 1 else f"{entry['streams']} callers are better"
+    load = " (taken under load)" if entry["under_load"] else ""
+    rates = f"{entry['images_per_s']:.3g} against {entry['one_images_per_s']:.3g} images/s"
+    return f"{where}: {ways}: {rates}, {better}{load}."
+
+
+def markdown(profile: Mapping[str, Any]) -> str:
+    """profile.md."""
+    lines = ["# Profile", "", escape(summary(profile)), ""]
+    lines += [f"**{escape(text)}**\n" for text in banner(profile)]
+    lines += ["| " + " | ".join(HEADS) + " |", "| --- | --- |" + " ---: |" * (len(HEADS) - 3) + " --- |"]
+    lines += ["| " + " | ".join(escape(cell) for cell in cells) + " |" for cells in table_rows(profile)]
+    lines += ["", *(f"* {escape(text)}" for text in notes(profile))]
+    lines += ["", "## Ceilings", ""]
+    lines += [f"* {escape(text)}" for text in ceiling_lines(profile)]
+    lines += ["", "## How it was measured", ""]
+    lines += [f"* **{name}**: {text}" for name, text in (*NOTES, ("Stability", profile["stability_rule"]))]
+    lines += ["", "## Machine", ""]
+    lines += [f"* {escape(name)}: {escape(text)}" for name, text in machine_lines(profile)]
+    return "\n".join(lines) + "\n"
+
+
+def ceiling_lines(profile: Mapping[str, Any]) -> list[str]:
+    """'cpu fp32: matrix product 201 GFLOP/s, convolution 368 GFLOP/s', and the copies."""
+    found = []
+    for device, entry in profile["ceilings"].items():
+        for precision, rates in entry["precisions"].items():
+            product, convolution = rates["matmul_gflops"], rates["conv_gflops"]
+            found.append(
+                f"{device} {precision}: matrix product {product:.0f} GFLOP/s, convolution {convolution:.0f} GFLOP/s"
+            )
+        found.append(f"{device}: copy {entry['copy_gb_s']:.1f} GB/s, read and written")
+    return found
+
+
+def machine_lines(profile: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, text) of where, when and with what it was taken; nothing for what is absent."""
+    found, git, gpu = profile["environment"], profile["git"], profile["gpu"] or {}
+    packages = found.get("packages") or {}
+    lines: Sequence[tuple[str, Any]] = (
+        ("Command", profile["command"]),
+        ("Created", profile["created"]),
+        ("Finished", profile["finished"] or "not finished"),
+        (
+            "Machine",
+            f"{profile['machine']}: {found.get('cpu')}, {found.get('cores')} cores, {found.get('os')}",
+        ),
+        ("Threads", profile["threads"]),
+        ("Seed", profile["seed"]),
+        ("Data", profile["data"]),
+        (
+            "uadbench",
+            f"{profile['version']}, commit {git['commit'][:12]}" if git["commit"] else profile["version"],
+        ),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
+        ("GPU", ", ".join(f"{name} {value}" for name, value in gpu.items() if value is not None)),
+    )
+    return [(name, str(text)) for name, text in lines if text not in (None, "")]
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _figure(value: Any) -> str:
+    return DASH if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def _speedup(row: Row) -> str:
+    if not row["speedup"]:
+        return DASH
+    return f"{row['speedup']['value']:.2f} ({row['speedup']['lo']:.2f}–{row['speedup']['hi']:.2f})"
+
+
+def _parity(row: Row) -> str:
+    return str(row["parity"]) + (f" {row['parity_error']:.0e}" if row["parity_error"] is not None else "")
+
+
+def _state(row: Row) -> str:
+    if row["status"] != "ok":
+        return str(row["status"])
+    return str(row["stability"]["text"]) + (", under load" if row["under_load"] else "")

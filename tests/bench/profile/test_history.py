@@ -1,0 +1,74 @@
+"""Figures over commits: one file a commit and machine, oldest commit first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.profiled import made_profile, made_row
+
+from uadbench.bench.profile.history import commit_date, entry_of, history_table, keep_entry, read_history
+from uadbench.bench.run.machine import git_state
+from uadbench.reports.atomic import RunError
+
+
+def entry(commit: str, date: str, ms: float = 10.0, dirty: bool = False, **changes: Any) -> dict[str, Any]:
+    rows = [made_row([ms] * 12, under_load=changes.pop("under_load", False))]
+    return entry_of(made_profile(rows, git={"commit": commit * 40, "dirty": dirty}, **changes), date)
+
+
+def test_a_commit_has_one_file_a_machine_and_measuring_again_replaces_it(tmp_path: Path) -> None:
+    first = keep_entry(tmp_path, entry("a", "2026-01-01T00:00:00Z", 10))
+    again = keep_entry(tmp_path, entry("a", "2026-01-01T00:00:00Z", 11))
+    other = keep_entry(tmp_path, entry("a", "2026-01-01T00:00:00Z", 9, machine="other"))
+    assert first == again == tmp_path / "0123abcd" / "aaaaaaaaaaaa.json"
+    assert other == tmp_path / "other" / "aaaaaaaaaaaa.json"
+    (found,) = read_history(tmp_path, "0123abcd")
+    assert found["rows"][0]["image_ms"] == 11
+
+
+def test_commits_stand_in_their_own_order_not_in_that_of_measuring(tmp_path: Path) -> None:
+    keep_entry(tmp_path, entry("b", "2026-02-01T00:00:00Z", 8))
+    keep_entry(tmp_path, entry("c", "2026-01-01T00:00:00Z", 10))
+    heads, lines = history_table(read_history(tmp_path, "0123abcd"), 2)
+    assert heads == ["what", "arm", "batch", "cccccccccccc", "bbbbbbbbbbbb"]
+    assert lines == [["unet-gaussian", "torch fp32", "1", "10", "8"]]
+
+
+def test_figures_that_deserve_no_trust_are_marked(tmp_path: Path) -> None:
+    keep_entry(tmp_path, entry("a", "2026-01-01T00:00:00Z", 10, under_load=True))
+    failed = entry("b", "2026-02-01T00:00:00Z")
+    failed["rows"][0]["status"] = "failed"
+    keep_entry(tmp_path, failed)
+    _, lines = history_table(read_history(tmp_path, "0123abcd"), 2)
+    assert lines[0][3:] == ["10*", "!"]
+
+
+def test_other_thread_counts_stay_out_of_the_table(tmp_path: Path) -> None:
+    keep_entry(tmp_path, entry("a", "2026-01-01T00:00:00Z", 10))
+    heads, lines = history_table(read_history(tmp_path, "0123abcd"), 4)
+    assert (heads, lines) == (["what", "arm", "batch"], [])
+
+
+def test_changes_that_are_not_committed_and_installed_versions_have_names_of_their_own() -> None:
+    assert entry("a", "x", dirty=True)["name"] == "aaaaaaaaaaaa-dirty"
+    installed = made_profile(git={"commit": None, "dirty": None})
+    assert entry_of(installed)["name"] == "v0.1.0"
+    assert entry_of(installed)["date"] == installed["created"]
+
+
+def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "x.json").write_text(json.dumps({"kind": "else"}))
+    with pytest.raises(RunError, match=r"x\.json: is no entry of a history"):
+        read_history(tmp_path, "m")
+    assert read_history(tmp_path, "nothing") == []
+
+
+def test_git_dates_a_commit_of_this_checkout_and_no_other() -> None:
+    assert commit_date(None) is None
+    assert commit_date("0" * 40) is None
+    if commit := git_state()["commit"]:
+        assert (commit_date(commit) or "").endswith("Z")

@@ -1,9 +1,7 @@
-"""A profile as files: profile.csv, profile.md, times.json; the page is in ``page.profile``."""
+"""A profile in words and tables: what its figures are, what is to be said of them, profile.md."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,37 +9,24 @@ from uadbench.reports.text import DASH, escape, milliseconds
 from uadbench.reports.vocabulary import LOAD_LIMIT
 
 __all__ = [
-    "COLUMNS",
     "HEADS",
     "NOTES",
     "TERMINAL",
     "arm_text",
     "banner",
     "ceiling_lines",
-    "csv_text",
     "doubtful",
     "machine_lines",
     "markdown",
     "notes",
     "summary",
     "table_rows",
-    "timings",
     "what_text",
 ]
 
 Row = Mapping[str, Any]
 
 IDLE = 0.6  # processor seconds over seconds and threads, below which a reader is told
-
-COLUMNS = (
-    *("network", "method", "label", "backend", "precision", "device", "batch", "threads", "rounds", "status"),
-    *("network_ms_p50", "image_ms_p50", "image_ms_p90", "image_ms_p99", "images_per_s"),
-    *("speedup_vs_eager", "speedup_lo", "speedup_hi", "parity", "parity_error"),
-    *("flops", "bytes", "gflops", "share_of_ceiling"),
-    *("first_call_ms", "build_ms", "reopen_ms", "peak_mib", "device_peak_mib", "device_ms_p50"),
-    *("stability", "load_max", "under_load", "cpu_use"),
-)
-"""Of profile.csv."""
 
 NOTES: tuple[tuple[str, str], ...] = (
     (
@@ -98,56 +83,6 @@ def arm_text(row: Row) -> str:
 def what_text(row: Row) -> str:
     """'unet-gaussian', or the method's label."""
     return str(row["network"] if row["method"] == "-" else row["label"])
-
-
-def csv_text(profile: Mapping[str, Any]) -> str:
-    """profile.csv: numbers at full precision, nothing where there is none."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in profile["rows"]:
-        found = {name: row.get(name) for name in COLUMNS}
-        speedup = row.get("speedup") or {}
-        found |= {
-            "network_ms_p50": row["network_ms"]["p50"],
-            **{f"image_ms_{p}": row["image_ms"][p] for p in ("p50", "p90", "p99")},
-            "device_ms_p50": row["device_ms"]["p50"],
-            "stability": row["stability"]["verdict"],
-            "speedup_vs_eager": speedup.get("value"),
-            "speedup_lo": speedup.get("lo"),
-            "speedup_hi": speedup.get("hi"),
-        }
-        writer.writerow(found)
-    return buffer.getvalue()
-
-
-def timings(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """times.json: a record a timed call, in the manner of trtexec's --exportTimes, in the order they were taken.
-
-    startMs and endMs count from the profile's first timed call; enqueueMs is the time until the call returned,
-    computeMs that between CUDA events, both null where there is none.
-    """
-    calls = [(row, call) for row in profile["rows"] for call in row["raw"]]
-    first = min((call["start_ms"] for _, call in calls), default=0.0)
-    return [
-        {
-            "network": row["network"],
-            "method": row["method"],
-            "label": row["label"],
-            "backend": row["backend"],
-            "precision": row["precision"],
-            "device": row["device"],
-            "batch": row["batch"],
-            "round": call["round"],
-            "startMs": call["start_ms"] - first,
-            "endMs": call["start_ms"] - first + call["ms"],
-            "latencyMs": call["ms"],
-            "enqueueMs": call["enqueue_ms"],
-            "computeMs": call["device_ms"],
-            "load": call["load"],
-        }
-        for row, call in sorted(calls, key=lambda pair: pair[1]["start_ms"])
-    ]
 
 
 HEADS = (
@@ -210,6 +145,16 @@ def summary(profile: Mapping[str, Any]) -> str:
     return f"{', '.join(profile['networks'])} on {gpu or found.get('cpu')}, {threads}, {profile['created']}."
 
 
+def _waited(row: Row) -> bool:
+    """Whether a CPU's threads were idle much of the time; of a row under load that is known already."""
+    return (
+        row["device"] == "cpu"
+        and row["cpu_use"] is not None
+        and row["cpu_use"] < IDLE
+        and not row["under_load"]
+    )
+
+
 def _threads(count: int) -> str:
     return f"{count} thread{'s' * (count != 1)}"
 
@@ -228,11 +173,14 @@ def notes(profile: Mapping[str, Any]) -> list[str]:
         elif row["speedup_note"] not in ("", "the reference") and not row["under_load"]:
             place = f"{what_text(row)}, {arm_text(row)}, batch {row['batch']}"
             found.append(f"{place}: no speed-up: {row['speedup_note']}")
-        if row["device"] == "cpu" and (row["cpu_use"] or 1) < IDLE and not row["under_load"]:
-            place = f"{what_text(row)}, {arm_text(row)}, batch {row['batch']}"
-            found.append(
-                f"{place}: threads ran {row['cpu_use']:.0%} of the time: work for fewer, or a busy machine"
-            )
+    idle = [row for row in rows if _waited(row)]
+    if idle:
+        least = min(idle, key=lambda row: row["cpu_use"])
+        found.append(
+            f"In {len(idle)} of {len(rows)} rows threads ran less than {IDLE:.0%} of the time, least in "
+            f"{what_text(least)}, {arm_text(least)}, batch {least['batch']} ({least['cpu_use']:.0%}): "
+            "work for fewer threads, or a busy machine."
+        )
     if any((row["share_of_ceiling"] or 0) > 1 for row in rows):
         found.append(
             "A share above 100 %: that back end's library is faster here than torch's, whose ceilings these are."

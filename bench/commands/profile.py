@@ -267,7 +267,7 @@ def _hold_against(before: dict[str, Any], record: dict[str, Any], limit: float |
     if failed:
         return 1
     if not found.judged:
-        click.echo(f"error: no row could be judged, so --fail-on {limit:.4g} says nothing", err=True)
+        click.echo(f"error: no row could be judged, so --fail-on {limit:.4%} says nothing", err=True)
         return 2
     click.echo(f"ok: no row is slower by more than {limit:.2%}", err=True)
     return 0

@@ -11,7 +11,8 @@ from typing import Any
 from uadbench.bench.profile.plan import ProfileError
 from uadbench.reports.atomic import write_bytes, write_json
 from uadbench.reports.page.profile import profile_page
-from uadbench.reports.profile import csv_text, markdown, timings
+from uadbench.reports.profile import markdown
+from uadbench.reports.profile_files import csv_text, timings
 
 __all__ = ["check_folder", "write_profile"]
 

@@ -55,7 +55,8 @@ def roofline(profile: Profile, name: str) -> str | None:
         y = _span([row["gflops"] for row in rows] + [roof for _, roof, _ in roofs], 1.6)
         entries = []
         for place, (title, roof, bandwidth) in enumerate(roofs):
-            across = np.geomspace(*x, 64)
+            ridge = roof / bandwidth
+            across = np.array([x[0], ridge, x[1]] if x[0] < ridge < x[1] else x)
             line = axes.plot(
                 across,
                 np.minimum(roof, across * bandwidth),

@@ -10,7 +10,8 @@ from support.profiled import made_profile
 from uadbench.bench.profile.opened import PARITY_LEVELS
 from uadbench.bench.profile.stability import DRIFT, LEAST, SPREAD
 from uadbench.bench.run.timing import PERCENTILES
-from uadbench.reports.profile import COLUMNS, IDLE, timings
+from uadbench.reports.profile import IDLE
+from uadbench.reports.profile_files import COLUMNS, timings
 from uadbench.reports.vocabulary import LOAD_LIMIT
 
 TEXT = page("profile.md")

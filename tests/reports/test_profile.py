@@ -11,7 +11,8 @@ import pytest
 from support.profiled import made_profile, made_row
 
 from uadbench.reports.page.profile import profile_page
-from uadbench.reports.profile import COLUMNS, banner, csv_text, markdown, notes, table_rows, timings
+from uadbench.reports.profile import banner, markdown, notes, table_rows
+from uadbench.reports.profile_files import COLUMNS, csv_text, timings
 
 SPEEDUP = {"value": 2.0, "lo": 1.9, "hi": 2.1}
 ROWS = [
@@ -106,7 +107,9 @@ def test_a_failed_row_and_a_back_end_left_out_are_named_with_the_reason() -> Non
 
 
 def test_threads_that_waited_are_named() -> None:
-    assert [note for note in notes(made_profile([made_row(cpu_use=0.31)])) if "threads ran 31%" in note]
+    assert [
+        note for note in notes(made_profile([made_row(cpu_use=0.31), made_row()])) if "batch 1 (31%)" in note
+    ]
 
 
 def stream(**changes: Any) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from uadbench.engine.backends.artifacts import Form, manifest_path, read_artifact
+from uadbench.engine.backends.artifacts import manifest_path, read_artifact
+from uadbench.engine.backends.form import Form
 from uadbench.engine.networks.checkpoint import load_denoiser
 from uadbench.engine.sealed import kept, open_store
 from uadbench.exporters import graph

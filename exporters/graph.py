@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uadbench.engine.backends.artifacts import Form, write_artifact
+from uadbench.engine.backends.artifacts import write_artifact
+from uadbench.engine.backends.form import Form
 from uadbench.exporters.precision import ExportError
 
 __all__ = ["OPSETS", "PACKAGES", "example_batch", "opset_of", "write_graph"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from uadbench.engine.backends.artifacts import Form
+from uadbench.engine.backends.form import Form
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.perceptual.distance import PerceptualDistance
 from uadbench.exporters.graph import OPSETS, example_batch, opset_of, write_graph

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from uadbench.engine.backends.artifacts import Form
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.form import Form
 
 __all__ = ["DTYPES", "ExportError", "in_form", "lowered"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uadbench.engine.backends.artifacts import Form
+from uadbench.engine.backends.form import Form
 from uadbench.engine.networks.checkpoint import schedule_of
 from uadbench.engine.schedule import LINEAR, Schedule
 from uadbench.engine.steps import reverse_weights

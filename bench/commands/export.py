@@ -16,7 +16,7 @@ from uadbench.bench.commands import options
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from uadbench.engine.backends.artifacts import Form
+    from uadbench.engine.backends.form import Form
 
 # Relative L2 against torch fp32, as the gates of parity. The perceptual net scales its features to unit length, which
 # makes rounding of near-zero features visible (bf16 9e-2 measured, and 1e-3 of the distance that is made of them).
@@ -138,7 +138,7 @@ def command(
     Exit codes: 0, 1 when a written network does not compute what torch computes or a file cannot be written, 2 when a
     network cannot be exported.
     """
-    from uadbench.engine.backends.artifacts import Form
+    from uadbench.engine.backends.form import Form
 
     chosen = attention or ("fused" if opset in (None, 23) else "plain")
     differs = (

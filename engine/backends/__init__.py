@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from uadbench.engine.backends.artifacts import Form
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.form import Form
 from uadbench.engine.interfaces import Denoiser
 
 __all__ = ["BACKENDS", "PRECISIONS", "Backend", "BackendError", "check_backend", "open_backend"]

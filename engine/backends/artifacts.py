@@ -20,11 +20,8 @@ from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.files import write_whole
 
 __all__ = [
-    "ATTENTIONS",
-    "FORM_PRECISIONS",
     "Artifact",
     "ArtifactError",
-    "Form",
     "check_cond",
     "check_precision",
     "feed",
@@ -36,37 +33,10 @@ __all__ = [
 
 LAYOUT = 1  # of the manifest
 KINDS = ("unet", "step", "perceptual-features", "perceptual-distance")
-FORM_PRECISIONS = ("fp32", "fp16", "bf16")
-ATTENTIONS = ("fused", "plain")
 
 
 class ArtifactError(BackendError):
     """An exported network cannot be used; the message names the file and the remedy."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a network is exported. What a back end is given is what it asks for, see ``backends.Backend``.
-
-    precision : of convolutions, linear layers and attention's products: "fp32", "fp16" or "bf16". Below fp32, group
-        and layer norms, plain attention's softmax and the level's sines stay in fp32, and so do the graph's inputs and
-        outputs; how fused attention sums is up to what runs it
-    attention : "fused" is one Attention operator, which needs opset 23; "plain" is MatMul, Softmax, MatMul in opset 21
-        (22 in bf16), for TensorRT in fp32 and for consumers older than opset 23
-    batch : the fixed batch size; None leaves it open
-    Raises ValueError on anything else.
-    """
-
-    precision: str = "fp32"
-    attention: str = "fused"
-    batch: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("precision", FORM_PRECISIONS), ("attention", ATTENTIONS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
-        if self.batch is not None and self.batch < 1:
-            raise ValueError(f"batch is {self.batch}; allowed is a number from 1 on, or None for any")
 
 
 @dataclass(frozen=True)

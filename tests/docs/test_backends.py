@@ -9,7 +9,7 @@ from support.pages import code, page, table
 
 from uadbench.bench.commands.export import TOLERANCES
 from uadbench.engine.backends import BACKENDS
-from uadbench.engine.backends.artifacts import ATTENTIONS, FORM_PRECISIONS, Form
+from uadbench.engine.backends.form import ATTENTIONS, FORM_PRECISIONS, Form
 from uadbench.exporters.graph import opset_of
 
 TEXT = page("backends.md")

@@ -13,7 +13,8 @@ from support import tiny_network as tiny
 
 from uadbench.bench.run.networks import open_denoiser
 from uadbench.engine.backends import BackendError
-from uadbench.engine.backends.artifacts import Form, read_artifact, write_artifact
+from uadbench.engine.backends.artifacts import read_artifact, write_artifact
+from uadbench.engine.backends.form import Form
 from uadbench.engine.networks.checkpoint import save_checkpoint
 from uadbench.engine.sealed import LITTER_S
 from uadbench.exporters.cache import cache_folder, cached_artifact

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from support import tiny_network as tiny
 
 from uadbench.bench.commands.export import command
-from uadbench.engine.backends.artifacts import ArtifactError, Form, manifest_path, read_artifact
+from uadbench.engine.backends.artifacts import ArtifactError, manifest_path, read_artifact
+from uadbench.engine.backends.form import Form
 from uadbench.engine.backends.onnxruntime import load_runtime
 from uadbench.engine.networks.checkpoint import load_checkpoint
 from uadbench.engine.perceptual.distance import open_perceptual

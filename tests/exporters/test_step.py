@@ -12,7 +12,8 @@ from support.closed_form import AbsolutePerceptual
 from support.forms import KINDS, SIZE, inputs
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import Form, read_artifact
+from uadbench.engine.backends.artifacts import read_artifact
+from uadbench.engine.backends.form import Form
 from uadbench.engine.backends.onnxruntime import load_runtime
 from uadbench.engine.backends.torch import TorchDenoiser
 from uadbench.engine.schedule import linear_schedule

@@ -17,13 +17,8 @@ from support import tiny_network as tiny
 from support.places import python_path
 
 from uadbench.engine.backends import BackendError
-from uadbench.engine.backends.artifacts import (
-    ArtifactError,
-    Form,
-    manifest_path,
-    read_artifact,
-    write_artifact,
-)
+from uadbench.engine.backends.artifacts import ArtifactError, manifest_path, read_artifact, write_artifact
+from uadbench.engine.backends.form import Form
 from uadbench.engine.sealed import read_key, seal
 from uadbench.exporters.cache import PARTS, cache_folder, cached_artifact
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uadbench.engine.backends.artifacts import Form, manifest_path
+from uadbench.engine.backends.artifacts import manifest_path
+from uadbench.engine.backends.form import Form
 from uadbench.engine.networks.checkpoint import save_checkpoint
 from uadbench.engine.networks.unet import UNet, UNetConfig
 from uadbench.exporters.onnx import export_unet

@@ -191,6 +191,9 @@ def test_a_training_of_this_kind_goes_on_after_a_kill_to_the_same_weights(tmp_pa
 def test_the_identity_of_the_compact_networks_trainings_is_as_it_was_before_there_were_kinds() -> None:
     """States of long trainings must stay good."""
     config = TrainingConfig()
-    before = json.dumps([asdict(config), asdict(UNetConfig()), "data"], sort_keys=True)
+    settings = asdict(config)
+    for later in ("objective", "t_from", "accumulate"):
+        del settings[later]
+    before = json.dumps([settings, asdict(UNetConfig()), "data"], sort_keys=True)
     assert _identity(config, UNetConfig(), "data") == before
     assert '"kind": "diffusion-unet"' in _identity(config, TINY, "data")

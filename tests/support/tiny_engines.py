@@ -6,13 +6,12 @@ import functools
 import tempfile
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
 from support import tiny_network as tiny
-from uadbench.engine.backends import artifacts
 from uadbench.engine.backends.artifacts import Artifact, manifest_path, read_artifact
+from uadbench.engine.backends.form import Form
 from uadbench.engine.networks.checkpoint import load_denoiser, save_checkpoint
 from uadbench.engine.networks.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from uadbench.exporters.onnx import export_unet
@@ -68,12 +67,6 @@ def _exported(precision: str, batch: int, conditioned: bool, fused: bool) -> tup
     with tempfile.TemporaryDirectory() as folder:
         model, card = load_denoiser(make_network(Path(folder), conditioned))
         path = Path(folder) / "unet.onnx"
-        form = getattr(artifacts, "Form", None)
-        if form is not None:
-            asked = form(precision, "fused" if fused else "plain", batch)
-            export_unet(model, card, path, asked, size=tiny.SIZE)
-        elif precision == "fp32":
-            export_unet(model, card, path, batch, 23 if fused else 21, size=tiny.SIZE)
-        else:
-            pytest.skip("networks cannot be exported in half precision here")
+        form = Form(precision, "fused" if fused else "plain", batch)
+        export_unet(model, card, path, form, size=tiny.SIZE)
         return path.read_bytes(), manifest_path(path).read_bytes()

@@ -9,13 +9,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from support.pages import code, page, table
 from support.places import ROOT
+from torch.utils.flop_counter import FlopCounterMode
 
 from uadbench.bench.plan.config import load_config, make_config
 from uadbench.bench.plan.grid import plan_cells
 from uadbench.bench.plan.walk import walk
 from uadbench.engine.methods import FLOORS, METHODS, build_method
+from uadbench.engine.networks.conditioned_unet import ConditionedUNet
 from uadbench.engine.schedule import linear_schedule
 
 PAGE = {**{name: f"methods/{name}.md" for name in METHODS}, **dict.fromkeys(FLOORS, "methods/floors.md")}
@@ -77,3 +80,17 @@ def test_what_thors_page_says_of_auroc_is_what_the_committed_tables_say(data: st
     )
     assert found["thor", "gaussian"] > found["ddpm", "gaussian"]
     assert found["thor", "simplex"] < found["anoddpm", "simplex"]
+
+
+def test_the_encoder_of_cddpm_costs_what_its_page_says() -> None:
+    with torch.device("meta"):
+        network, x = ConditionedUNet(), torch.zeros(1, 1, 128, 128)
+        with FlopCounterMode(display=False) as whole, torch.no_grad():
+            network(x, torch.zeros(1, dtype=torch.int64), x)
+        with FlopCounterMode(display=False) as encoder, torch.no_grad():
+            network.encoder(x)
+    share = encoder.get_total_flops() / whole.get_total_flops()
+    text = " ".join(page("methods/cddpm.md").split())
+    parameters = sum(weight.numel() for weight in network.encoder.parameters()) / 1e6
+    assert f"({parameters:.1f} M parameters, {100 * share:.0f} % of a call's operations)" in text
+    assert f"would save {100 * share * 2 / 3:.0f} % of the operations of three calls" in text

@@ -185,3 +185,17 @@ def _keys(path: str, function: str) -> set[str]:
         if isinstance(target, ast.Subscript)
     ]
     return {str(key.value) for key in keys if isinstance(key, ast.Constant)}
+
+
+def test_the_errors_of_the_trainings_under_way_are_those_in_the_cards() -> None:
+    for row in table(TEXT, "under way"):
+        card = json.loads((ROOT / f"{row['card'].strip('`')}.json").read_text())
+        (entry,) = [record for record in card["log"] if record["step"] == int(row["step"])]
+        for source, levels in entry["clean_error"].items():
+            told = [f"{1e4 * levels[level]:.1f}" for level in row["t"].split(" / ")]
+            assert row[source] == " / ".join(told)
+
+
+def test_the_last_step_told_of_is_the_one_whose_weights_are_there() -> None:
+    last = {row["card"].strip("`"): int(row["step"]) for row in table(TEXT, "under way")}
+    assert last == {name: json.loads((ROOT / f"{name}.json").read_text())["steps"] for name in last}

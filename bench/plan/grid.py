@@ -56,11 +56,6 @@ class Cell:
         """That of its denoiser; a floor has none and is given the usual one."""
         return self.networks["denoiser"].schedule if self.networks else linear_schedule()
 
-    @property
-    def conditioned(self) -> bool:
-        """Whether its denoiser is also shown the clean image."""
-        return bool(self.networks) and self.networks["denoiser"].conditioned
-
     def record(self, dataset: str, backend_info: dict[str, Any]) -> dict[str, Any]:
         """cell.json."""
         variant, arm = self.variant, self.arm
@@ -166,6 +161,8 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
     for steps in config.steps or (None,):
         preset, method = _methods(config, name, noise, None if info.floor else steps, schedule)
         found = _walk(name, method, schedule, config)
+        if networks:
+            _check_condition(name, found, networks["denoiser"])
         for perceptual in config.perceptual if found.perceptual else ("",):
             for post, seed in product(config.post, (0,) if info.floor else config.seed):
                 variant = Variant(
@@ -181,6 +178,16 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
                 )
                 cells += [Cell(variant, arm, method, networks, found, info.needs_median) for arm in arms]
     return list({cell.slug: cell for cell in cells}.values())  # a method without a chain ignores steps
+
+
+def _check_condition(name: str, found: Walk, network: NetworkFile) -> None:
+    """ConfigError unless the network is shown the clean image just where the method shows it."""
+    if found.conditioned != network.conditioned:
+        wanted = "is shown the clean image" if found.conditioned else "is not shown the clean image"
+        raise ConfigError(
+            f"{name} needs a network that {wanted}, and {network.path} is of kind {network.kind}; "
+            f"name another by --set checkpoints.{network.name}=FILE"
+        )
 
 
 def _methods(

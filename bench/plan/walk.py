@@ -27,12 +27,14 @@ class Walk:
     levels : whose noise it draws, each once, rising
     perceptual : whether it looks through the perceptual net
     chain : whether it takes steps of a chain, whose variance can be chosen
+    conditioned : whether it shows the network the clean image, too
     """
 
     nfe: int
     levels: tuple[int, ...]
     perceptual: bool
     chain: bool
+    conditioned: bool
 
 
 def walk(method: Method, schedule: Schedule, eta: float = 1.0, exact: bool = False) -> Walk:
@@ -59,19 +61,21 @@ def walk(method: Method, schedule: Schedule, eta: float = 1.0, exact: bool = Fal
     tools = dataclasses.replace(tools, reverse=reverse, close=lambda x, size: x, dilate=lambda x, size: x)
     with torch.inference_mode():
         method(torch.linspace(-1, 1, SIDE * SIDE).reshape(1, 1, SIDE, SIDE), tools)
-    return Walk(network.calls, tuple(sorted(levels)), perceptual.used, bool(steps))
+    return Walk(network.calls, tuple(sorted(levels)), perceptual.used, bool(steps), network.conditioned)
 
 
 class _Silent:
-    """A network that finds no noise and counts its calls."""
+    """A network that finds no noise, counts its calls and remembers whether it was shown a clean image."""
 
     name, device, precision = "none", "cpu", "fp32"
 
     def __init__(self) -> None:
         self.calls = 0
+        self.conditioned = False
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         self.calls += 1
+        self.conditioned |= cond is not None
         return torch.zeros_like(x_t)
 
     def synchronize(self) -> None:

@@ -24,9 +24,14 @@ class NetworkFile:
     schedule: Schedule
 
     @property
+    def kind(self) -> str:
+        """A key of ``NETWORKS``."""
+        return str(self.card.get("kind", "unet"))
+
+    @property
     def conditioned(self) -> bool:
         """Whether it is also shown the clean image."""
-        return NETWORKS[self.card.get("kind", "unet")].conditioned
+        return NETWORKS[self.kind].conditioned
 
     @property
     def identity(self) -> dict[str, Any]:

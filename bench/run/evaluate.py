@@ -145,7 +145,7 @@ def warm_up(
         for size in sizes:
             tools, x = bind(cell, denoiser, samples[:size], bench, watch)
             level = max(2, cell.schedule.length // 4)
-            x_t, cond = tools.add_noise(x, level, tools.noise(level)), x if cell.conditioned else None
+            x_t, cond = tools.add_noise(x, level, tools.noise(level)), x if cell.walk.conditioned else None
             tools.denoise(x_t, level, cond)
             x_prev, x0 = tools.reverse(x_t, level, level - 1, cond)
             tools.diffuse(x_prev, level - 1, level)

@@ -16,6 +16,7 @@ from uadbench.engine.interfaces import Result
 from uadbench.engine.methods import METHODS, MethodInfo
 from uadbench.engine.methods.ddpm import DDPM
 from uadbench.engine.methods.thor import Thor
+from uadbench.engine.networks.checkpoint import shipped
 from uadbench.engine.schedule import linear_schedule
 
 ROWS = sorted((ROOT / "configs").glob("*.toml"))
@@ -222,12 +223,14 @@ def test_a_method_of_another_package_that_raises_is_named_in_one_line(
     ("method", "eta", "expected"),
     [
         # the step from 25 to 0 draws none
-        pytest.param(DDPM(t_start=100, steps=4), 1.0, Walk(4, (50, 75, 100), False, True), id="ancestral"),
-        pytest.param(DDPM(t_start=100, steps=4), 0.0, Walk(4, (100,), False, True), id="DDIM"),
+        pytest.param(
+            DDPM(t_start=100, steps=4), 1.0, Walk(4, (50, 75, 100), False, True, False), id="ancestral"
+        ),
+        pytest.param(DDPM(t_start=100, steps=4), 0.0, Walk(4, (100,), False, True, False), id="DDIM"),
         pytest.param(
             Thor(t_start=100, steps=4, harmonize_at=(50,)),
             0.0,
-            Walk(4, (100,), True, True),
+            Walk(4, (100,), True, True, False),
             id="through a net",
         ),
     ],
@@ -265,3 +268,19 @@ def test_post_processing_gives_a_variant_of_each_method_and_floor() -> None:
     ]
     with pytest.raises(ConfigError, match="unknown post-processing 'behrend'; did you mean 'behrendt'"):
         plan_cells(make_config({}, {"methods": "ddpm", "post": "behrend"}))
+
+
+@pytest.mark.parametrize(
+    ("method", "network", "given", "message"),
+    [
+        ("pddpm", "patch-unet-simplex", "conditioned-unet-simplex", "that is not shown the clean image, and"),
+        ("cddpm", "conditioned-unet-simplex", "unet-simplex", "that is shown the clean image, and"),
+    ],
+)
+def test_a_network_of_another_kind_of_call_is_refused_before_anything_runs(
+    method: str, network: str, given: str, message: str
+) -> None:
+    setting = f"checkpoints.{network}={shipped(given)}"
+    with pytest.raises(ConfigError, match=f"{method} needs a network {message}") as caught:
+        plan_cells(make_config({}, {"methods": method}, [parse_set(setting)]))
+    assert f"name another by --set checkpoints.{network}=FILE" in str(caught.value)

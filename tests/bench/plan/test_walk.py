@@ -21,9 +21,11 @@ SCHEDULE = linear_schedule()
     ("method", "eta", "found"),
     [
         # the step from 25 to 0 draws no noise
-        pytest.param(DDPM(t_start=100, steps=4), 1.0, Walk(4, (50, 75, 100), False, True), id="ancestral"),
-        pytest.param(DDPM(t_start=100, steps=4), 0.0, Walk(4, (100,), False, True), id="DDIM"),
-        pytest.param(DDPM(t_start=3, steps=None), 1.0, Walk(3, (2, 3), False, True), id="every level"),
+        pytest.param(
+            DDPM(t_start=100, steps=4), 1.0, Walk(4, (50, 75, 100), False, True, False), id="ancestral"
+        ),
+        pytest.param(DDPM(t_start=100, steps=4), 0.0, Walk(4, (100,), False, True, False), id="DDIM"),
+        pytest.param(DDPM(t_start=3, steps=None), 1.0, Walk(3, (2, 3), False, True, False), id="every level"),
     ],
 )
 def test_calls_and_levels_are_those_of_the_chain(method: Any, eta: float, found: Walk) -> None:
@@ -31,12 +33,14 @@ def test_calls_and_levels_are_those_of_the_chain(method: Any, eta: float, found:
 
 
 def test_with_the_exact_variance_the_last_step_draws_noise_too() -> None:
-    assert walk(DDPM(t_start=100, steps=4), SCHEDULE, exact=True) == Walk(4, (25, 50, 75, 100), False, True)
+    assert walk(DDPM(t_start=100, steps=4), SCHEDULE, exact=True) == Walk(
+        4, (25, 50, 75, 100), False, True, False
+    )
 
 
 @pytest.mark.parametrize("name", FLOORS)
 def test_a_floor_does_nothing_that_costs_but_one_look_through_the_perceptual_net(name: str) -> None:
-    assert walk(build_method(name, "none"), SCHEDULE) == Walk(0, (), name == "perceptual-blur", False)
+    assert walk(build_method(name, "none"), SCHEDULE) == Walk(0, (), name == "perceptual-blur", False, False)
 
 
 @pytest.mark.parametrize(("name", "looks"), [("thor", True), ("autoddpm", True), ("ddpm", False)])
@@ -57,7 +61,7 @@ class TwoWays:
 
 
 def test_every_tool_that_calls_the_network_or_draws_noise_is_counted() -> None:
-    assert walk(TwoWays(), SCHEDULE) == Walk(3, (9,), False, True)
+    assert walk(TwoWays(), SCHEDULE) == Walk(3, (9,), False, True, False)
 
 
 def test_what_a_method_raises_is_raised() -> None:

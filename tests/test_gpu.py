@@ -19,6 +19,7 @@ from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.kernels.morphology import close, dilate
 from uadbench.engine.networks.checkpoint import shipped
 from uadbench.engine.rng import noise_source
+from uadbench.reports.identity import Arm
 
 pytestmark = [
     pytest.mark.gpu,
@@ -160,7 +161,9 @@ def open_engine(
         check_backend(name, precision, "cuda")
     except BackendError as error:
         pytest.skip(str(error))
-    return open_denoiser(name, shipped("unet-gaussian"), precision, "cuda", batch_size=batch_size)
+    return open_denoiser(
+        Arm(name, precision, "cuda"), shipped("unet-gaussian"), batch_size=batch_size, say=None
+    )
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])

@@ -172,8 +172,7 @@ def _measure(plan: ProfilePlan, folder: Path, trace: bool, silent: bool) -> dict
     from uadbench.bench.run.interrupt import Interrupted, ignore_signals, stop_on_signal
 
     def say(line: str) -> None:
-        if not silent:
-            click.echo(line, err=True)
+        click.echo(line, err=True)
 
     def keep(record: dict[str, Any]) -> None:
         write_profile(folder, record)
@@ -181,17 +180,18 @@ def _measure(plan: ProfilePlan, folder: Path, trace: bool, silent: bool) -> dict
     try:
         with stop_on_signal() as stop:
             traces = folder if trace else None
-            return execute(plan, _instruments(say, stop), shlex.join(["bench", *sys.argv[1:]]), keep, traces)
+            tools = _instruments(say, (lambda line: None) if silent else say, stop)
+            return execute(plan, tools, shlex.join(["bench", *sys.argv[1:]]), keep, traces)
     except Interrupted:
         ignore_signals()
         click.echo(f"interrupted; what was measured is in {folder}, marked unfinished", err=True)
         sys.exit(130)
 
 
-def _instruments(say: Any, stop: Any) -> Instruments:
+def _instruments(say: Any, progress: Any, stop: Any) -> Instruments:
     from uadbench.bench.profile.measure import Instruments
 
-    return Instruments(say=say, stop=stop)
+    return Instruments(say=say, progress=progress, stop=stop)
 
 
 def _show(record: dict[str, Any], folder: Path) -> None:

@@ -141,6 +141,8 @@ def test_the_page_shows_table_roofline_batches_and_stages_and_escapes_what_it_is
     assert page.count('<th scope="row">') == 4
     assert not re.search(r'(?:src|href)="https?:', page)
     assert "<script" not in page
+    assert "default-src 'none'" in page
+    assert "script-src" not in page
     assert page == profile_page(made_profile([*ROWS, METHOD]))
 
 

@@ -21,7 +21,6 @@ __all__ = ["DEFAULT_NETWORK", "ProfileError", "ProfilePlan", "check_load", "plan
 DEFAULT_NETWORK = "unet-gaussian"
 BATCHES = {"cpu": (1, 4), "cuda": (1, 4, 16, 64)}  # kind of device -> sizes
 ROUNDS, QUICK_ROUNDS = 30, 10  # 29 calls allow a p90
-MOST_ROUNDS, LARGEST_BATCH = 100_000, 4096
 METHOD_SHARE, LEAST_METHOD_ROUNDS = 3, 3  # a whole method takes tens of network calls
 
 

@@ -40,6 +40,7 @@ def _row(group: Group, key: Key, threads: int, ceilings: Mapping[str, Any]) -> d
     cell = group.cells.get(key)
     image = [call.seconds * 1e3 / group.batch for call in taken]
     network = [seconds * 1e3 for call in taken for seconds in (call.network_calls or (call.seconds,))]
+    image_ms, stability = percentiles(image), judge_stability(image)
     load = max((call.load for call in taken), default=None)
     row: dict[str, Any] = {
         "network": group.network.name,
@@ -56,15 +57,15 @@ def _row(group: Group, key: Key, threads: int, ceilings: Mapping[str, Any]) -> d
         "rounds": len(taken),
         "nfe": (len(taken[0].network_calls) if cell else 1) if taken else None,
         "network_ms": percentiles(network),
-        "image_ms": percentiles(image),
-        "images_per_s": 1e3 / percentiles(image)["p50"] if image else None,  # type: ignore[operator]
+        "image_ms": image_ms,
+        "images_per_s": None if image_ms["p50"] is None else 1e3 / image_ms["p50"],
         "device_ms": percentiles([call.device_ms for call in taken if call.device_ms is not None]),
         "enqueue_ms": percentiles([call.enqueue * 1e3 for call in taken if call.enqueue is not None]),
         "stages_ms": _stages(taken, group.batch),
         "cpu_use": _cpu_use(taken, threads),
         "load_max": load,
         "under_load": load is not None and load > LOAD_LIMIT * threads,
-        "stability": dataclasses.asdict(judge_stability(image)) | {"text": judge_stability(image).text},
+        "stability": dataclasses.asdict(stability) | {"text": stability.text},
         **_opening(opened),
         **_parity(opened),
     }

@@ -42,9 +42,7 @@ def execute(
     Raises what ``tools.stop`` raises, CheckpointError and PerceptualError.
     """
     torch.set_num_threads(plan.threads)
-    for (
-        network
-    ) in plan.networks:  # before anything is written: weights that do not fit their card, missing nets
+    for network in plan.networks:  # weights that do not fit their card, before anything is written
         load_checkpoint(network.path)
     dataset, samples = read_samples(max(plan.batches))
     bench = _bench(plan, dataset.lesion_sign, tools)

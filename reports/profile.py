@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from uadbench.reports.provenance import version_text
 from uadbench.reports.text import DASH, escape, milliseconds
 from uadbench.reports.vocabulary import LOAD_LIMIT
 
@@ -212,7 +213,7 @@ def ceiling_lines(profile: Mapping[str, Any]) -> list[str]:
 
 def machine_lines(profile: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, text) of where, when and with what it was taken; nothing for what is absent."""
-    found, git, gpu = profile["environment"], profile["git"], profile["gpu"] or {}
+    found, gpu = profile["environment"], profile["gpu"] or {}
     packages = found.get("packages") or {}
     lines: Sequence[tuple[str, Any]] = (
         ("Command", profile["command"]),
@@ -225,10 +226,7 @@ def machine_lines(profile: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Threads", profile["threads"]),
         ("Seed", profile["seed"]),
         ("Data", profile["data"]),
-        (
-            "uadbench",
-            f"{profile['version']}, commit {git['commit'][:12]}" if git["commit"] else profile["version"],
-        ),
+        ("uadbench", version_text(profile["version"], profile["git"])),
         ("Packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
         ("GPU", ", ".join(f"{name} {value}" for name, value in gpu.items() if value is not None)),
     )

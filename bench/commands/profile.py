@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uadbench.bench.commands import options
-from uadbench.bench.plan.config import ConfigError, parse_set
+from uadbench.bench.plan.config import parse_set
 from uadbench.bench.run.machine import prepare_process
 
 if TYPE_CHECKING:
@@ -150,8 +150,6 @@ def command(
     options.warn_of_plugins()
     folder = output or Path("profiles") / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
     check_folder(folder)
-    if history is not None and history.exists() and not history.is_dir():
-        raise ConfigError(f"--history {history} is a file; a folder is needed")
     if check_load(load_average(), plan.threads, allow_load):
         click.echo("warning: the machine is busy; rows are marked, and never compared", err=True)
     for name, why in plan.left_out.items():
@@ -222,13 +220,8 @@ def _keep_history(record: dict[str, Any], folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from uadbench.bench.profile.history import (
-        commit_date,
-        entry_of,
-        history_table,
-        keep_entry,
-        read_history,
-    )
+    from uadbench.bench.profile.history import entry_of, history_table, keep_entry, read_history
+    from uadbench.bench.run.machine import commit_date
 
     path = keep_entry(folder, entry_of(record, commit_date(record["git"]["commit"])))
     heads, lines = history_table(read_history(folder, record["machine"]), record["threads"])

@@ -21,9 +21,9 @@ from uadbench.bench.run.timing import percentiles
 from uadbench.reports.identity import reference_of
 from uadbench.reports.vocabulary import LOAD_LIMIT, STAGES
 
-__all__ = ["SCHEMA", "gpu_state", "group_rows", "machine_id"]
+__all__ = ["PROFILE", "SCHEMA", "gpu_state", "group_rows", "machine_id"]
 
-SCHEMA = 1  # of profile.json
+PROFILE, SCHEMA = "profile.json", 1
 
 
 def group_rows(group: Group, threads: int, ceilings: Mapping[str, Any]) -> list[dict[str, Any]]:

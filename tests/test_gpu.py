@@ -76,7 +76,7 @@ def test_a_profile_on_the_gpu_has_device_times_memory_and_the_state_of_the_gpu(t
     assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "p" / "profile.json").read_text())
     assert record["gpu"]["name"]
-    assert set(record["ceilings"]["cuda"]["precisions"]) == {"fp32", "bf16"}
+    assert set(record["ceilings"]["cuda"]["precisions"]) == {"fp32", "tf32", "bf16"}
     for row in record["rows"]:
         assert row["device_ms"]["p50"] > 0
         assert row["device_peak_mib"] > 0

@@ -105,7 +105,8 @@ def _parity(opened: Opened) -> dict[str, Any]:
 def _work(group: Group, row: Mapping[str, Any], ceilings: Mapping[str, Any]) -> dict[str, Any]:
     """FLOPs and bytes of the row's network calls, the rate, and its share of what the device can do."""
     precision, calls, median = row["precision"], row["nfe"], row["image_ms"]["p50"]
-    found = (ceilings.get("precisions") or {}).get(precision) or {}
+    tf32 = precision == "fp32" and row["ran"].get("tf32")
+    found = (ceilings.get("precisions") or {}).get("tf32" if tf32 else precision) or {}
     ceiling = max(found.values(), default=None)
     if group.count is None or calls is None:
         flops = moved = None
@@ -200,8 +201,8 @@ def gpu_state(device: str) -> dict[str, Any] | None:
     }
     names = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "temperature.gpu")
     if program := shutil.which("nvidia-smi"):
-        index = str(torch.device(device).index or 0)
-        wanted = [f"--query-gpu={','.join(names)}", "--format=csv,noheader", f"--id={index}"]
+        # by what it is, for nvidia-smi numbers all GPUs and torch those of CUDA_VISIBLE_DEVICES
+        wanted = [f"--query-gpu={','.join(names)}", "--format=csv,noheader", f"--id=GPU-{properties.uuid}"]
         try:
             told = subprocess.run([program, *wanted], capture_output=True, text=True, timeout=20, check=True)
             found |= dict(zip(names, (part.strip() for part in told.stdout.split(",")), strict=False))

@@ -187,8 +187,10 @@ def _open(config: RunConfig, cell: Cell) -> Denoiser:
 
     if not cell.networks:
         return NoNetwork()
-    path, arm = cell.networks["denoiser"].path, cell.arm
-    return open_denoiser(arm.backend, path, arm.precision, arm.device, config.threads, config.batch_size)
+    path = cell.networks["denoiser"].path
+    return open_denoiser(
+        cell.arm, path, config.threads, config.batch_size, say=None
+    )  # a library prints nothing
 
 
 def _call(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from uadbench.reports.provenance import version_text
 from uadbench.reports.text import DASH, escape, milliseconds
 from uadbench.reports.vocabulary import LOAD_LIMIT
 
@@ -19,6 +20,7 @@ __all__ = [
     "machine_lines",
     "markdown",
     "notes",
+    "row_text",
     "summary",
     "table_rows",
     "what_text",
@@ -31,8 +33,9 @@ IDLE = 0.6  # processor seconds over seconds and threads, below which a reader i
 NOTES: tuple[tuple[str, str], ...] = (
     (
         "Rounds",
-        "All arms of a network and batch size are open at once and take turns, one call each a round, in an order that "
-        "changes; so what disturbs one disturbs all. Each call therefore finds the caches as another arm left them.",
+        "All arms of a network and batch size are open at once and take turns, one call each a round, from three on "
+        "in an order that changes; so what disturbs one disturbs all. Each call therefore finds the caches as another "
+        "arm left them.",
     ),
     (
         "ms",
@@ -85,41 +88,19 @@ def what_text(row: Row) -> str:
     return str(row["network"] if row["method"] == "-" else row["label"])
 
 
-HEADS = (
-    *("what", "arm", "batch", "network ms", "ms/image", "p90", "images/s", "speed-up", "parity"),
-    *("GFLOP/s", "of ceiling", "first ms", "build ms", "peak MiB", "stability"),
-)
+def row_text(row: Row) -> str:
+    """'unet-gaussian, openvino bf16, batch 1'."""
+    return f"{what_text(row)}, {arm_text(row)}, batch {row['batch']}"
 
 
 TERMINAL = ("what", "arm", "batch", "ms/image", "speed-up", "parity", "of ceiling", "peak MiB", "stability")
 """What a terminal has room for, of ``HEADS``."""
 
 
-def table_rows(profile: Mapping[str, Any], heads: Sequence[str] = HEADS) -> Iterator[list[str]]:
-    """The cells of each row under these heads."""
+def table_rows(profile: Mapping[str, Any], heads: Sequence[str] | None = None) -> Iterator[list[str]]:
+    """The cells of each row under these heads, all of ``HEADS`` where None."""
     for row in profile["rows"]:
-        cells = _cells(row)
-        yield [cells[HEADS.index(head)] for head in heads]
-
-
-def _cells(row: Row) -> list[str]:
-    return [
-        what_text(row),
-        arm_text(row),
-        str(row["batch"]),
-        milliseconds(_number(row["network_ms"]["p50"])),
-        milliseconds(_number(row["image_ms"]["p50"])),
-        milliseconds(_number(row["image_ms"]["p90"])),
-        _figure(row["images_per_s"]),
-        _speedup(row),
-        _parity(row),
-        _figure(row["gflops"]),
-        DASH if row["share_of_ceiling"] is None else f"{row['share_of_ceiling']:.0%}",
-        milliseconds(_number(row["first_call_ms"])),
-        milliseconds(_number(row["build_ms"])),
-        DASH if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",
-        _state(row),
-    ]
+        yield [_CELLS[head](row) for head in heads or HEADS]
 
 
 def banner(profile: Mapping[str, Any]) -> list[str]:
@@ -169,16 +150,15 @@ def notes(profile: Mapping[str, Any]) -> list[str]:
     rows, found = profile["rows"], []
     for row in rows:
         if row["status"] == "failed":
-            found.append(f"{what_text(row)}, {arm_text(row)}, batch {row['batch']}: failed: {row['reason']}")
+            found.append(f"{row_text(row)}: failed: {row['reason']}")
         elif row["speedup_note"] not in ("", "the reference") and not row["under_load"]:
-            place = f"{what_text(row)}, {arm_text(row)}, batch {row['batch']}"
-            found.append(f"{place}: no speed-up: {row['speedup_note']}")
+            found.append(f"{row_text(row)}: no speed-up: {row['speedup_note']}")
     idle = [row for row in rows if _waited(row)]
     if idle:
         least = min(idle, key=lambda row: row["cpu_use"])
         found.append(
             f"In {len(idle)} of {len(rows)} rows threads ran less than {IDLE:.0%} of the time, least in "
-            f"{what_text(least)}, {arm_text(least)}, batch {least['batch']} ({least['cpu_use']:.0%}): "
+            f"{row_text(least)} ({least['cpu_use']:.0%}): "
             "work for fewer threads, or a busy machine."
         )
     if any((row["share_of_ceiling"] or 0) > 1 for row in rows):
@@ -233,7 +213,7 @@ def ceiling_lines(profile: Mapping[str, Any]) -> list[str]:
 
 def machine_lines(profile: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, text) of where, when and with what it was taken; nothing for what is absent."""
-    found, git, gpu = profile["environment"], profile["git"], profile["gpu"] or {}
+    found, gpu = profile["environment"], profile["gpu"] or {}
     packages = found.get("packages") or {}
     lines: Sequence[tuple[str, Any]] = (
         ("Command", profile["command"]),
@@ -246,18 +226,11 @@ def machine_lines(profile: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Threads", profile["threads"]),
         ("Seed", profile["seed"]),
         ("Data", profile["data"]),
-        (
-            "uadbench",
-            f"{profile['version']}, commit {git['commit'][:12]}" if git["commit"] else profile["version"],
-        ),
+        ("uadbench", version_text(profile["version"], profile["git"])),
         ("Packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
         ("GPU", ", ".join(f"{name} {value}" for name, value in gpu.items() if value is not None)),
     )
     return [(name, str(text)) for name, text in lines if text not in (None, "")]
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
 
 
 def _figure(value: Any) -> str:
@@ -278,3 +251,24 @@ def _state(row: Row) -> str:
     if row["status"] != "ok":
         return str(row["status"])
     return str(row["stability"]["text"]) + (", under load" if row["under_load"] else "")
+
+
+_CELLS: Mapping[str, Callable[[Row], str]] = {
+    "what": what_text,
+    "arm": arm_text,
+    "batch": lambda row: str(row["batch"]),
+    "network ms": lambda row: milliseconds(row["network_ms"]["p50"]),
+    "ms/image": lambda row: milliseconds(row["image_ms"]["p50"]),
+    "p90": lambda row: milliseconds(row["image_ms"]["p90"]),
+    "images/s": lambda row: _figure(row["images_per_s"]),
+    "speed-up": _speedup,
+    "parity": _parity,
+    "GFLOP/s": lambda row: _figure(row["gflops"]),
+    "of ceiling": lambda row: DASH if row["share_of_ceiling"] is None else f"{row['share_of_ceiling']:.0%}",
+    "first ms": lambda row: milliseconds(row["first_call_ms"]),
+    "build ms": lambda row: milliseconds(row["build_ms"]),
+    "peak MiB": lambda row: DASH if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",
+    "stability": _state,
+}
+HEADS = tuple(_CELLS)
+"""Of the table, in every form of report."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from uadbench.reports.places import short_command, short_text
 from uadbench.reports.runs import Run
 from uadbench.reports.vocabulary import MEASURES, TERMS
 
-__all__ = ["account", "environment", "meanings"]
+__all__ = ["account", "environment", "meanings", "version_text"]
 
 
 def meanings(frame: pd.DataFrame) -> tuple[tuple[str, str], ...]:
@@ -49,7 +49,7 @@ def account(run: Run) -> list[tuple[str, str]]:
             (f"What really ran: {name}", _backend(entry))
             for name, entry in sorted((manifest.get("backends") or {}).items())
         ),
-        ("uadbench", _version(manifest.get("version") or manifest.get("uadbench"), git)),
+        ("uadbench", version_text(manifest.get("version") or manifest.get("uadbench"), git)),
         ("Configuration hash", manifest.get("config_hash")),
         ("Machine", _machine(manifest.get("environment") or {})),
         ("Sessions", _sessions(manifest.get("sessions") or [])),
@@ -140,7 +140,8 @@ def _hashed(name: Any, sha256: Any) -> str:
     return f"{name} (sha256 {str(sha256)[:16]})" if sha256 else str(name)
 
 
-def _version(version: Any, git: dict[str, Any]) -> str:
+def version_text(version: Any, git: Mapping[str, Any]) -> str:
+    """'0.1.0, commit 0123abcd4567 with uncommitted changes'; "" without a version."""
     if not version:
         return ""
     commit = f", commit {str(git['commit'])[:12]}" if git.get("commit") else ""

@@ -19,6 +19,7 @@ from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.kernels.morphology import close, dilate
 from uadbench.engine.networks.checkpoint import shipped
 from uadbench.engine.rng import noise_source
+from uadbench.reports.identity import Arm
 
 pytestmark = [
     pytest.mark.gpu,
@@ -75,7 +76,7 @@ def test_a_profile_on_the_gpu_has_device_times_memory_and_the_state_of_the_gpu(t
     assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "p" / "profile.json").read_text())
     assert record["gpu"]["name"]
-    assert set(record["ceilings"]["cuda"]["precisions"]) == {"fp32", "bf16"}
+    assert set(record["ceilings"]["cuda"]["precisions"]) == {"fp32", "tf32", "bf16"}
     for row in record["rows"]:
         assert row["device_ms"]["p50"] > 0
         assert row["device_peak_mib"] > 0
@@ -160,7 +161,9 @@ def open_engine(
         check_backend(name, precision, "cuda")
     except BackendError as error:
         pytest.skip(str(error))
-    return open_denoiser(name, shipped("unet-gaussian"), precision, "cuda", batch_size=batch_size)
+    return open_denoiser(
+        Arm(name, precision, "cuda"), shipped("unet-gaussian"), batch_size=batch_size, say=None
+    )
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])

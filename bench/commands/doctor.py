@@ -162,9 +162,10 @@ def _forward(name: str, precision: str, device: str) -> str:
     from uadbench.bench.run.machine import available_cores
     from uadbench.bench.run.networks import open_denoiser
     from uadbench.engine.networks.checkpoint import shipped
+    from uadbench.reports.identity import Arm
 
     threads, say = available_cores(), partial(click.echo, err=True)
-    denoiser = open_denoiser(name, shipped(DEFAULT_NETWORK), precision, device, threads, 1, say=say)
+    denoiser = open_denoiser(Arm(name, precision, device), shipped(DEFAULT_NETWORK), threads, say=say)
     try:
         x_t = torch.zeros(1, 1, 128, 128, device=device)
         t = torch.ones(1, dtype=torch.int64, device=device)

@@ -45,18 +45,21 @@ def command(run_path: Path, checkpoints: tuple[str, ...], cases: int, threads: i
     from uadbench.reports.atomic import RunError
     from uadbench.reports.runs import load_run
 
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
     run = load_run(run_path)
     if not needs_parity(run):
         raise RunError(f"{run_path}: every cell ran on torch fp32, so there is nothing to compare")
     try:
         with ExitStack() as stack:
-            opener = network_opener(run, _parse(checkpoints), threads, stack)
+            opener = network_opener(run, _parse(checkpoints), threads, stack, say)
             result = judge_run(
                 run,
                 opener,
                 reopen_perceptuals(run),
                 cases,
-                lambda slug: click.echo(f"comparing {slug}", err=True),
+                lambda slug: say(f"comparing {slug}"),
             )
     except KeyError as error:
         raise RunError(f"{run_path}: the manifest lacks {error}; it was made by another version") from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uadbench.bench.commands import options
-from uadbench.bench.plan.config import ConfigError, parse_set
+from uadbench.bench.plan.config import parse_set
 from uadbench.bench.run.machine import prepare_process
 
 if TYPE_CHECKING:
@@ -150,8 +150,6 @@ def command(
     options.warn_of_plugins()
     folder = output or Path("profiles") / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
     check_folder(folder)
-    if history is not None and history.exists() and not history.is_dir():
-        raise ConfigError(f"--history {history} is a file; a folder is needed")
     if check_load(load_average(), plan.threads, allow_load):
         click.echo("warning: the machine is busy; rows are marked, and never compared", err=True)
     for name, why in plan.left_out.items():
@@ -172,8 +170,7 @@ def _measure(plan: ProfilePlan, folder: Path, trace: bool, silent: bool) -> dict
     from uadbench.bench.run.interrupt import Interrupted, ignore_signals, stop_on_signal
 
     def say(line: str) -> None:
-        if not silent:
-            click.echo(line, err=True)
+        click.echo(line, err=True)
 
     def keep(record: dict[str, Any]) -> None:
         write_profile(folder, record)
@@ -181,17 +178,18 @@ def _measure(plan: ProfilePlan, folder: Path, trace: bool, silent: bool) -> dict
     try:
         with stop_on_signal() as stop:
             traces = folder if trace else None
-            return execute(plan, _instruments(say, stop), shlex.join(["bench", *sys.argv[1:]]), keep, traces)
+            tools = _instruments(say, (lambda line: None) if silent else say, stop)
+            return execute(plan, tools, shlex.join(["bench", *sys.argv[1:]]), keep, traces)
     except Interrupted:
         ignore_signals()
         click.echo(f"interrupted; what was measured is in {folder}, marked unfinished", err=True)
         sys.exit(130)
 
 
-def _instruments(say: Any, stop: Any) -> Instruments:
+def _instruments(say: Any, progress: Any, stop: Any) -> Instruments:
     from uadbench.bench.profile.measure import Instruments
 
-    return Instruments(say=say, stop=stop)
+    return Instruments(say=say, progress=progress, stop=stop)
 
 
 def _show(record: dict[str, Any], folder: Path) -> None:
@@ -222,13 +220,8 @@ def _keep_history(record: dict[str, Any], folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from uadbench.bench.profile.history import (
-        commit_date,
-        entry_of,
-        history_table,
-        keep_entry,
-        read_history,
-    )
+    from uadbench.bench.profile.history import entry_of, history_table, keep_entry, read_history
+    from uadbench.bench.run.machine import commit_date
 
     path = keep_entry(folder, entry_of(record, commit_date(record["git"]["commit"])))
     heads, lines = history_table(read_history(folder, record["machine"]), record["threads"])

@@ -29,6 +29,9 @@ class Clocks:
     cpu: Callable[[], float] = time.process_time
 
 
+HOST = Clocks()
+
+
 @dataclass(frozen=True)
 class Timed:
     """One timed call.
@@ -54,10 +57,9 @@ class Timed:
 
 
 def call_network(
-    denoiser: Denoiser, x_t: Tensor, t: Tensor, cond: Tensor | None = None, clocks: Clocks | None = None
+    denoiser: Denoiser, x_t: Tensor, t: Tensor, cond: Tensor | None = None, clocks: Clocks = HOST
 ) -> Timed:
     """One call on images [B, 1, H, W] that lie on the denoiser's device."""
-    clocks = clocks or Clocks()
     denoiser.synchronize()
     events = _Events(denoiser.device)
     cpu, start = clocks.cpu(), clocks.wall()
@@ -71,10 +73,9 @@ def call_network(
 
 
 def time_method(
-    cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench, clocks: Clocks | None = None
+    cell: Cell, denoiser: Denoiser, samples: Sequence[Sample], bench: Bench, clocks: Clocks = HOST
 ) -> Timed:
     """One call of a method on a batch of cases, with its stages, by the code of ``bench run``."""
-    clocks = clocks or Clocks()
     watch = Stopwatch(clocks.wall)
     denoiser.synchronize()
     cpu, start = clocks.cpu(), clocks.wall()
@@ -89,7 +90,10 @@ def time_method(
 
 
 def turns(keys: Sequence[Key], number: int) -> list[Key]:
-    """The order of a round: rotated by one each round, and backwards in every other, so that neighbours change."""
+    """The order of a round: rotated by one each round, and backwards in every other.
+
+    Nobody has two turns in succession. From three on, each follows now one and now another; two can only alternate.
+    """
     start = number % len(keys) if keys else 0
     order = [*keys[start:], *keys[:start]]
     return order[::-1] if number % 2 else order
@@ -121,11 +125,7 @@ def interleave(
             except Exception as error:  # a back end may raise anything; the others go on
                 failed[key] = one_line(error)
                 continue
-            taken.setdefault(key, []).append(_placed(found, number, before))
-
-
-def _placed(found: Timed, number: int, load: float) -> Timed:
-    return replace(found, round=number, load=load)
+            taken.setdefault(key, []).append(replace(found, round=number, load=before))
 
 
 class _Events:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-__all__ = ["DTYPES", "best_seconds", "measure_ceilings"]
+__all__ = ["measure_ceilings"]
 
 DTYPES = {
     "fp32": torch.float32,
@@ -54,7 +54,7 @@ def measure_ceilings(
                     continue
     source = torch.zeros(mib * 2**18, device=device)
     target = torch.empty_like(source)
-    seconds = best_seconds(lambda: target.copy_(source), device, clock, quick)
+    seconds = _best_seconds(lambda: target.copy_(source), device, clock, quick)
     return {
         "copy_gb_s": 2 * mib * 2**20 / seconds / 1e9,
         "sizes": {"matrix": side, "images": images, "copy_mib": mib},
@@ -62,9 +62,7 @@ def measure_ceilings(
     }
 
 
-def best_seconds(
-    call: Callable[[], Any], device: str, clock: Callable[[], float] = time.perf_counter, quick: bool = False
-) -> float:
+def _best_seconds(call: Callable[[], Any], device: str, clock: Callable[[], float], quick: bool) -> float:
     """The shortest of 3 to 30 calls, as many as fit into a second (a fifth of one where ``quick``)."""
     budget = BUDGET_S / 5 if quick else BUDGET_S
     call()
@@ -80,7 +78,7 @@ def best_seconds(
 
 def _matmul(device: str, dtype: torch.dtype, side: int, clock: Callable[[], float], quick: bool) -> float:
     a = torch.ones(side, side, device=device, dtype=dtype)
-    return 2 * side**3 / best_seconds(lambda: a @ a, device, clock, quick) / 1e9
+    return 2 * side**3 / _best_seconds(lambda: a @ a, device, clock, quick) / 1e9
 
 
 def _convolution(
@@ -89,7 +87,7 @@ def _convolution(
     x = torch.ones(images, 256, 64, 64, device=device, dtype=dtype)
     w = torch.ones(256, 256, 3, 3, device=device, dtype=dtype)
     x, w = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, w))
-    seconds = best_seconds(lambda: F.conv2d(x, w, padding=1), device, clock, quick)
+    seconds = _best_seconds(lambda: F.conv2d(x, w, padding=1), device, clock, quick)
     return 2 * images * 256 * 256 * 9 * 64 * 64 / seconds / 1e9
 
 

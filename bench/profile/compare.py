@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uadbench.bench.profile.record import PROFILE, SCHEMA
 from uadbench.bench.profile.stability import Ratio, ratio_of_medians
 from uadbench.reports.atomic import RunError, read_json
+from uadbench.reports.profile import arm_text
 
-__all__ = ["Comparison", "RowChange", "compare_profiles", "load_profile", "row_key"]
+__all__ = ["KEY", "Comparison", "RowChange", "compare_profiles", "load_profile", "row_key", "what_was_timed"]
 
-PROFILE = "profile.json"
 KEY = ("network", "method", "label", "backend", "precision", "device", "batch")
 
 
@@ -57,7 +58,7 @@ def load_profile(path: Path) -> dict[str, Any]:
     found = read_json(path / PROFILE if path.is_dir() else path)
     rows = found.get("rows")
     whole = isinstance(rows, list) and all(isinstance(row, dict) and _is_row(row) for row in rows)
-    if found.get("kind") != "profile" or found.get("schema") != 1 or not whole:
+    if found.get("kind") != "profile" or found.get("schema") != SCHEMA or not whole:
         raise RunError(f"{path}: is no profile of this version; give the folder of a `bench profile`")
     return found
 
@@ -84,7 +85,7 @@ def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def compare_profiles(baseline: Mapping[str, Any], ours: Mapping[str, Any]) -> Comparison:
     """Match rows by network, method, arm and batch. Never judged: other machines or thread counts, rows taken under
-    load, noisy, drifting or of too few calls, and another amount of work."""
+    load, noisy, drifting or of too few calls, without passing parity, and another amount of work."""
     before = {row_key(row): row for row in baseline["rows"]}
     after = {row_key(row): row for row in ours["rows"]}
     shared = [key for key in after if key in before]
@@ -123,6 +124,8 @@ def _other(baseline: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 def _doubt(row: Mapping[str, Any], who: str) -> str:
     if row.get("under_load"):
         return f"{who} taken under load ({row.get('load_max') or 0:.1f})"
+    if row.get("parity") not in ("reference", "pass"):
+        return f"{who} without a pass of parity ({row.get('parity')})"
     stability = row.get("stability") or {}
     if stability.get("verdict") != "stable":
         return f"{who} {stability.get('text') or 'not stable'}"
@@ -137,6 +140,9 @@ def _work(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 
 def _title(row: Mapping[str, Any]) -> str:
-    what = row["network"] if row["method"] == "-" else f"{row['label']} ({row['network']})"
-    device = "" if row["device"] == "cpu" else f" {row['device']}"
-    return f"{what}, {row['backend']} {row['precision']}{device}, batch {row['batch']}"
+    return f"{what_was_timed(row)}, {arm_text(row)}, batch {row['batch']}"
+
+
+def what_was_timed(row: Mapping[str, Any]) -> str:
+    """'unet-gaussian', or the method's label with its network."""
+    return str(row["network"]) if row["method"] == "-" else f"{row['label']} ({row['network']})"

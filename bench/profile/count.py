@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
 
-__all__ = ["ITEM_BYTES", "Count", "count_call", "count_network"]
+__all__ = ["Count", "count_call", "count_network"]
 
-ITEM_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "int8": 1, "fp8": 1}
+ITEM_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Bytes of a real number, by precision."""
 
 _ALLOCATING = (

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from uadbench.bench.profile.compare import row_key
+from uadbench.bench.profile.compare import KEY, row_key, what_was_timed
 from uadbench.reports.atomic import RunError, read_json, write_json
+from uadbench.reports.profile import arm_text, doubtful
 
-__all__ = ["commit_date", "entry_of", "history_table", "keep_entry", "read_history"]
+__all__ = ["entry_of", "history_table", "keep_entry", "read_history"]
 
+SCHEMA = 1  # of an entry
 KEPT = ("status", "rounds", "nfe", "flops", "under_load", "load_max", "parity", "stability")
 
 
@@ -23,7 +23,7 @@ def entry_of(profile: Mapping[str, Any], date: str | None = None) -> dict[str, A
     commit = str(git["commit"])[:12] if git.get("commit") else f"v{profile['version']}"
     return {
         "kind": "profile-history",
-        "schema": 1,
+        "schema": SCHEMA,
         "name": f"{commit}-dirty" if git.get("dirty") else commit,
         "date": date or profile["created"],
         "measured": profile["created"],
@@ -55,10 +55,26 @@ def read_history(folder: Path, machine: str) -> list[dict[str, Any]]:
     found = []
     for path in sorted((folder / machine).glob("*.json")):
         entry = read_json(path)
-        if entry.get("kind") != "profile-history" or not isinstance(entry.get("rows"), list):
-            raise RunError(f"{path}: is no entry of a history of profiles; move it elsewhere")
+        if not _is_entry(entry):
+            raise RunError(f"{path}: is no entry of a history of profiles of this version; move it elsewhere")
         found.append(entry)
     return sorted(found, key=lambda entry: (str(entry.get("date")), str(entry.get("measured"))))
+
+
+def _is_entry(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry can be shown beside others."""
+    rows = entry.get("rows")
+    known = entry.get("kind") == "profile-history" and entry.get("schema") == SCHEMA
+    return known and isinstance(rows, list) and all(isinstance(row, dict) and _is_row(row) for row in rows)
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    key, stability = row.get("key"), row.get("stability")
+    keyed = (
+        isinstance(key, list) and len(key) == len(KEY) and all(isinstance(part, str | int) for part in key)
+    )
+    told = {"status", "under_load"} <= row.keys() and isinstance(row.get("image_ms"), int | float | None)
+    return keyed and told and isinstance(stability, dict) and "verdict" in stability
 
 
 def history_table(entries: Sequence[Mapping[str, Any]], threads: int) -> tuple[list[str], list[list[str]]]:
@@ -71,45 +87,18 @@ def history_table(entries: Sequence[Mapping[str, Any]], threads: int) -> tuple[l
     keys = dict.fromkeys(tuple(row["key"]) for entry in shown for row in entry["rows"])
     lines = []
     for key in keys:
-        network, method, label, backend, precision, device, batch = key
-        what = network if method == "-" else f"{label} ({network})"
-        place = "" if device == "cpu" else f" {device}"
+        row = dict(zip(KEY, key, strict=True))
         cells = [_figure(entry, key) for entry in shown]
-        lines.append([what, f"{backend} {precision}{place}", str(batch), *cells])
+        lines.append([what_was_timed(row), arm_text(row), str(row["batch"]), *cells])
     return ["what", "arm", "batch", *(str(entry["name"]) for entry in shown)], lines
 
 
 def _figure(entry: Mapping[str, Any], key: tuple[Any, ...]) -> str:
     for row in entry["rows"]:
         if tuple(row["key"]) == key:
-            if row.get("status") == "failed":
+            if row["status"] == "failed":
                 return "!"
             if row.get("image_ms") is None:
                 return "–"
-            doubtful = row.get("under_load") or (row.get("stability") or {}).get("verdict") != "stable"
-            return f"{row['image_ms']:.4g}{'*' if doubtful else ''}"
+            return f"{row['image_ms']:.4g}{'*' if doubtful(row) else ''}"
     return "–"
-
-
-def commit_date(commit: str | None) -> str | None:
-    """When a commit of this checkout was made, ISO 8601 in UTC; None where git cannot say."""
-    if not commit:
-        return None
-    root = Path(__file__).resolve().parents[2]
-    words = [
-        "git",
-        "-C",
-        str(root),
-        "show",
-        "-s",
-        "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
-        "--format=%cd",
-        commit,
-    ]
-    try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=20, check=True, env={**os.environ, "TZ": "UTC"}
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

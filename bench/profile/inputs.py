@@ -16,7 +16,7 @@ from uadbench.engine.interfaces import to_signed
 from uadbench.engine.rng import noise_source
 from uadbench.engine.steps import add_noise
 
-__all__ = ["DATASET", "LEVEL", "Inputs", "make_inputs", "read_samples"]
+__all__ = ["DATASET", "Inputs", "make_inputs", "read_samples"]
 
 DATASET = "phantom"
 LEVEL = 250  # of the noised images of a single call
@@ -26,7 +26,7 @@ LEVEL = 250  # of the noised images of a single call
 class Inputs:
     """A batch.
 
-    images, x_t : float32 [B, 1, H, W]; x_t is at level ``level``; t : int64 [B]
+    images, x_t : float32 [B, 1, H, W]; x_t is noised to level t; t : int64 [B]
     cond : the images again, for a network that is also shown them
     """
 
@@ -35,7 +35,6 @@ class Inputs:
     x_t: Tensor
     t: Tensor
     cond: Tensor | None
-    level: int
     noise: str
 
     def on(self, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -59,4 +58,4 @@ def make_inputs(network: NetworkFile, samples: Sequence[Sample], seed: int) -> I
     )
     x_t = add_noise(network.schedule, images, level, draw(level))
     t = torch.full(images.shape[:1], level, dtype=torch.int64)
-    return Inputs(tuple(samples), images, x_t, t, images if network.conditioned else None, level, noise)
+    return Inputs(tuple(samples), images, x_t, t, images if network.conditioned else None, noise)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from uadbench.bench.plan.grid import Cell
@@ -30,7 +31,10 @@ Key = tuple[Arm, str]
 
 @dataclass(frozen=True)
 class Instruments:
-    """What is measured with; tests put others in their place."""
+    """What is measured with; tests put others in their place.
+
+    say : is told what a user must know, work of minutes ahead among it; progress : what is being done
+    """
 
     clocks: Clocks = field(default_factory=Clocks)
     load: Callable[[], float] = load_average
@@ -38,7 +42,12 @@ class Instruments:
     count: Callable[..., Count] = count_network
     ceilings: Callable[..., dict[str, Any]] = measure_ceilings
     say: Callable[[str], None] = lambda line: None
+    progress: Callable[[str], None] = lambda line: None
     stop: Callable[[], None] = lambda: None
+
+    def open(self, arm: Arm, checkpoint: Path, threads: int, batch_size: int) -> Denoiser:
+        """An arm's network, for batches of at most that size."""
+        return self.opener(arm, checkpoint, threads, batch_size, say=self.say)
 
 
 @dataclass
@@ -91,8 +100,8 @@ def measure_group(
 def _open(group: Group, plan: ProfilePlan, inputs: Inputs, tools: Instruments) -> None:
     for arm in plan.arms:
         tools.stop()
-        tools.say(f"{group.network.name}, batch {group.batch}: opening {arm.label}")
-        group.opened[arm] = open_arm(arm, group.network, inputs, plan.threads, tools.opener, tools.clocks)
+        tools.progress(f"{group.network.name}, batch {group.batch}: opening {arm.label}")
+        group.opened[arm] = open_arm(arm, group.network, inputs, plan.threads, tools.open, tools.clocks)
         hold_against(
             group.opened[reference_of(arm)], group.opened[arm], group.network, inputs, plan.config.seed[0]
         )
@@ -113,7 +122,7 @@ def _take_calls(group: Group, plan: ProfilePlan, inputs: Inputs, tools: Instrume
         else:
             on_device = inputs.on(arm.device)
             calls[arm, CALL] = partial(call_network, opened.denoiser, *on_device, clocks=tools.clocks)
-    tools.say(f"{group.network.name}, batch {group.batch}: {plan.rounds} rounds of one call")
+    tools.progress(f"{group.network.name}, batch {group.batch}: {plan.rounds} rounds of one call")
     interleave(calls, plan.rounds, tools.load, tools.stop, group.taken, group.failed)
 
 
@@ -121,7 +130,7 @@ def _take_methods(
     group: Group, label: str, plan: ProfilePlan, inputs: Inputs, bench: Bench, tools: Instruments
 ) -> None:
     calls: dict[Key, Callable[[], Timed]] = {}
-    tools.say(f"{label}, batch {group.batch}: {plan.method_rounds} rounds")
+    tools.progress(f"{label}, batch {group.batch}: {plan.method_rounds} rounds")
     for arm, opened in group.opened.items():
         cell = group.cells.get((arm, label))
         if cell is None:

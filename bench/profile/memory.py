@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["PROC", "Peak", "watch_peak"]
+__all__ = ["Peak", "watch_peak"]
 
 PROC = Path("/proc/self")
 RESET = "5"  # written to clear_refs, it sets VmHWM back to what is resident now (proc(5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from uadbench.bench.plan.weights import NetworkFile
@@ -16,10 +17,12 @@ from uadbench.engine.interfaces import Denoiser
 from uadbench.exporters.parity import network_parity
 from uadbench.reports.identity import Arm
 
-__all__ = ["PARITY_LEVELS", "WARM_UP", "Opened", "hold_against", "open_arm"]
+__all__ = ["PARITY_LEVELS", "Opened", "Opener", "hold_against", "open_arm"]
 
 WARM_UP = 3  # calls after the first two, before any that counts
 PARITY_LEVELS = (1, 250, 1000)
+
+Opener = Callable[[Arm, Path, int, int], Denoiser]  # of a checkpoint, threads and the largest batch
 
 
 @dataclass
@@ -59,7 +62,7 @@ def open_arm(
     network: NetworkFile,
     inputs: Inputs,
     threads: int,
-    opener: Callable[..., Denoiser],
+    opener: Opener,
     clocks: Clocks,
 ) -> Opened:
     """Open an arm, call it twice, warm it up; what fails is said in the result.
@@ -68,7 +71,7 @@ def open_arm(
     the back end's.
     """
     found = Opened(arm)
-    arguments = (arm.backend, network.path, arm.precision, arm.device, threads, len(inputs.images))
+    arguments = (arm, network.path, threads, len(inputs.images))
     try:
         if BACKENDS[arm.backend].source != "checkpoint":
             start = clocks.wall()

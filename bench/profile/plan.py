@@ -21,7 +21,11 @@ __all__ = ["DEFAULT_NETWORK", "ProfileError", "ProfilePlan", "check_load", "plan
 DEFAULT_NETWORK = "unet-gaussian"
 BATCHES = {"cpu": (1, 4), "cuda": (1, 4, 16, 64)}  # kind of device -> sizes
 ROUNDS, QUICK_ROUNDS = 30, 10  # 29 calls allow a p90
-MOST_ROUNDS, LARGEST_BATCH = 100_000, 4096
+OF_RUNS = (
+    *("dataset", "data_root", "limit", "val_limit", "mask_rule", "batch_size", "shift", "shift_limit"),
+    *("component_px", "n_boot"),
+)
+"""Settings that would change nothing here."""
 METHOD_SHARE, LEAST_METHOD_ROUNDS = 3, 3  # a whole method takes tens of network calls
 
 
@@ -75,6 +79,12 @@ def plan_profile(
 
     Raises ConfigError, BackendError and CheckpointError.
     """
+    for key, value in sets:
+        if key in OF_RUNS or (key, value) == ("variance", "exact"):
+            raise ConfigError(
+                f"{key} = {value} is for `bench run`: a profile times phantom cases in the sizes of --batch, and "
+                "measures and scores nothing else; leave it out"
+            )
     config = make_config({}, flags, sets)
     if len(config.seed) > 1:
         raise ConfigError(f"a profile has one seed, and {len(config.seed)} are given")
@@ -89,6 +99,10 @@ def plan_profile(
     threads = config.threads or available_cores()
     if streams is None:
         streams = 2 if kind == "cpu" and threads >= 2 and not quick else 0
+    if streams == 1:
+        raise ConfigError(
+            "streams is 1, and one caller is what others are held against; give 2 or more, or 0 for none"
+        )
     if streams > threads:
         raise ConfigError(
             f"streams is {streams}, and there are {threads} threads to share; give at most {threads}"

@@ -21,9 +21,9 @@ from uadbench.bench.run.timing import percentiles
 from uadbench.reports.identity import reference_of
 from uadbench.reports.vocabulary import LOAD_LIMIT, STAGES
 
-__all__ = ["SCHEMA", "gpu_state", "group_rows", "machine_id"]
+__all__ = ["PROFILE", "SCHEMA", "gpu_state", "group_rows", "machine_id"]
 
-SCHEMA = 1  # of profile.json
+PROFILE, SCHEMA = "profile.json", 1
 
 
 def group_rows(group: Group, threads: int, ceilings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -40,6 +40,7 @@ def _row(group: Group, key: Key, threads: int, ceilings: Mapping[str, Any]) -> d
     cell = group.cells.get(key)
     image = [call.seconds * 1e3 / group.batch for call in taken]
     network = [seconds * 1e3 for call in taken for seconds in (call.network_calls or (call.seconds,))]
+    image_ms, stability = percentiles(image), judge_stability(image)
     load = max((call.load for call in taken), default=None)
     row: dict[str, Any] = {
         "network": group.network.name,
@@ -56,15 +57,15 @@ def _row(group: Group, key: Key, threads: int, ceilings: Mapping[str, Any]) -> d
         "rounds": len(taken),
         "nfe": (len(taken[0].network_calls) if cell else 1) if taken else None,
         "network_ms": percentiles(network),
-        "image_ms": percentiles(image),
-        "images_per_s": 1e3 / percentiles(image)["p50"] if image else None,  # type: ignore[operator]
+        "image_ms": image_ms,
+        "images_per_s": None if image_ms["p50"] is None else 1e3 / image_ms["p50"],
         "device_ms": percentiles([call.device_ms for call in taken if call.device_ms is not None]),
         "enqueue_ms": percentiles([call.enqueue * 1e3 for call in taken if call.enqueue is not None]),
         "stages_ms": _stages(taken, group.batch),
         "cpu_use": _cpu_use(taken, threads),
         "load_max": load,
         "under_load": load is not None and load > LOAD_LIMIT * threads,
-        "stability": dataclasses.asdict(judge_stability(image)) | {"text": judge_stability(image).text},
+        "stability": dataclasses.asdict(stability) | {"text": stability.text},
         **_opening(opened),
         **_parity(opened),
     }
@@ -104,7 +105,8 @@ def _parity(opened: Opened) -> dict[str, Any]:
 def _work(group: Group, row: Mapping[str, Any], ceilings: Mapping[str, Any]) -> dict[str, Any]:
     """FLOPs and bytes of the row's network calls, the rate, and its share of what the device can do."""
     precision, calls, median = row["precision"], row["nfe"], row["image_ms"]["p50"]
-    found = (ceilings.get("precisions") or {}).get(precision) or {}
+    tf32 = precision == "fp32" and row["ran"].get("tf32")
+    found = (ceilings.get("precisions") or {}).get("tf32" if tf32 else precision) or {}
     ceiling = max(found.values(), default=None)
     if group.count is None or calls is None:
         flops = moved = None
@@ -199,8 +201,8 @@ def gpu_state(device: str) -> dict[str, Any] | None:
     }
     names = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "temperature.gpu")
     if program := shutil.which("nvidia-smi"):
-        index = str(torch.device(device).index or 0)
-        wanted = [f"--query-gpu={','.join(names)}", "--format=csv,noheader", f"--id={index}"]
+        # by what it is, for nvidia-smi numbers all GPUs and torch those of CUDA_VISIBLE_DEVICES
+        wanted = [f"--query-gpu={','.join(names)}", "--format=csv,noheader", f"--id=GPU-{properties.uuid}"]
         try:
             told = subprocess.run([program, *wanted], capture_output=True, text=True, timeout=20, check=True)
             found |= dict(zip(names, (part.strip() for part in told.stdout.split(",")), strict=False))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from uadbench.bench.profile.stability import RULE
 from uadbench.bench.profile.streams import compare_streams
 from uadbench.bench.profile.trace import trace_call
 from uadbench.bench.run.directory import now
-from uadbench.bench.run.evaluate import Bench
+from uadbench.bench.run.evaluate import Bench, one_line
 from uadbench.bench.run.machine import environment, git_state, uadbench_version
 from uadbench.engine.networks.checkpoint import load_checkpoint
 from uadbench.engine.perceptual.distance import open_perceptual
@@ -43,9 +42,7 @@ def execute(
     Raises what ``tools.stop`` raises, CheckpointError and PerceptualError.
     """
     torch.set_num_threads(plan.threads)
-    for (
-        network
-    ) in plan.networks:  # before anything is written: weights that do not fit their card, missing nets
+    for network in plan.networks:  # weights that do not fit their card, before anything is written
         load_checkpoint(network.path)
     dataset, samples = read_samples(max(plan.batches))
     bench = _bench(plan, dataset.lesion_sign, tools)
@@ -103,11 +100,17 @@ def _begin(plan: ProfilePlan, command: str) -> dict[str, Any]:
 
 
 def _ceilings(plan: ProfilePlan, tools: Instruments) -> dict[str, Any]:
-    """device -> its ceilings, for the precisions in use there."""
+    """device -> its ceilings, for the precisions in use there.
+
+    On a GPU TF32 beside fp32, for torch, unless it is told otherwise, computes convolutions of fp32 in it.
+    """
     wanted: dict[str, dict[str, None]] = {}
     for arm in plan.arms:
-        wanted.setdefault(arm.device, {})[arm.precision] = None
-    tools.say("measuring what torch reaches on this device: matrix product, convolution, copy")
+        precisions = wanted.setdefault(arm.device, {})
+        precisions[arm.precision] = None
+        if arm.precision == "fp32" and arm.device.startswith("cuda"):
+            precisions["tf32"] = None
+    tools.progress("measuring what torch reaches on this device: matrix product, convolution, copy")
     return {
         device: tools.ceilings(device, tuple(precisions), plan.quick) for device, precisions in wanted.items()
     }
@@ -141,24 +144,13 @@ def _trace(folder: Path, group: Group, inputs: Inputs, bench: Bench, tools: Inst
         tools.stop()
         what = [group.network.name, *([label] if label != CALL else []), arm.slug, f"batch{group.batch}"]
         name = re.sub(r"[^\w.-]+", "-", "-".join(what))
-        with _noted(tools, f"trace of {name}"):
-            trace_call(
-                folder / f"trace-{name}.json",
-                denoiser,
-                inputs,
-                group.cells.get((arm, label)),
-                bench,
-                tools.clocks,
-            )
-
-
-@contextmanager
-def _noted(tools: Instruments, what: str) -> Iterator[None]:
-    """A trace that fails costs no measurement; it is said."""
-    try:
-        yield
-    except RuntimeError as error:
-        tools.say(f"no {what}: {error}")
+        cell = group.cells.get((arm, label))
+        try:
+            trace_call(folder / f"trace-{name}.json", denoiser, inputs, cell, bench, tools.clocks)
+        except OSError:
+            raise
+        except Exception as error:  # a back end may raise anything; it costs no measurement
+            tools.say(f"no trace of {name}: {one_line(error)}")
 
 
 def _streams(
@@ -174,8 +166,8 @@ def _streams(
         if (arm, CALL) in group.failed:
             continue
         load = tools.load()
-        tools.say(f"{network.name}: one caller against {plan.streams} on {arm.label}")
-        entry = compare_streams(arm, network, inputs, plan.threads, plan.streams, tools.opener, tools.clocks)
+        tools.progress(f"{network.name}: one caller against {plan.streams} on {arm.label}")
+        entry = compare_streams(arm, network, inputs, plan.threads, plan.streams, tools.open, tools.clocks)
         place = {"network": network.name, "backend": arm.backend, "precision": arm.precision}
         found.append(
             {

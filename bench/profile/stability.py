@@ -13,7 +13,6 @@ from uadbench.bench.score.statistics import percentile_interval
 __all__ = [
     "DRIFT",
     "LEAST",
-    "N_BOOT",
     "RULE",
     "SPREAD",
     "Ratio",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from statistics import median
@@ -11,11 +11,12 @@ from typing import Any
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.profile.calls import Clocks
 from uadbench.bench.profile.inputs import Inputs
+from uadbench.bench.profile.opened import Opener
 from uadbench.bench.run.evaluate import one_line
 from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.identity import Arm
 
-__all__ = ["CALLS", "TURNS", "compare_streams"]
+__all__ = ["compare_streams"]
 
 CALLS, TURNS = 8, 3  # calls of each caller at a time, and how often the two ways take turns
 
@@ -26,7 +27,7 @@ def compare_streams(
     inputs: Inputs,
     threads: int,
     streams: int,
-    opener: Callable[..., Denoiser],
+    opener: Opener,
     clocks: Clocks,
 ) -> dict[str, Any]:
     """One caller with ``threads`` threads against ``streams`` callers, each with a network and its part of them.
@@ -40,8 +41,7 @@ def compare_streams(
         try:
             opened = []
             for count in (threads, *[each] * streams):
-                arguments = (arm.backend, network.path, arm.precision, arm.device, count, len(inputs.images))
-                opened.append(opener(*arguments))
+                opened.append(opener(arm, network.path, count, len(inputs.images)))
                 stack.callback(opened[-1].close)
             had = [denoiser.describe().get("threads") for denoiser in opened]
             if had != [threads, *[each] * streams]:

@@ -19,7 +19,7 @@ from uadbench.engine.backends import BACKENDS
 from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.atomic import write_bytes
 
-__all__ = ["chrome_events", "trace_call"]
+__all__ = ["trace_call"]
 
 Span = tuple[str, float, float]
 
@@ -46,7 +46,7 @@ def trace_call(
 
     if BACKENDS[denoiser.name].source != "checkpoint":
         call()
-        write_bytes(path, json.dumps(chrome_events(spans, denoiser.name)).encode())
+        write_bytes(path, json.dumps(_chrome_events(spans, denoiser.name)).encode())
         return
     kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * denoiser.device.startswith("cuda")
     with profile(activities=kinds) as profiler:
@@ -55,7 +55,7 @@ def trace_call(
     profiler.export_chrome_trace(str(path))
 
 
-def chrome_events(spans: Sequence[Span], name: str) -> dict[str, Any]:
+def _chrome_events(spans: Sequence[Span], name: str) -> dict[str, Any]:
     """Complete events of the Trace Event Format, microseconds from the first start. spans: (stage, start, end) in s."""
     first = min((start for _, start, _ in spans), default=0.0)
     events = [

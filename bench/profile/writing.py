@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.bench.profile.plan import ProfileError
+from uadbench.bench.profile.record import PROFILE
 from uadbench.reports.atomic import write_bytes, write_json
 from uadbench.reports.page.profile import profile_page
 from uadbench.reports.profile import markdown
 from uadbench.reports.profile_files import csv_text, timings
 
 __all__ = ["check_folder", "write_profile"]
-
-PROFILE = "profile.json"
 
 
 def check_folder(folder: Path) -> None:

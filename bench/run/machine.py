@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 __all__ = [
     "available_cores",
+    "commit_date",
     "environment",
     "git_state",
     "packages",
@@ -140,20 +142,29 @@ def environment(threads: int) -> dict[str, Any]:
 @cache
 def git_state() -> dict[str, Any]:
     """Commit and whether files differ from it; both None when the code does not run from a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    nothing = {"commit": None, "dirty": None}
-    if not (root / ".git").exists():
-        return nothing
-    try:
-        commit, status = (
-            subprocess.run(
-                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
-            ).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return nothing
+    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    if commit is None or status is None:
+        return {"commit": None, "dirty": None}
     return {"commit": commit, "dirty": bool(status)}
+
+
+def commit_date(commit: str | None) -> str | None:
+    """When a commit of this checkout was made, ISO 8601 in UTC; None where git cannot say."""
+    seconds = _git("show", "-s", "--format=%ct", commit) if commit else None
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else None
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of this checkout; None where the code does not run from one, or git fails."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _cpu_model() -> str:

@@ -12,39 +12,39 @@ from uadbench.bench.run.timing import Stopwatch
 from uadbench.engine.backends import BACKENDS, check_backend, open_backend
 from uadbench.engine.interfaces import Denoiser
 from uadbench.exporters.cache import cached_artifact
+from uadbench.reports.identity import Arm
 
 __all__ = ["open_denoiser", "open_denoisers"]
 
 
 def open_denoiser(
-    name: str,
+    arm: Arm,
     checkpoint: Path,
-    precision: str = "fp32",
-    device: str = "cpu",
     threads: int | None = None,
     batch_size: int = 1,
     cache: Path | None = None,
-    say: Callable[[str], None] | None = None,
+    *,
+    say: Callable[[str], None] | None,
 ) -> Denoiser:
     """Bind a checkpoint to a back end, exporting it first where the back end needs that and the cache has none.
 
     threads : CPU threads for back ends that keep their own pool, torch's number where None
     batch_size : largest batch that will be asked for
     cache : folder of exported networks; the user's cache folder where None
-    say : is told before work of minutes
+    say : is told before work of minutes; it has no default, so that no caller forgets its user
 
     The first export of a checkpoint takes 5 to 10 seconds on two free cores. Raises BackendError (also its kinds
     ExportError and ArtifactError) and CheckpointError, each with one line and the remedy.
     """
-    check_backend(name, precision, device)  # before the export, which takes seconds
-    backend, source = BACKENDS[name], checkpoint
+    check_backend(arm.backend, arm.precision, arm.device)  # before the export, which takes seconds
+    backend, source = BACKENDS[arm.backend], checkpoint
     if backend.source == "onnx":
-        source = cached_artifact(checkpoint, cache, backend.form(precision, batch_size))
-    return open_backend(name, source, precision, device, threads, batch_size, say)
+        source = cached_artifact(checkpoint, cache, backend.form(arm.precision, batch_size))
+    return open_backend(arm.backend, source, arm.precision, arm.device, threads, batch_size, say)
 
 
 def open_denoisers(
-    plan: Plan, stack: ExitStack, watch: Stopwatch, say: Callable[[str], None] | None = None
+    plan: Plan, stack: ExitStack, watch: Stopwatch, say: Callable[[str], None]
 ) -> dict[str, Denoiser]:
     """cell slug -> its denoiser, closed with the stack; cells with the same network and arm share one."""
     opened: dict[tuple[str, str], Denoiser] = {}
@@ -58,13 +58,7 @@ def open_denoisers(
             else:
                 with watch.stage("open"):
                     opened[key] = open_denoiser(
-                        arm.backend,
-                        network.path,
-                        arm.precision,
-                        arm.device,
-                        plan.threads,
-                        plan.config.batch_size,
-                        say=say,
+                        arm, network.path, plan.threads, plan.config.batch_size, say=say
                     )
             stack.callback(opened[key].close)
         result[cell.slug] = opened[key]

@@ -35,12 +35,13 @@ def reopen_perceptuals(run: Run) -> dict[str, OpenedPerceptual]:
 
 
 def network_opener(
-    run: Run, given: Mapping[str, str], threads: int | None, stack: ExitStack
+    run: Run, given: Mapping[str, str], threads: int | None, stack: ExitStack, say: Callable[[str], None]
 ) -> Callable[[Cell], Denoiser]:
     """cell -> its denoiser, closed with the stack; cells with the same network and arm share one.
 
     given : network name -> file, where it lies elsewhere than the run found it
     threads : those of the run where None
+    say : is told before work of minutes
     Raises RunError when a network is not the run's.
     """
     count = threads or run.manifest.get("environment", {}).get("threads") or torch.get_num_threads()
@@ -68,7 +69,7 @@ def network_opener(
         name, arm = cell.info["networks"]["denoiser"], arm_of(cell.info)
         key = (name, arm.slug)
         if key not in opened:
-            opened[key] = open_denoiser(arm.backend, find(name).path, arm.precision, arm.device, count, BATCH)
+            opened[key] = open_denoiser(arm, find(name).path, count, BATCH, say=say)
             stack.callback(opened[key].close)
         return opened[key]
 

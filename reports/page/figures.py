@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from uadbench.reports.identity import REFERENCE
 from uadbench.reports.page.shown import FLOOR, Look, best_floor, looks, shown_cells
@@ -18,16 +18,19 @@ from uadbench.reports.page.svg import GRID, MUTED, PAPER, RC, add_legend, inline
 from uadbench.reports.vocabulary import HEADLINE, MEASURES, SIZE_NAMES
 
 __all__ = [
+    "MARKERS",
+    "WIDTH",
     "accuracy_against_latency",
     "dice_against_threshold",
     "latency_ticks",
+    "log_axis",
     "precision_recall",
     "scores_by_size",
 ]
 
 WIDTH, HEIGHT = 4.6, 2.9
 _NOUGHT = 0.006  # where a log axis from 0.01 on shows 0
-_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 
 Curves = Mapping[int, tuple[Sequence[float], Sequence[float]]]
 
@@ -40,7 +43,7 @@ def accuracy_against_latency(frame: pd.DataFrame, name: str) -> str | None:
         return None
     known = looks(frame)
     order = sorted(set(part["arm"]), key=lambda arm: (arm != REFERENCE.label, arm))
-    arms = {arm: _MARKERS[place % len(_MARKERS)] for place, arm in enumerate(order)}
+    arms = {arm: MARKERS[place % len(MARKERS)] for place, arm in enumerate(order)}
     with mpl.rc_context(RC):
         figure, axes = new_axes(WIDTH, HEIGHT)
         for _, row in part.iterrows():
@@ -65,15 +68,17 @@ def accuracy_against_latency(frame: pd.DataFrame, name: str) -> str | None:
 
 def _latency_axis(axes: Axes, values: pd.Series) -> None:
     pad = max(1.12, (values.max() / values.min()) ** 0.12)
-    low, high = values.min() / pad, values.max() * pad
-    ticks = latency_ticks(low, high)
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_axis(axes, "x", values.min() / pad, values.max() * pad)
     axes.set_xlabel("ms an image, median (log)")
+
+
+def log_axis(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> None:
+    """Make an axis logarithmic from low to high, with a few round values as they are written."""
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator(latency_ticks(low, high)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def latency_ticks(low: float, high: float) -> list[float]:

@@ -16,7 +16,7 @@ from uadbench.reports.page.browser import case_browser
 from uadbench.reports.page.choice import MAX_IMAGES, RULE
 from uadbench.reports.page.pictures import colour_tables
 from uadbench.reports.page.plots import plots
-from uadbench.reports.page.templating import asset, icon, page_environment
+from uadbench.reports.page.templating import asset, render
 from uadbench.reports.places import short_config
 from uadbench.reports.provenance import account, environment, meanings
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
@@ -40,27 +40,22 @@ def page(runs: Sequence[Run], frame: pd.DataFrame) -> str:
     found = sections(runs, frame)
     parts = [_section(section, runs, MAX_IMAGES // len(found)) for section in found]
     script = "".join(asset(name) for name in _SCRIPTS)
-    return (
-        page_environment()
-        .get_template("page.html")
-        .render(
-            css=asset("page.css"),
-            script=script,
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            icon=icon(),
-            sections=_with_permalinks(parts),
-            summary=_summary(frame, parts),
-            arms=sorted({row["arm"] for part in parts for row in part["rows"]}),
-            runs=[_run(run) for run in runs],
-            measures=meanings(frame),
-            headline=HEADLINE.title,
-            ranks=RANKS,
-            seeds=SEEDS,
-            published=published_tables(),
-            not_comparable=NOT_COMPARABLE,
-            rule=RULE,
-            inferno=colour_tables(),
-        )
+    return render(
+        "page.html",
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        sections=_with_permalinks(parts),
+        summary=_summary(frame, parts),
+        arms=sorted({row["arm"] for part in parts for row in part["rows"]}),
+        runs=[_run(run) for run in runs],
+        measures=meanings(frame),
+        headline=HEADLINE.title,
+        ranks=RANKS,
+        seeds=SEEDS,
+        published=published_tables(),
+        not_comparable=NOT_COMPARABLE,
+        rule=RULE,
+        inferno=colour_tables(),
     )
 
 

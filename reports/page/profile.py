@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-
 from uadbench.reports import profile as words
 from uadbench.reports.page.profile_plots import latency_by_batch, roofline, stage_bars
-from uadbench.reports.page.templating import asset, icon, page_environment
+from uadbench.reports.page.templating import render
 
 __all__ = ["profile_page"]
 
 
 def profile_page(profile: Mapping[str, Any]) -> str:
     """The page of a profile.json; everything that comes from it is escaped."""
-    template: jinja2.Template = page_environment().get_template("profile.html")
     plots = (
         (
             "Roofline",
@@ -36,12 +33,11 @@ def profile_page(profile: Mapping[str, Any]) -> str:
             stage_bars(profile, "stages"),
         ),
     )
-    return template.render(
-        css=asset("page.css"),
-        icon=icon(),
+    return render(
+        "profile.html",
         heads=words.HEADS,
         rows=[
-            {"cells": cells, "parity": row["parity"], "doubtful": words.doubtful(row)}
+            {"cells": cells, "doubtful": words.doubtful(row)}
             for row, cells in zip(profile["rows"], words.table_rows(profile), strict=True)
         ],
         notes=words.notes(profile),

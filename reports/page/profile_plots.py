@@ -9,30 +9,25 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from uadbench.reports.page.figures import latency_ticks
+from uadbench.reports.page.figures import MARKERS, WIDTH, log_axis
 from uadbench.reports.page.svg import (
     MUTED,
-    PAPER,
     RC,
     SERIES,
     add_legend,
     inline_svg,
     new_axes,
     series_colour,
-    shorten,
-    stage_colour,
 )
+from uadbench.reports.page.times import Bar, stacked_bars
 from uadbench.reports.profile import arm_text, what_text
-from uadbench.reports.text import milliseconds
 from uadbench.reports.vocabulary import STAGES
 
 __all__ = ["latency_by_batch", "roofline", "stage_bars"]
 
-WIDTH, HEIGHT = 4.6, 3.0
-_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
+HEIGHT = 3.0
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 
 Row = Mapping[str, Any]
@@ -47,8 +42,6 @@ def roofline(profile: Profile, name: str) -> str | None:
     looks = _looks(profile)
     with mpl.rc_context(RC):
         figure, axes = new_axes(WIDTH, HEIGHT)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
         roofs = list(_roofs(profile))
         ridges = [roof / bandwidth for _, roof, bandwidth in roofs]  # where a roof's two lines meet
         x = _span([row["intensity"] for row in rows] + ridges, 2.0)
@@ -69,8 +62,8 @@ def roofline(profile: Profile, name: str) -> str | None:
             colour, marker = looks[arm_text(row)]
             axes.plot(row["intensity"], row["gflops"], marker, color=colour, markersize=6.5, alpha=0.9)
         _name_batches(axes, rows)
-        _log_axis(axes, "x", *x)
-        _log_axis(axes, "y", *y)
+        log_axis(axes, "x", *x)
+        log_axis(axes, "y", *y)
         axes.set_xlabel("FLOP a byte, counted (log)")
         axes.set_ylabel("GFLOP/s (log)")
         axes.grid(True)
@@ -126,32 +119,16 @@ def latency_by_batch(profile: Profile, name: str) -> str | None:
 
 def stage_bars(profile: Profile, name: str) -> str | None:
     """Mean milliseconds an image of each method row, stacked by stage; None where no method was timed."""
-    rows = [row for row in profile["rows"] if row["stages_ms"]]
-    if not rows:
-        return None
-    with mpl.rc_context(RC):
-        figure, axes = new_axes(WIDTH, 0.55 + 0.36 * len(rows))
-        longest = 0.0
-        for position, row in enumerate(rows):
-            left = 0.0
-            for stage, width in row["stages_ms"].items():
-                colour = stage_colour(STAGES.index(stage))
-                axes.barh(position, width, 0.36, left, color=colour, edgecolor=PAPER, linewidth=0.4)
-                left += width
-            longest = max(longest, left)
-            place: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8.5}
-            share = f"{row['stages_ms'][STAGES[0]] / left:.1%} network"
-            text = f"{milliseconds(left)} ms · {share}"
-            axes.annotate(text, (left, position), xytext=(4, 0), color=MUTED, **place)
-            title = shorten(f"{arm_text(row)} · batch {row['batch']} · {what_text(row)}")
-            axes.annotate(title, (0, position - 0.39), xytext=(0, 0), **place)
-        axes.set_ylim(len(rows) - 0.6, -0.7)
-        axes.set_xlim(0, longest * 1.5)
-        axes.yaxis.set_visible(False)
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("ms an image, mean")
-        add_legend(figure, [(Patch(facecolor=stage_colour(i)), stage) for i, stage in enumerate(STAGES)])
-        return inline_svg(figure, name, "Time by stage: milliseconds an image")
+    bars = [
+        Bar(
+            f"{arm_text(row)} · batch {row['batch']} · {what_text(row)}",
+            [(width, STAGES.index(stage)) for stage, width in row["stages_ms"].items()],
+            row["stages_ms"][STAGES[0]] / sum(row["stages_ms"].values()),
+        )
+        for row in profile["rows"]
+        if row["stages_ms"]
+    ]
+    return stacked_bars(bars, list(enumerate(STAGES)), name, "Time by stage")
 
 
 def _calls(profile: Profile) -> list[Row]:
@@ -162,8 +139,7 @@ def _looks(profile: Profile) -> dict[str, tuple[str, str]]:
     """arm -> (colour, marker), in the order of the rows."""
     arms = list(dict.fromkeys(arm_text(row) for row in profile["rows"]))
     return {
-        arm: (series_colour(place % SERIES), _MARKERS[place % len(_MARKERS)])
-        for place, arm in enumerate(arms)
+        arm: (series_colour(place % SERIES), MARKERS[place % len(MARKERS)]) for place, arm in enumerate(arms)
     }
 
 
@@ -195,11 +171,3 @@ def _roofs(profile: Profile) -> Iterator[tuple[str, float, float]]:
 
 def _span(values: list[float], pad: float) -> tuple[float, float]:
     return min(values) / pad, max(values) * pad
-
-
-def _log_axis(axes: Axes, which: str, low: float, high: float) -> None:
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
-    axis.set_major_locator(FixedLocator(latency_ticks(low, high)))
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_locator(NullLocator())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -23,11 +24,30 @@ from uadbench.reports.page.svg import (
 from uadbench.reports.text import milliseconds
 from uadbench.reports.vocabulary import STAGES
 
-__all__ = ["stages_of", "time_by_stage", "time_outside_network"]
+__all__ = ["Bar", "stacked_bars", "stages_of", "time_by_stage", "time_outside_network"]
 
 NETWORK, *REST = STAGES
 
 Stages = Mapping[int, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of milliseconds.
+
+    title : above it
+    parts : (milliseconds, the stage's place in ``STAGES``), None for grey
+    share : of the network, 0 to 1, written behind it; None for none
+    """
+
+    title: str
+    parts: Sequence[tuple[float, int | None]]
+    share: float | None = None
+
+    @property
+    def total(self) -> float:
+        """Milliseconds of all parts."""
+        return sum(width for width, _ in self.parts)
 
 
 def stages_of(latency: Mapping[str, object] | None) -> dict[str, float]:
@@ -40,55 +60,54 @@ def stages_of(latency: Mapping[str, object] | None) -> dict[str, float]:
 
 def time_by_stage(frame: pd.DataFrame, stages: Stages, name: str) -> str | None:
     """Mean milliseconds an image, network against the rest, a bar a method cell. stages: row -> {stage: ms}."""
-    bars = {
-        index: [(values[NETWORK], 0), (sum(values[stage] for stage in REST), None)]
-        for index, values in stages.items()
-        if values
-    }
-    notes = {index: f"{parts[0][0] / sum(part for part, _ in parts):.1%}" for index, parts in bars.items()}
-    return _bars(frame, bars, notes, [(0, NETWORK), (None, "all else")], name, "Time by stage")
+    bars = []
+    for title, values in _methods(frame, stages):
+        rest = sum(values[stage] for stage in REST)
+        share = values[NETWORK] / (values[NETWORK] + rest)
+        bars.append(Bar(title, [(values[NETWORK], 0), (rest, None)], share))
+    return stacked_bars(bars, [(0, NETWORK), (None, "all else")], name, "Time by stage")
 
 
 def time_outside_network(frame: pd.DataFrame, stages: Stages, name: str) -> str | None:
     """Mean milliseconds an image of every stage but the network, a bar a method cell."""
-    bars = {
-        index: [(values[stage], STAGES.index(stage)) for stage in REST]
-        for index, values in stages.items()
-        if values and any(values[stage] for stage in REST)
-    }
-    legend = [(STAGES.index(stage), stage) for stage in REST]
-    return _bars(frame, bars, {}, legend, name, "Time outside the network")
+    legend = [(place, stage) for place, stage in enumerate(STAGES) if stage != NETWORK]
+    bars = [
+        Bar(title, [(values[stage], place) for place, stage in legend])
+        for title, values in _methods(frame, stages)
+        if any(values[stage] for stage in REST)
+    ]
+    return stacked_bars(bars, legend, name, "Time outside the network")
 
 
-def _bars(
-    frame: pd.DataFrame,
-    bars: Mapping[int, Sequence[tuple[float, int | None]]],
-    notes: Mapping[int, str],
-    legend: Sequence[tuple[int | None, str]],
-    name: str,
-    title: str,
+def _methods(frame: pd.DataFrame, stages: Stages) -> Iterator[tuple[str, Mapping[str, float]]]:
+    """(the cell's name, its stages) of every method cell that was timed, in the order of the rows."""
+    for index, row in frame[frame["kind"] != "floor"].iterrows():
+        if values := stages.get(int(str(index))):
+            yield f"{row['variant']} · {row['arm']}", values
+
+
+def stacked_bars(
+    bars: Sequence[Bar], legend: Sequence[tuple[int | None, str]], name: str, title: str
 ) -> str | None:
-    """Stacked bars with the cell's name above and the sum behind; a stage None is drawn in grey."""
-    part = frame[(frame["kind"] != "floor") & frame.index.isin(list(bars))]
-    if part.empty:
+    """Bars with their title above and their sum behind, as inline SVG; None where there is none."""
+    if not bars:
         return None
     with mpl.rc_context(RC):
-        figure, axes = new_axes(WIDTH, 0.55 + 0.36 * len(part))
-        for position, (index, row) in enumerate(part.iterrows()):
+        figure, axes = new_axes(WIDTH, 0.55 + 0.36 * len(bars))
+        for position, bar in enumerate(bars):
             left = 0.0
-            for width, stage in bars[int(str(index))]:
+            for width, stage in bar.parts:
                 axes.barh(position, width, 0.36, left, color=_colour(stage), edgecolor=PAPER, linewidth=0.4)
                 left += width
-            note = f" · {notes[int(str(index))]} network" if int(str(index)) in notes else ""
+            note = "" if bar.share is None else f" · {bar.share:.1%} network"
             place: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8.5}
             axes.annotate(
                 f"{milliseconds(left)} ms{note}", (left, position), xytext=(4, 0), color=MUTED, **place
             )
-            text = shorten(f"{row['variant']} · {row['arm']}")
-            axes.annotate(text, (0, position - 0.39), xytext=(0, 0), **place)
-        longest = max(sum(width for width, _ in bars[int(str(index))]) for index in part.index)
-        axes.set_ylim(len(part) - 0.6, -0.7)
-        axes.set_xlim(0, longest * (1.5 if notes else 1.25))
+            axes.annotate(shorten(bar.title), (0, position - 0.39), xytext=(0, 0), **place)
+        shared = any(bar.share is not None for bar in bars)
+        axes.set_ylim(len(bars) - 0.6, -0.7)
+        axes.set_xlim(0, max(bar.total for bar in bars) * (1.5 if shared else 1.25))
         axes.yaxis.set_visible(False)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("ms an image, mean")

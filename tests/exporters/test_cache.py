@@ -19,6 +19,7 @@ from uadbench.engine.networks.checkpoint import save_checkpoint
 from uadbench.engine.sealed import LITTER_S
 from uadbench.exporters.cache import cache_folder, cached_artifact
 from uadbench.exporters.onnx import ExportError
+from uadbench.reports.identity import Arm
 
 
 @pytest.fixture
@@ -123,9 +124,9 @@ def test_what_killed_exports_left_a_day_ago_is_cleared(tmp_path: Path, exports: 
 
 def test_torch_needs_no_export_and_an_unknown_back_end_is_named_before_one(tmp_path: Path) -> None:
     checkpoint = tiny.make_checkpoint(tmp_path)
-    open_denoiser("torch", checkpoint, cache=tmp_path / "cache").close()
+    open_denoiser(Arm(), checkpoint, cache=tmp_path / "cache", say=None).close()
     with pytest.raises(BackendError, match="unknown back end 'onnxruntim'"):
-        open_denoiser("onnxruntim", checkpoint, cache=tmp_path / "cache")
+        open_denoiser(Arm("onnxruntim"), checkpoint, cache=tmp_path / "cache", say=None)
     with pytest.raises(BackendError, match="has no bf16 arithmetic"):
-        open_denoiser("onnxruntime", checkpoint, "bf16", cache=tmp_path / "cache")
+        open_denoiser(Arm("onnxruntime", "bf16"), checkpoint, cache=tmp_path / "cache", say=None)
     assert not (tmp_path / "cache").exists()

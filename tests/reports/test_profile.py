@@ -112,6 +112,14 @@ def test_threads_that_waited_are_named() -> None:
     ]
 
 
+def test_a_commit_with_changes_on_top_is_not_taken_for_the_commit() -> None:
+    clean, dirty = (
+        markdown(made_profile(git={"commit": "a" * 40, "dirty": dirty})) for dirty in (False, True)
+    )
+    assert "commit aaaaaaaaaaaa\n" in clean
+    assert "commit aaaaaaaaaaaa with uncommitted changes\n" in dirty
+
+
 def stream(**changes: Any) -> dict[str, Any]:
     place = {"network": "n", "backend": "openvino", "precision": "fp32", "device": "cpu", "batch": 1}
     return {**place, "streams": 2, "threads_each": 1, "under_load": False, **changes}
@@ -141,6 +149,8 @@ def test_the_page_shows_table_roofline_batches_and_stages_and_escapes_what_it_is
     assert page.count('<th scope="row">') == 4
     assert not re.search(r'(?:src|href)="https?:', page)
     assert "<script" not in page
+    assert "default-src 'none'" in page
+    assert "script-src" not in page
     assert page == profile_page(made_profile([*ROWS, METHOD]))
 
 

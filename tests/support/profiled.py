@@ -46,6 +46,7 @@ class Slow:
     ) -> None:
         self.clock, self.seconds, self.name, self.precision = clock, seconds, name, precision
         self.answer, self.first, self.threads, self.calls, self.closed = answer, first, threads, 0, False
+        self.told: dict[str, Any] = {}
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         self.clock.now += self.seconds + (self.first if self.calls == 0 else 0.0)
@@ -58,7 +59,7 @@ class Slow:
         self.closed = True
 
     def describe(self) -> dict[str, Any]:
-        return {"provider": "fake", "threads": self.threads}
+        return {"provider": "fake", "threads": self.threads, **self.told}
 
 
 def instruments(clock: Clock, opener: Callable[..., Any], **more: Any) -> Instruments:

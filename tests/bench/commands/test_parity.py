@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +18,7 @@ from torch import Tensor
 from uadbench.bench.commands.parity import command
 from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.atomic import read_json
+from uadbench.reports.identity import Arm
 
 
 def _half(x_t: Tensor, t: Tensor) -> Tensor:
@@ -42,13 +45,19 @@ def test_bench_parity_writes_verdicts_and_its_exit_code_tells(
 ) -> None:
     run = made_here(tmp_path / "run", [("torch", "fp32"), ("onnxruntime", "fp32")])
     fakes: dict[str, Denoiser] = {"torch": Fake(_half), "onnxruntime": Fake(_half)}
-    monkeypatch.setattr("uadbench.bench.run.reopen.open_denoiser", lambda name, *rest: fakes[name])
+
+    def opener(arm: Arm, *rest: Any, say: Callable[[str], None]) -> Denoiser:
+        say(f"building an engine for {arm.backend}")
+        return fakes[arm.backend]
+
+    monkeypatch.setattr("uadbench.bench.run.reopen.open_denoiser", opener)
     checkpoint = tiny.make_checkpoint(tmp_path)
     card = json.loads(checkpoint.with_suffix(".json").read_text())
     edit(run / "manifest.json", checkpoints={"unet-gaussian": {"sha256": card["sha256"], "card": card}})
     arguments = [str(run), "--checkpoint", f"unet-gaussian={checkpoint}", "--threads", "1"]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
+    assert "building an engine for onnxruntime" in result.stderr  # work of minutes is announced
     assert read_json(run / "parity.json")["thor-gaussian-5-onnxruntime-fp32"]["verdict"] == "pass"
     fakes["onnxruntime"] = Fake(lambda x, t: 0.6 * x)
     assert CliRunner().invoke(command, arguments).exit_code == 1

@@ -13,9 +13,11 @@ from support.profiled import Clock, Slow, instruments, made_profile, made_row, t
 
 from uadbench.bench.cli import cli
 from uadbench.bench.commands import profile as verb
+from uadbench.bench.profile.measure import Instruments
 from uadbench.bench.profile.writing import write_profile
 from uadbench.bench.run import timing
 from uadbench.bench.run.interrupt import Interrupted
+from uadbench.reports.identity import Arm
 
 FILES = {"profile.csv", "profile.json", "profile.md", "profile.html", "times.json"}
 
@@ -29,11 +31,15 @@ def idle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def use_fakes(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.1, **more: Any) -> None:
     clock = Clock()
 
-    def opener(name: str, path: Path, precision: str, *rest: Any) -> Slow:
+    def opener(arm: Arm, *rest: Any, say: Callable[[str], None]) -> Slow:
         clock.now += 1.0
-        return Slow(clock, seconds, name, precision)
+        say("building an engine")
+        return Slow(clock, seconds, arm.backend, arm.precision)
 
-    monkeypatch.setattr(verb, "_instruments", lambda say, stop: instruments(clock, opener, say=say, **more))
+    def tools(say: Any, progress: Any, stop: Any) -> Instruments:
+        return instruments(clock, opener, say=say, progress=progress, **more)
+
+    monkeypatch.setattr(verb, "_instruments", tools)
 
 
 def profile(tmp_path: Path, *words: str) -> Result:
@@ -63,6 +69,29 @@ def test_a_profile_leaves_its_files_and_nothing_else(tmp_path: Path, monkeypatch
     assert record["rows"][0]["image_ms"]["p50"] == pytest.approx(100)
     assert "new/profile.html" in done.stdout
     assert profile(tmp_path).exit_code == 0  # the folder of a profile may be written again
+
+
+def test_without_progress_only_what_a_user_must_know_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_fakes(monkeypatch)
+    assert "opening torch fp32" in profile(tmp_path).stderr
+    done = profile(tmp_path, "--no-progress")
+    assert "opening torch fp32" not in done.stderr
+    assert "building an engine" in done.stderr
+
+
+def test_a_trace_that_cannot_be_had_is_named_and_costs_no_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*rest: Any) -> None:
+        raise ValueError("no profiler\nat line 3")
+
+    use_fakes(monkeypatch)
+    monkeypatch.setattr("uadbench.bench.profile.run.trace_call", broken)
+    done = profile(tmp_path, "--trace", "--no-progress")
+    assert done.exit_code == 0, done.output
+    assert "no trace of unet-gaussian-torch-fp32-batch1: ValueError: no profiler\n" in done.stderr
 
 
 def test_traces_are_chromes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +138,10 @@ def test_a_busy_machine_is_refused_before_anything_is_written(
         (["--methods", "blur"], "blur is a floor, which calls no network"),
         (["--methods", "thro"], "did you mean 'thor'?"),
         (["--streams", "2"], "there are 1 threads to share"),
+        (["--streams", "1"], "streams is 1, and one caller is what others are held against; give 2 or more"),
+        (["--set", "batch_size=8"], "batch_size = 8 is for `bench run`: a profile times phantom cases"),
+        (["--methods", "ddpm", "--set", "variance=exact"], "variance = exact is for `bench run`"),
+        (["--history", "unet-gaussian.json"], "'unet-gaussian.json' is a file"),
         (["--seed", "0,1"], "a profile has one seed"),
         (["--rounds", "0"], "0 is not in the range"),
     ],

@@ -60,6 +60,17 @@ def test_every_arm_has_each_place_and_both_neighbours() -> None:
     assert followed == {(a, b) for a in "abc" for b in "abc" if a != b}
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
+def test_no_arm_has_two_turns_in_succession_and_from_three_on_none_always_follows_the_same(
+    count: int,
+) -> None:
+    row = [key for number in range(2 * count + 1) for key in turns(range(count), number)]
+    followed = set(itertools.pairwise(row))
+    assert all(a != b for a, b in followed)
+    for arm in range(count):
+        assert len({a for a, b in followed if b == arm}) == min(count - 1, 2)
+
+
 def test_rounds_interleave_and_keep_the_load_before_each() -> None:
     said: list[str] = []
 

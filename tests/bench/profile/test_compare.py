@@ -52,6 +52,8 @@ def test_a_change_within_chance_passes_whatever_the_limit() -> None:
         ({"under_load": True, "load_max": 4.0}, {}, r"the baseline was taken under load"),
         ({"nfe": 25}, {"nfe": 50}, "another amount of work"),
         ({"flops": 1}, {}, "another amount of work"),
+        ({}, {"parity": "fail"}, r"it was without a pass of parity \(fail\)"),
+        ({"parity": "not judged"}, {}, r"the baseline was without a pass of parity"),
     ],
 )
 def test_rows_that_mean_something_else_are_never_judged(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.profiled import made_profile, made_row
 
-from uadbench.bench.profile.history import commit_date, entry_of, history_table, keep_entry, read_history
-from uadbench.bench.run.machine import git_state
+from uadbench.bench.profile.history import entry_of, history_table, keep_entry, read_history
+from uadbench.bench.run.machine import commit_date, git_state
 from uadbench.reports.atomic import RunError
 
 
@@ -67,8 +69,27 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
     assert read_history(tmp_path, "nothing") == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2},
+        {"rows": [{}]},
+        {"rows": [{**entry("a", "x")["rows"][0], "key": ["unet-gaussian"]}]},
+        {"rows": [{**entry("a", "x")["rows"][0], "image_ms": "10"}]},
+        {"rows": [{**entry("a", "x")["rows"][0], "stability": None}]},
+    ],
+)
+def test_an_entry_that_cannot_be_shown_is_refused_in_a_line(change: dict[str, Any], tmp_path: Path) -> None:
+    path = keep_entry(tmp_path, {**entry("a", "2026-01-01T00:00:00Z"), **change})
+    with pytest.raises(RunError, match=f"{path.name}: is no entry of a history of profiles of this version"):
+        read_history(tmp_path, "0123abcd")
+
+
 def test_git_dates_a_commit_of_this_checkout_and_no_other() -> None:
     assert commit_date(None) is None
     assert commit_date("0" * 40) is None
     if commit := git_state()["commit"]:
-        assert (commit_date(commit) or "").endswith("Z")
+        root = Path(__file__).resolve().parents[3]
+        words = ["git", "-C", str(root), "log", "-1", "--format=%cI", commit]
+        told = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        assert datetime.fromisoformat(commit_date(commit) or "") == datetime.fromisoformat(told)

@@ -14,6 +14,7 @@ from uadbench.bench.profile.plan import ProfileError, ProfilePlan, check_load, p
 from uadbench.bench.profile.run import execute
 from uadbench.bench.run.interrupt import Interrupted
 from uadbench.engine.backends import BackendError
+from uadbench.reports.identity import Arm
 
 SECONDS = {"torch": 0.4, "onnxruntime": 0.2, "openvino": 0.1}
 
@@ -30,10 +31,11 @@ def make_plan(tmp_path: Path, backends: str = "torch,onnxruntime", **more: Any) 
 
 
 def opener(clock: Clock, opened: list[Slow], **answers: Callable[..., Any]) -> Callable[..., Slow]:
-    def open_it(name: str, path: Path, precision: str, device: str, threads: int, batch: int) -> Slow:
+    def open_it(arm: Arm, path: Path, threads: int, batch: int, say: Callable[[str], None]) -> Slow:
         clock.now += 1.0
+        name = arm.backend
         more = {"answer": answers[name]} if name in answers else {}
-        found = Slow(clock, SECONDS[name], name, precision, first=0.5, threads=threads, **more)
+        found = Slow(clock, SECONDS[name], name, arm.precision, first=0.5, threads=threads, **more)
         opened.append(found)
         return found
 
@@ -74,6 +76,24 @@ def test_a_profile_holds_what_the_clock_showed(tmp_path: Path, clock: Clock) -> 
     assert all(denoiser.closed for denoiser in opened)
 
 
+def test_a_network_that_ran_in_tf32_is_held_against_the_ceiling_in_tf32(tmp_path: Path, clock: Clock) -> None:
+    usual = opener(clock, [])
+
+    def with_tf32(arm: Arm, *rest: Any, **more: Any) -> Slow:
+        found = usual(arm, *rest, **more)
+        found.told = {"tf32": arm.backend == "torch"}
+        return found
+
+    rates = {
+        "fp32": {"matmul_gflops": 100.0, "conv_gflops": 200.0},
+        "tf32": {"matmul_gflops": 900.0, "conv_gflops": 800.0},
+    }
+    ceilings = {"copy_gb_s": 10.0, "sizes": {}, "precisions": rates}
+    more = {"opener": with_tf32, "ceilings": lambda *asked: ceilings}
+    rows = by_backend(measure(make_plan(tmp_path), clock, **more))
+    assert (rows["torch"]["ceiling_gflops"], rows["onnxruntime"]["ceiling_gflops"]) == (900, 200)
+
+
 def test_what_runs_an_export_is_opened_twice_so_that_the_export_stands_apart(
     tmp_path: Path, clock: Clock
 ) -> None:
@@ -111,10 +131,10 @@ def test_an_arm_that_cannot_be_opened_is_a_failed_row_and_the_others_are_measure
 ) -> None:
     usual = opener(clock, [])
 
-    def broken(name: str, *rest: Any) -> Slow:
-        if name == "onnxruntime":
+    def broken(arm: Arm, *rest: Any, **more: Any) -> Slow:
+        if arm.backend == "onnxruntime":
             raise BackendError("no such luck; install it")
-        return usual(name, *rest)
+        return usual(arm, *rest, **more)
 
     rows = by_backend(measure(make_plan(tmp_path), clock, opener=broken))
     assert rows["onnxruntime"]["status"] == "failed"
@@ -142,6 +162,26 @@ def test_an_interrupted_profile_keeps_what_was_measured_and_says_that_it_is_unfi
     assert states[:2] == [(1, "ok"), (1, "ok")]
     assert sum(row["rounds"] for row in record["rows"]) == 40 - 2 - 2  # two openings a group ask as well
     assert all(denoiser.closed for denoiser in opened)
+
+
+def test_work_of_minutes_is_announced_whenever_a_network_is_opened(tmp_path: Path, clock: Clock) -> None:
+    usual, told = opener(clock, []), list[str]()
+
+    def slow(arm: Arm, path: Path, threads: int, batch: int, say: Callable[[str], None]) -> Slow:
+        say(f"building {arm.backend} for {threads}")
+        return usual(arm, path, threads, batch, say)
+
+    before = torch.get_num_threads()
+    try:
+        measure(make_plan(tmp_path, flags={"threads": 2}, streams=2), clock, opener=slow, say=told.append)
+    finally:
+        torch.set_num_threads(before)
+    one, export, callers = ["building torch for 2"], ["building onnxruntime for 2"] * 2, [2, 1, 1]
+    assert told == [
+        *one,
+        *export,
+        *(f"building {n} for {t}" for n in SECONDS if n != "openvino" for t in callers),
+    ]
 
 
 def test_methods_stand_beside_the_calls_of_their_network(tmp_path: Path, clock: Clock) -> None:
@@ -179,8 +219,8 @@ def test_callers_that_share_threads_are_held_against_one(tmp_path: Path, clock: 
 def test_a_back_end_whose_threads_are_the_process_s_is_not_given_a_part(tmp_path: Path, clock: Clock) -> None:
     usual = opener(clock, [])
 
-    def shared(*arguments: Any) -> Slow:
-        found = usual(*arguments)
+    def shared(*arguments: Any, **more: Any) -> Slow:
+        found = usual(*arguments, **more)
         found.threads = 2
         return found
 

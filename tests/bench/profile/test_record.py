@@ -1,0 +1,46 @@
+"""What stands in a profile of its machine: the GPU that torch uses, whatever number the system gives it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from uadbench.bench.profile.record import gpu_state, machine_id
+
+PROPERTIES = SimpleNamespace(
+    name="Some GPU", total_memory=2**34, multi_processor_count=7, uuid="01234567-89ab-cdef-0123-456789abcdef"
+)
+
+
+def test_clocks_are_of_the_gpu_that_torch_uses_and_not_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(words: list[str], **more: Any) -> Any:
+        asked.append(words)
+        return SimpleNamespace(stdout="580.1, 1980 MHz, 1980 MHz, 2619 MHz, 700.00 W, 31\n")
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: PROPERTIES)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    found = gpu_state("cuda:0")
+    assert found is not None
+    assert f"--id=GPU-{PROPERTIES.uuid}" in asked[0]
+    assert (found["driver_version"], found["clocks.sm"], found["visible"]) == ("580.1", "1980 MHz", "3")
+
+
+def test_a_machine_is_its_hardware_and_not_its_software() -> None:
+    here = {"cpu": "A", "cores": 2, "machine": "x86_64", "memory_mib": 16_000, "packages": {"torch": "2.9"}}
+    assert machine_id(here) == machine_id({**here, "packages": {"torch": "2.13"}, "memory_mib": 16_100})
+    for change in (
+        {"cpu": "B"},
+        {"cores": 4},
+        {"memory_mib": 32_000},
+        {"torch": {"cuda_device": "Some GPU"}},
+    ):
+        assert machine_id({**here, **change}) != machine_id(here)

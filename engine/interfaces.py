@@ -54,7 +54,7 @@ class Denoiser(Protocol):
     precision: str
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Predict the noise in ``x_t``.
+        """Predict the noise in ``x_t``, or whatever else the network was taught, see ``Tools.restore``.
 
         x_t : float32 [B, 1, H, W], an image at level t
         t : int64 [B], level counted from the clean image, 1 .. T
@@ -94,6 +94,8 @@ class Tools:
 
     schedule : which levels there are; methods ask it for the chain they walk
     denoise : (x_t, t, cond=None) -> eps, t an int level
+    restore : (x, t) -> what a network says that was taught to undo anomalies instead of noise: [B, 1 or 2, H, W], the
+        change that is to be made to x, and the logit that a pixel is changed. t is the strength that is assumed, from 1
     predict_x0 : (x_t, t, cond=None) -> the estimate of the clean image, in [-1, 1]; one network call
     reverse : (x_t, t, t_prev, cond=None) -> (x_prev, x0_hat), one network call and one step of the chain; draws its own
         noise where it needs any. A back end that fuses the two replaces this one callable
@@ -108,6 +110,7 @@ class Tools:
 
     schedule: Schedule
     denoise: Callable[..., Tensor]
+    restore: Callable[[Tensor, int], Tensor]
     predict_x0: Callable[..., Tensor]
     reverse: Callable[..., tuple[Tensor, Tensor]]
     add_noise: Callable[[Tensor, int, Tensor], Tensor]

@@ -53,6 +53,7 @@ def make_tools(
     return Tools(
         schedule=schedule,
         denoise=denoise,
+        restore=denoise,
         predict_x0=predict_x0,
         reverse=reverse,
         add_noise=lambda x0, t, n: steps.add_noise(schedule, x0, t, n),

@@ -22,6 +22,11 @@ OBJECTIVES = (
     "patch",
     "conditioned",
     "masked",
+    "coarse",
+    "code",
+    "cold",
+    "flow",
+    "restoration",
 )  # of engine.training.losses, which takes torch to import
 
 

@@ -162,9 +162,9 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
         preset, method = _methods(config, name, noise, None if info.floor else steps, schedule)
         found = _walk(name, method, schedule, config)
         if networks:
-            _check_condition(name, found, networks["denoiser"])
+            _check_use(name, found, networks["denoiser"])
         for perceptual in config.perceptual if found.perceptual else ("",):
-            for post, seed in product(config.post, (0,) if info.floor else config.seed):
+            for post, seed in product(config.post, (0,) if info.noises == ("none",) else config.seed):
                 variant = Variant(
                     name,
                     info.title,
@@ -180,14 +180,18 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
     return list({cell.slug: cell for cell in cells}.values())  # a method without a chain ignores steps
 
 
-def _check_condition(name: str, found: Walk, network: NetworkFile) -> None:
-    """ConfigError unless the network is shown the clean image just where the method shows it."""
-    if found.conditioned != network.conditioned:
+def _check_use(name: str, found: Walk, network: NetworkFile) -> None:
+    """ConfigError unless the network is one for what the method asks of it."""
+    if found.restores != network.restores:
+        wanted = "restores images" if found.restores else "predicts noise"
+    elif found.conditioned != network.conditioned:
         wanted = "is shown the clean image" if found.conditioned else "is not shown the clean image"
-        raise ConfigError(
-            f"{name} needs a network that {wanted}, and {network.path} is of kind {network.kind}; "
-            f"name another by --set checkpoints.{network.name}=FILE"
-        )
+    else:
+        return
+    raise ConfigError(
+        f"{name} needs a network that {wanted}, and {network.path} is of kind {network.kind}; "
+        f"name another by --set checkpoints.{network.name}=FILE"
+    )
 
 
 def _methods(

@@ -28,6 +28,7 @@ class Walk:
     perceptual : whether it looks through the perceptual net
     chain : whether it takes steps of a chain, whose variance can be chosen
     conditioned : whether it shows the network the clean image, too
+    restores : whether its network is one that undoes anomalies instead of noise
     """
 
     nfe: int
@@ -35,6 +36,7 @@ class Walk:
     perceptual: bool
     chain: bool
     conditioned: bool
+    restores: bool = False
 
 
 def walk(method: Method, schedule: Schedule, eta: float = 1.0, exact: bool = False) -> Walk:
@@ -58,25 +60,33 @@ def walk(method: Method, schedule: Schedule, eta: float = 1.0, exact: bool = Fal
         return step(x_t, t, t_prev, cond)
 
     step = tools.reverse
-    tools = dataclasses.replace(tools, reverse=reverse, close=lambda x, size: x, dilate=lambda x, size: x)
+    tools = dataclasses.replace(
+        tools, restore=network.restore, reverse=reverse, close=lambda x, size: x, dilate=lambda x, size: x
+    )
     with torch.inference_mode():
         method(torch.linspace(-1, 1, SIDE * SIDE).reshape(1, 1, SIDE, SIDE), tools)
-    return Walk(network.calls, tuple(sorted(levels)), perceptual.used, bool(steps), network.conditioned)
+    drawn = tuple(sorted(levels))
+    return Walk(network.calls, drawn, perceptual.used, bool(steps), network.conditioned, network.restores)
 
 
 class _Silent:
-    """A network that finds no noise, counts its calls and remembers whether it was shown a clean image."""
+    """A network that finds nothing, counts its calls and remembers what it was asked."""
 
     name, device, precision = "none", "cpu", "fp32"
 
     def __init__(self) -> None:
         self.calls = 0
-        self.conditioned = False
+        self.conditioned = self.restores = False
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         self.calls += 1
         self.conditioned |= cond is not None
         return torch.zeros_like(x_t)
+
+    def restore(self, x: Tensor, t: int) -> Tensor:
+        self.calls += 1
+        self.restores = True
+        return torch.zeros_like(x).repeat(1, 2, 1, 1)
 
     def synchronize(self) -> None:
         pass

@@ -34,6 +34,11 @@ class NetworkFile:
         return NETWORKS[self.kind].conditioned
 
     @property
+    def restores(self) -> bool:
+        """Whether it undoes anomalies instead of noise."""
+        return self.card.get("prediction") == "change"
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What of the card decides what the network computes: its weights and how they are to be read."""
         keys = ("sha256", "kind", "prediction", "schedule", "network")

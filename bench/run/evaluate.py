@@ -144,6 +144,10 @@ def warm_up(
     with watch.stage("other"), torch.inference_mode():
         for size in sizes:
             tools, x = bind(cell, denoiser, samples[:size], bench, watch)
+            if cell.walk.restores:
+                tools.restore(x, 1)
+                tools.restore(x, 1)
+                continue
             level = max(2, cell.schedule.length // 4)
             x_t, cond = tools.add_noise(x, level, tools.noise(level)), x if cell.walk.conditioned else None
             tools.denoise(x_t, level, cond)
@@ -166,7 +170,7 @@ def bind(
     x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(denoiser.device)
     noise: Callable[[int], Tensor] = _no_noise
     variant = cell.variant
-    if not variant.floor:
+    if variant.noise != "none":
         ids = [sample.case.case_id for sample in samples]
         shape = (images.shape[1], images.shape[2])
         noise = watch.wrap("noise", noise_source(variant.noise, variant.seed, ids, shape, denoiser.device))
@@ -199,7 +203,7 @@ def call_method(
 
 
 def _no_noise(t: int) -> Tensor:
-    raise RuntimeError("a floor has no noise to draw")
+    raise RuntimeError("this method has no noise to draw")
 
 
 def _timing(watch: Stopwatch, size: int, load: float) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from uadbench.bench.run.training_sources import Sources
 from uadbench.engine.networks import NETWORKS, kind_of
 from uadbench.engine.networks.checkpoint import CheckpointError, load_checkpoint, read_card, save_checkpoint
 from uadbench.engine.training.config import TrainingConfig
+from uadbench.engine.training.contract import Objective
 from uadbench.engine.training.initial import starting_weights
 from uadbench.engine.training.loop import Progress, train
-from uadbench.engine.training.losses import OBJECTIVES, Objective
+from uadbench.engine.training.losses import OBJECTIVES
 from uadbench.engine.training.place import Place
 from uadbench.engine.training.validation import reconstructions
 from uadbench.reports.atomic import PARTIAL, write_bytes

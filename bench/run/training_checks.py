@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from uadbench.bench.score.pooled import THRESHOLDS, count_at, pooled_dice
+from uadbench.engine.interfaces import to_signed
+from uadbench.engine.training.contract import Objective
 from uadbench.engine.training.loop import Progress
-from uadbench.engine.training.losses import Objective
-from uadbench.engine.training.validation import clean_errors, reconstructions, validation_loss
+from uadbench.engine.training.validation import clean_errors, device_of, reconstructions, validation_loss
 
 __all__ = ["ERROR_RISE", "LOSS_RISE", "Lesions", "risen", "trouble", "validate"]
 
@@ -56,7 +58,8 @@ def validate(
 def one_call_dice(
     model: nn.Module, objective: Objective, noise: str, lesions: Mapping[str, Lesions]
 ) -> dict[str, dict[str, float]]:
-    """Source -> level -> pooled max Dice of |x - estimate|, at the protocol's thresholds, of validation lesions.
+    """Source -> level -> pooled max Dice of validation lesions at the protocol's thresholds, of |x - estimate| or of the
+    objective's own map.
 
     One call of the network from one level, no chain and no perceptual map: a trend, not the score of any method. Empty
     where the objective's network is no method's denoiser.
@@ -65,11 +68,22 @@ def one_call_dice(
     if level is None:
         return {}
     for source, cases in lesions.items():
-        (estimate,) = reconstructions(model, cases.images, noise, objective, (level,))
-        counts = count_at(list(np.abs(cases.images - estimate)), list(cases.masks), THRESHOLDS)
+        counts = count_at(list(_maps(model, objective, noise, cases.images)), list(cases.masks), THRESHOLDS)
         dice = pooled_dice(np.ones((1, len(cases.images))), counts)
         found[source] = {str(level): float(dice.max())}
     return found
+
+
+def _maps(
+    model: nn.Module, objective: Objective, noise: str, images: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Of lesions in validation slices, [N, H, W]."""
+    if objective.score is None:
+        (estimate,) = reconstructions(model, images, noise, objective, (objective.judged or 0,))
+        return np.abs(images - estimate)
+    with torch.inference_mode():
+        x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(device_of(model))
+        return np.asarray(objective.score(model, x)[:, 0].cpu().numpy())
 
 
 def risen(loss: float, lowest: float | None) -> str:

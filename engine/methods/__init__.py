@@ -35,7 +35,7 @@ class MethodInfo:
     """A method as the command line knows it.
 
     preset : noise kind -> the method with its published settings, a frozen dataclass
-    noises : the kinds it may run with, its own first; ("none",) for a floor
+    noises : the kinds it may run with, its own first; ("none",) where it draws none
     networks : noise kind -> {role: network}; the role "denoiser" is what ``Tools.denoise`` calls
     needs_median : whether it looks at ``Tools.median``, so that it does not apply where there is none
     calls : network calls a case with the preset, whatever the noise, so that a list can name them without torch; the
@@ -52,8 +52,8 @@ class MethodInfo:
 
     @property
     def floor(self) -> bool:
-        """Whether it is one of the trivial methods that cost next to nothing."""
-        return self.noises == ("none",)
+        """Whether it is one of the trivial methods that cost next to nothing: no noise and no network."""
+        return self.noises == ("none",) and not self.networks("none")
 
 
 def _from(module: str, name: str) -> Callable[[str], Method]:
@@ -94,6 +94,22 @@ METHODS: dict[str, MethodInfo] = {
         lambda noise: {"denoiser": f"conditioned-unet-{noise}"},
         calls=3,
     ),
+}
+
+
+def _restorer(title: str, paper: str, module: str, name: str, network: str, calls: int) -> MethodInfo:
+    """A method without noise, whose network undoes anomalies."""
+    return MethodInfo(
+        title, paper, _from(module, name), ("none",), lambda noise: {"denoiser": network}, calls=calls
+    )
+
+
+METHODS |= {
+    "one-step": MethodInfo("One step", "arXiv 2006.11239", _from("one_step", "OneStep"), calls=4),
+    "dae": _restorer("DAE", "openreview Bm8-t_ggzPD", "restored", "Restored", "dae-unet", 1),
+    "vae": _restorer("VAE", "doi:10.1016/j.media.2020.101952", "restored", "Restored", "vae", 1),
+    "disyre": _restorer("DISYRE", "arXiv 2311.15453", "disyre", "Disyre", "cold-unet", 8),
+    "reflect": _restorer("REFLECT", "arXiv 2508.02889", "reflect", "Reflect", "flow-unet", 1),
 }
 
 FLOORS: dict[str, MethodInfo] = {

@@ -9,7 +9,9 @@ from torch import nn
 from uadbench.engine.networks.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from uadbench.engine.networks.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
 from uadbench.engine.networks.image_encoder import EncoderConfig, MaskedEncoder
+from uadbench.engine.networks.restoration_unet import RestorationUNet, RestorationUNetConfig
 from uadbench.engine.networks.unet import UNet, UNetConfig
+from uadbench.engine.networks.vae import VAE, VAEConfig
 
 __all__ = ["NETWORKS", "NetworkKind", "kind_of"]
 
@@ -32,6 +34,8 @@ NETWORKS: dict[str, NetworkKind] = {
     "unet": NetworkKind(UNetConfig, UNet),
     "diffusion-unet": NetworkKind(DiffusionUNetConfig, DiffusionUNet),
     "conditioned-unet": NetworkKind(ConditionedUNetConfig, ConditionedUNet, conditioned=True),
+    "restoration-unet": NetworkKind(RestorationUNetConfig, RestorationUNet),
+    "vae": NetworkKind(VAEConfig, VAE),
     "masked-encoder": NetworkKind(EncoderConfig, MaskedEncoder, denoises=False),
 }
 

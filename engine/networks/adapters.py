@@ -41,16 +41,17 @@ class FromV(FromX0):
         return signal * self._call(x, timesteps, cond) + spread * x
 
 
-PREDICTIONS = ("epsilon", "x0", "v")
+# "change" is of networks that undo anomalies and not noise: nothing follows for eps.
+PREDICTIONS = ("epsilon", "x0", "v", "change")
 
 
 def as_epsilon(network: nn.Module, prediction: str, schedule: Schedule) -> nn.Module:
-    """The network as one that predicts eps; itself where it does so already.
+    """The network as one that predicts eps; itself where it does so already, or predicts a change.
 
     prediction : one of ``PREDICTIONS``; ValueError otherwise
     Like the networks, the result takes timesteps counted from 0.
     """
-    if prediction == "epsilon":
+    if prediction in ("epsilon", "change"):
         return network
     if prediction not in PREDICTIONS:
         raise ValueError(f"the prediction is {prediction!r}; {', '.join(PREDICTIONS)} are known")

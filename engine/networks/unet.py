@@ -120,10 +120,15 @@ class UNet(nn.Module):
     timesteps int64 [B], counted from 0 (level t is timestep t - 1); returns eps, same shape as x.
 
     block : (c_in, c_out, config) -> the residual block, called with (h, embedding)
+    inputs, outputs : channels of x and of what is returned, where another network is built on this one
     """
 
     def __init__(
-        self, config: UNetConfig | None = None, block: Callable[..., nn.Module] = ResidualBlock
+        self,
+        config: UNetConfig | None = None,
+        block: Callable[..., nn.Module] = ResidualBlock,
+        inputs: int = 1,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.config = config = config or UNetConfig()
@@ -131,7 +136,7 @@ class UNet(nn.Module):
         self.embed = nn.Sequential(
             nn.Linear(widths[0], config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding)
         )
-        self.conv_in = nn.Conv2d(folded, widths[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(inputs * folded, widths[0], 3, padding=1)
 
         def stage(c_in: int, c_out: int, attention: bool) -> nn.ModuleList:
             layers: list[nn.Module] = [block(c_in, c_out, config)]
@@ -163,7 +168,7 @@ class UNet(nn.Module):
                 self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
 
         self.norm_out = nn.GroupNorm(config.groups, width)
-        self.conv_out = nn.Conv2d(width, folded, 3, padding=1)
+        self.conv_out = nn.Conv2d(width, outputs * folded, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 

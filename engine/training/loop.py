@@ -24,7 +24,8 @@ from uadbench.engine.rng import case_generator
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.engine.training.augment import draw_move, moved
 from uadbench.engine.training.config import TrainingConfig
-from uadbench.engine.training.losses import OBJECTIVES, Step
+from uadbench.engine.training.contract import Step
+from uadbench.engine.training.losses import OBJECTIVES
 from uadbench.engine.training.place import Place
 from uadbench.engine.training.state import load_state, save_state
 

@@ -6,13 +6,10 @@ are computed where the network is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,42 +22,14 @@ from uadbench.engine.networks.image_encoder import EncoderConfig
 from uadbench.engine.networks.unet import UNetConfig
 from uadbench.engine.schedule import Schedule
 from uadbench.engine.steps import add_noise, predict_x0
-from uadbench.engine.training.config import TrainingConfig
-from uadbench.engine.training.objectives import WEIGHTINGS, draw_levels, noise_fields, noised, snr
+from uadbench.engine.training.contract import Batch, Objective, Step, channels_last
+from uadbench.engine.training.objectives import WEIGHTINGS, snr
+from uadbench.engine.training.restoring import RESTORING
 
-__all__ = ["HIDDEN", "OBJECTIVES", "Objective", "Step"]
+__all__ = ["ABOVE_START", "HIDDEN", "OBJECTIVES"]
 
 HIDDEN = 0.65  # share of the patches that masked image modelling hides (cDDPM)
 ABOVE_START = 10  # levels above DDPM's start level that are trained as densely as those below
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a batch may be drawn from: the step's number and generator, the training's settings, the schedule.
-
-    rows : which of the step's images are this process's; drawn is for all, so that nothing hangs on how they are shared
-    """
-
-    number: int
-    rng: np.random.Generator
-    config: TrainingConfig
-    schedule: Schedule
-    rows: NDArray[np.int64]
-
-    def noised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(x_t, t, noise): each image at a level of its own, int64 [B] counted from the clean image."""
-        config, count = self.config, self.config.images_a_step
-        drawn = draw_levels(
-            self.rng, count, config.t_focus, config.focus_share, self.schedule.length, config.t_from
-        )
-        t = drawn[self.rows]
-        ids = [f"train-{self.number}-{i}" for i in self.rows]
-        noise = noise_fields(config.noise, config.seed, ids, t, x)
-        levels = torch.from_numpy(t)
-        return noised(self.schedule, x, levels, noise), levels, noise
-
-
-Batch = tuple[Tensor, ...]  # what a loss looks at, the images along the first axis of each
 
 
 def _draw_noise(x: Tensor, step: Step, network: Any) -> Batch:
@@ -71,7 +40,7 @@ def _draw_noise(x: Tensor, step: Step, network: Any) -> Batch:
 
 def _noise_loss(model: nn.Module, x_t: Tensor, t: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
     """Squared error of eps, weighted by the level: Ho et al. 2020, eq. 14."""
-    return (weight * (model(_channels_last(x_t), t - 1).float() - noise).square()).mean()
+    return (weight * (model(channels_last(x_t), t - 1).float() - noise).square()).mean()
 
 
 def _draw_patch(x: Tensor, step: Step, network: Any) -> Batch:
@@ -86,7 +55,7 @@ def _draw_patch(x: Tensor, step: Step, network: Any) -> Batch:
 
 def _patch_loss(model: nn.Module, x: Tensor, shown: Tensor, t: Tensor, inside: Tensor) -> Tensor:
     """Absolute error of x0 inside the one patch that is noised; patches are those of the overlapping grid."""
-    return (model(_channels_last(shown), t - 1).float() - x)[inside].abs().mean()
+    return (model(channels_last(shown), t - 1).float() - x)[inside].abs().mean()
 
 
 def _draw_conditioned(x: Tensor, step: Step, network: Any) -> Batch:
@@ -96,7 +65,7 @@ def _draw_conditioned(x: Tensor, step: Step, network: Any) -> Batch:
 
 def _conditioned_loss(model: nn.Module, x: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
     """Absolute error of x0, with the clean image as the condition."""
-    return (model(_channels_last(x_t), t - 1, _channels_last(x)).float() - x).abs().mean()
+    return (model(channels_last(x_t), t - 1, channels_last(x)).float() - x).abs().mean()
 
 
 def _draw_masked(x: Tensor, step: Step, network: Any) -> Batch:
@@ -107,7 +76,7 @@ def _draw_masked(x: Tensor, step: Step, network: Any) -> Batch:
 def _masked_loss(model: nn.Module, x: Tensor, seen: Tensor) -> Tensor:
     """Squared error where patches were hidden."""
     hidden = 1 - F.interpolate(seen, size=x.shape[2:], mode="nearest")
-    error = (model(_channels_last(x), seen).float() - x).square() * hidden
+    error = (model(channels_last(x), seen).float() - x).square() * hidden
     return error.sum() / hidden.sum()
 
 
@@ -117,13 +86,6 @@ def _seen(rng: np.random.Generator, count: int, x: Tensor, stride: int) -> np.nd
     order = rng.random((count, rows * columns)).argsort(axis=1).argsort(axis=1)
     shown = order >= round(HIDDEN * rows * columns)
     return shown.reshape(count, 1, rows, columns).astype(np.float32)
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-Estimate = Callable[[nn.Module, Tensor, int, Tensor, Schedule], Tensor]
 
 
 def _levels(model: nn.Module, x: Tensor, t: int) -> Tensor:
@@ -151,41 +113,6 @@ def _from_shown(model: Any, x: Tensor, t: int, noise: Tensor, schedule: Schedule
     seen = torch.from_numpy(_seen(np.random.default_rng(0), len(x), x, model.config.stride)).to(x)
     shown = F.interpolate(seen, size=x.shape[2:], mode="nearest")
     return shown * x + (1 - shown) * model(x, seen).float().clamp(-1, 1)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """One thing that networks are taught.
-
-    network : name of the checkpoint, less the kind of noise where ``noisy``
-    prediction : for the card, see ``networks.adapters``; of no meaning for a network that does not denoise
-    presets : name -> shape of the network
-    draw : (x, step, the network's configuration) -> what the loss looks at, on the CPU
-    loss : (model, what was drawn) -> a mean over images, so that equal parts of a batch have the batch's as their mean
-    estimate : (model, x, t, noise, schedule) -> the clean image as the method will see it, for validation
-    levels : kind of noise -> (first, last) level that most draws come from
-    validated : levels at which the estimate's error is recorded; 0 where there is no noise
-    judged : the level at which lesions are looked for: the highest of ``validated`` that is none above a method's own;
-        None where the network is no method's denoiser
-    partial : whether some of the network's weights take no part in the loss
-    """
-
-    title: str
-    network: str
-    prediction: str
-    presets: Mapping[str, Any]
-    draw: Callable[[Tensor, Step, Any], Batch]
-    loss: Callable[..., Tensor]
-    estimate: Estimate
-    levels: Callable[[str], tuple[int, int]]
-    validated: tuple[int, ...]
-    judged: int | None
-    noisy: bool = True
-    partial: bool = False
-
-    def name(self, noise: str) -> str:
-        """Of the checkpoint, such as "unet-gaussian"."""
-        return f"{self.network}-{noise}" if self.noisy else self.network
 
 
 SHAPES = {"small": UNetConfig(), "paper": DiffusionUNetConfig()}
@@ -241,4 +168,5 @@ OBJECTIVES: dict[str, Objective] = {
         noisy=False,
         partial=True,  # the encoder's last layer, which only the conditioned network calls
     ),
+    **RESTORING,
 }

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from uadbench.engine.interfaces import to_signed, to_unit
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import linear_schedule
-from uadbench.engine.training.losses import Objective
+from uadbench.engine.training.contract import Objective
 from uadbench.engine.training.objectives import noise_fields, noised
 
-__all__ = ["BANDS", "clean_errors", "reconstructions", "validation_loss"]
+__all__ = ["BANDS", "clean_errors", "device_of", "reconstructions", "validation_loss"]
 
 BANDS = ((1, 50), (51, 150), (151, 250), (251, 400), (401, 1000))
 
@@ -23,7 +23,7 @@ BANDS = ((1, 50), (51, 150), (151, 250), (251, 400), (401, 1000))
 @torch.inference_mode()
 def validation_loss(model: nn.Module, images: np.ndarray, noise: str, seed: int = 0) -> Mapping[str, float]:
     """Mean squared error of eps by band of levels, with fixed noise; images float32 [N, H, W] in [0, 1]."""
-    device = _device(model)
+    device = device_of(model)
     x, schedule = to_signed(torch.from_numpy(images).unsqueeze(1)), linear_schedule()
     losses = {}
     for low, high in BANDS:
@@ -47,7 +47,7 @@ def reconstructions(
 
     levels : those that the objective is validated at where none are given
     """
-    device, schedule = _device(model), linear_schedule()
+    device, schedule = device_of(model), linear_schedule()
     x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(device)
     ids = [f"grid-{i}" for i in range(len(images))]
     rows = []
@@ -58,7 +58,7 @@ def reconstructions(
     return np.stack(rows)
 
 
-def _device(model: nn.Module) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
     """Where the network is; one without weights is on the CPU."""
     weight = next(model.parameters(), None)
     return torch.device("cpu") if weight is None else weight.device

@@ -58,8 +58,8 @@ def validate(
 def one_call_dice(
     model: nn.Module, objective: Objective, noise: str, lesions: Mapping[str, Lesions]
 ) -> dict[str, dict[str, float]]:
-    """Source -> level -> pooled max Dice of validation lesions at the protocol's thresholds, of |x - estimate| or of the
-    objective's own map.
+    """Source -> level -> pooled max Dice of validation lesions at the protocol's thresholds, of |x - estimate| or
+    of the objective's own map.
 
     One call of the network from one level, no chain and no perceptual map: a trend, not the score of any method. Empty
     where the objective's network is no method's denoiser.

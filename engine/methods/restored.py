@@ -21,9 +21,9 @@ def restored(x: Tensor, tools: Tools, t: int = 1) -> Tensor:
 class Restored:
     """What the network leaves of the image, held against it. What it leaves is decided by what it was taught.
 
-    DAE (Kascenas et al. 2022, openreview Bm8-t_ggzPD) was to take out coarse noise, and is shown none. A VAE (Kingma and
-    Welling 2014, arXiv 1312.6114; for lesions Baur et al. 2021, doi:10.1016/j.media.2020.101952) has to pass the image
-    through a short code.
+    DAE (Kascenas et al. 2022, openreview Bm8-t_ggzPD) was to take out coarse noise, and is shown none. A VAE (Kingma
+    and Welling 2014, arXiv 1312.6114; for lesions Baur et al. 2021, doi:10.1016/j.media.2020.101952) has to pass the
+    image through a short code.
     """
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:

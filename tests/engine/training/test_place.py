@@ -19,18 +19,24 @@ from torch import nn
 from uadbench.engine.networks import NETWORKS, kind_of
 from uadbench.engine.networks.conditioned_unet import ConditionedUNetConfig
 from uadbench.engine.networks.image_encoder import EncoderConfig
+from uadbench.engine.networks.restoration_unet import RestorationUNetConfig
 from uadbench.engine.networks.unet import UNetConfig
+from uadbench.engine.networks.vae import VAEConfig
 from uadbench.engine.rng import case_generator
 from uadbench.engine.schedule import linear_schedule
 from uadbench.engine.training.config import TrainingConfig
+from uadbench.engine.training.contract import Step
 from uadbench.engine.training.loop import Pool, _draw_images, _gradients, _State
-from uadbench.engine.training.losses import OBJECTIVES, Step
+from uadbench.engine.training.losses import OBJECTIVES
 from uadbench.engine.training.place import Place, PlaceError, open_place
 
 SHAPE = {"channels": (16, 16), "attention": (False, True), "head_channels": 8, "groups": 4, "embedding": 16}
 SHAPES = {
     "conditioned": ConditionedUNetConfig(**SHAPE, encoder=(8, 8), code=12),
     "masked": EncoderConfig((8, 8), 12),
+    **dict.fromkeys(("coarse", "cold", "flow"), RestorationUNetConfig(**SHAPE, outputs=1, mirrored=False)),
+    "restoration": RestorationUNetConfig(**SHAPE),
+    "code": VAEConfig((8, 8), 4, 4),
 }
 POOLS = (Pool("noise", np.random.default_rng(0).random((5, 32, 32), dtype=np.float32), 1.0, np.asarray),)
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -86,7 +92,7 @@ def test_gradients_of_accumulated_batches_are_those_of_one_batch(name: str) -> N
     (one, gradient), (two, accumulated) = found
     assert two == pytest.approx(one, rel=1e-6)
     assert gradient.norm() > 0
-    assert (accumulated - gradient).norm() < 1e-5 * gradient.norm()
+    assert (accumulated - gradient).norm() < 3e-5 * gradient.norm()
 
 
 def test_one_process_on_the_cpu_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 class RunConfig:
     """All that determines a run; the annotations are what ``make_config`` allows.
 
-    methods : "name" or "name:noise"; "all" stands for every one
+    methods : "name" or "name:noise"; "all" stands for every one whose network is shipped or given
     noise : for methods named without one; "default" is each method's own
     backends : "name" or "name:precision"
     precision : for back ends named without one

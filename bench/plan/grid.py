@@ -16,6 +16,7 @@ from uadbench.bench.plan.weights import NetworkFile, find_network
 from uadbench.engine.backends import BACKENDS, PRECISIONS
 from uadbench.engine.interfaces import NOISES, Method
 from uadbench.engine.methods import FLOORS, METHODS, MethodInfo, all_methods, build_method
+from uadbench.engine.networks.checkpoint import is_shipped
 from uadbench.engine.post import POSTS
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.reports.identity import Arm, Variant
@@ -93,7 +94,8 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
     known = all_methods()
     if not config.methods:
         raise ConfigError(f"no methods given; use --methods with some of {', '.join(known)}")
-    names = [n for text in config.methods for n in (METHODS if text == "all" else (text,))]
+    ready = [name for name, info in METHODS.items() if _has_networks(info, config)]
+    names = [n for text in config.methods for n in (ready if text == "all" else (text,))]
     named = list(dict.fromkeys(_named(text, config.noise, known) for text in names))
     if config.variance == "exact" and config.eta != 1:
         raise ConfigError(
@@ -113,6 +115,13 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
     if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
         raise ConfigError(f"--methods asks for {twice[0]} twice")
     return tuple(cells)
+
+
+def _has_networks(info: MethodInfo, config: RunConfig) -> bool:
+    """Whether the method's networks for its own noise are shipped or given."""
+    return all(
+        name in config.checkpoints or is_shipped(name) for name in info.networks(info.noises[0]).values()
+    )
 
 
 def _named(text: str, default: str, known: Mapping[str, MethodInfo]) -> tuple[str, str]:

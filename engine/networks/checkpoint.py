@@ -24,6 +24,7 @@ from uadbench.engine.schedule import LINEAR, Schedule, schedule_from
 
 __all__ = [
     "CheckpointError",
+    "is_shipped",
     "load_checkpoint",
     "load_denoiser",
     "read_card",
@@ -47,10 +48,19 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _among_shipped(name: str) -> Path:
+    return Path(str(resources.files("uadbench.models"))) / f"{name}.safetensors"
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a checkpoint of this network comes with the package."""
+    return _among_shipped(name).is_file()
+
+
 def shipped(name: str) -> Path:
     """The checkpoint of a network, such as "unet-gaussian", that comes with the package; CheckpointError if none."""
-    path = Path(str(resources.files("uadbench.models"))) / f"{name}.safetensors"
-    if not path.is_file():
+    path = _among_shipped(name)
+    if not is_shipped(name):
         raise CheckpointError(
             f"no network {name} is shipped; train one with `bench train` and name its file by "
             f"--set checkpoints.{name}=FILE"

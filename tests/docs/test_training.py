@@ -23,7 +23,9 @@ from uadbench.engine.methods.ddpm import DDPM
 from uadbench.engine.networks import NETWORKS, kind_of
 from uadbench.engine.networks.conditioned_unet import ConditionedUNetConfig
 from uadbench.engine.networks.image_encoder import EncoderConfig
+from uadbench.engine.networks.restoration_unet import RestorationUNetConfig
 from uadbench.engine.networks.unet import UNetConfig
+from uadbench.engine.networks.vae import VAEConfig
 from uadbench.engine.training.config import TrainingConfig
 from uadbench.engine.training.initial import starting_weights
 from uadbench.engine.training.losses import ABOVE_START, OBJECTIVES
@@ -111,7 +113,14 @@ LAST = {"conv_out.weight", "conv_out.bias"}
 SHAPE = {"channels": (16, 16), "attention": (False, True), "head_channels": 8, "groups": 4, "embedding": 16}
 GUIDED, ENCODER = ConditionedUNetConfig(**SHAPE, encoder=(8, 8), code=12), EncoderConfig((8, 8), 12)
 SHAPES = {"patch-unet": UNetConfig(**SHAPE), "conditioned-unet": GUIDED, "masked-encoder": ENCODER}
-KINDS = {"unet": UNetConfig(**SHAPE), **SHAPES}
+RESTORING = {
+    **dict.fromkeys(
+        ("dae-unet", "cold-unet", "flow-unet"), RestorationUNetConfig(**SHAPE, outputs=1, mirrored=False)
+    ),
+    "mend-unet": RestorationUNetConfig(**SHAPE),
+    "vae": VAEConfig((8, 8), 4, 4),
+}
+KINDS = {"unet": UNetConfig(**SHAPE), **SHAPES, **RESTORING}
 
 
 def start(network: str, objective: str) -> str:

@@ -16,7 +16,7 @@ from uadbench.engine.interfaces import Result
 from uadbench.engine.methods import METHODS, MethodInfo
 from uadbench.engine.methods.ddpm import DDPM
 from uadbench.engine.methods.thor import Thor
-from uadbench.engine.networks.checkpoint import shipped
+from uadbench.engine.networks.checkpoint import is_shipped, shipped
 from uadbench.engine.schedule import linear_schedule
 
 ROWS = sorted((ROOT / "configs").glob("*.toml"))
@@ -95,8 +95,21 @@ def test_the_floor_that_looks_through_a_net_has_one_row_for_each_net_and_only_on
     assert len({cell.variant.label for cell in found}) == 2
 
 
-def test_all_stands_for_every_method_and_the_same_cell_runs_once() -> None:
-    assert [cell.variant.method for cell in method_cells({"methods": "all"})] == list(METHODS)
+def test_all_stands_for_every_method_whose_network_is_shipped_or_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = {name: info.networks(info.noises[0])["denoiser"] for name, info in METHODS.items()}
+    ready = [name for name, network in own.items() if is_shipped(network)]
+    assert {"thor", "ddpm", "anoddpm", "autoddpm", "pddpm", "cddpm", "mend"} <= set(ready)
+    assert [cell.variant.method for cell in method_cells({"methods": "all"})] == ready
+    monkeypatch.setattr("uadbench.bench.plan.grid.is_shipped", lambda name: name == "mend-unet")
+    assert [cell.variant.method for cell in method_cells({"methods": "all"})] == ["mend"]
+    setting = parse_set(f"checkpoints.dae-unet={shipped('mend-unet')}")
+    found = method_cells({"methods": "all"}, [setting])
+    assert [cell.variant.method for cell in found] == ["dae", "mend"]
+
+
+def test_the_same_cell_runs_once() -> None:
     cells = method_cells({"methods": "thor,thor:gaussian,thor:simplex"})
     assert [cell.variant.noise for cell in cells] == ["gaussian", "simplex"]
 

@@ -15,6 +15,7 @@ from uadbench.bench.plan.walk import walk
 from uadbench.engine.interfaces import Tools
 from uadbench.engine.methods import build_method
 from uadbench.engine.methods.disyre import Disyre
+from uadbench.engine.methods.mend import Mend
 from uadbench.engine.methods.one_step import OneStep
 from uadbench.engine.methods.reflect import Reflect
 from uadbench.engine.methods.restored import Restored
@@ -99,7 +100,14 @@ def test_one_step_averages_the_clean_images_of_its_draws() -> None:
 
 @pytest.mark.parametrize(
     ("method", "calls", "restores"),
-    [(OneStep(draws=2), 2, False), (Restored(), 1, True), (Disyre(), 8, True), (Reflect(steps=3), 3, True)],
+    [
+        (OneStep(draws=2), 2, False),
+        (Restored(), 1, True),
+        (Disyre(), 8, True),
+        (Reflect(steps=3), 3, True),
+        (Mend(), 2, True),
+        (Mend(mirrored=False), 1, True),
+    ],
 )
 def test_the_dry_walk_counts_calls_and_tells_restoring_from_denoising(
     method: Any, calls: int, restores: bool
@@ -128,3 +136,45 @@ def test_settings_that_mean_nothing_are_refused(name: str, settings: dict[str, A
 def test_methods_are_frozen_dataclasses() -> None:
     for method in (OneStep(), Restored(), Disyre(), Reflect()):
         assert dataclasses.is_dataclass(method)
+
+
+def test_mends_map_is_its_three_factors() -> None:
+    """Of a network that finds the lesion, at a lesion of constant grey values, where nothing is smoothed."""
+    image = torch.full((1, 1, 16, 16), 0.2)
+    image[..., 4:8, 3:6] = 0.8  # bright, and only on the left
+    network = Network(lambda x, t: torch.where(x > 0.5, -0.6, 0.0))
+    found = Mend(sigma=0)(image, dataclasses.replace(tools(network), lesion_sign=1))
+    undone, differs, bright = 0.3, 0.3, 0.9
+    wanted = torch.zeros_like(image)
+    wanted[..., 4:8, 3:6] = undone * (0.1 + differs) * bright
+    torch.testing.assert_close(found.anomaly, wanted)
+    torch.testing.assert_close(found.reconstruction, torch.full_like(image, 0.2))
+    assert [t for _, t in network.shown] == [1, 1]
+    torch.testing.assert_close(network.shown[1][0], image.flip(-1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sign", "value"),
+    [
+        ({}, -1, 0.0),  # lesions are said to be dark, and this one is bright
+        ({"signed": False}, -1, 0.3),
+        ({"asymmetry": None}, 1, 0.3 * 0.9),
+        ({"intensity": False}, 1, 0.3 * 0.4),
+        ({"asymmetry": None, "intensity": False}, 1, 0.3),
+    ],
+)
+def test_each_factor_of_mend_can_be_left_out(settings: dict[str, Any], sign: int, value: float) -> None:
+    image = torch.full((1, 1, 16, 16), 0.2)
+    image[..., 4:8, 3:6] = 0.8
+    network = Network(lambda x, t: torch.where(x > 0.5, -0.6, 0.0))
+    found = Mend(sigma=0, **settings)(image, dataclasses.replace(tools(network), lesion_sign=sign))
+    assert found.anomaly[..., 4:8, 3:6].unique().tolist() == pytest.approx([value])
+
+
+def test_mend_answers_a_mirrored_image_with_the_mirrored_map() -> None:
+    torch.manual_seed(0)
+    kernel = torch.randn(1, 1, 3, 3)
+    network = Network(lambda x, t: torch.nn.functional.conv2d(x, kernel, padding=1))
+    image = torch.rand(2, 1, 16, 16) * 2 - 1
+    one, other = (Mend()(x, tools(network)).anomaly for x in (image, image.flip(-1)))
+    torch.testing.assert_close(other, one.flip(-1))

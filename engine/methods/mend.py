@@ -1,0 +1,57 @@
+"""Mend: what a network would change back, weighed by which way lesions differ and by the other half of the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from uadbench.engine.anomaly import gaussian_smooth
+from uadbench.engine.interfaces import Result, Tools, to_unit
+
+__all__ = ["Mend"]
+
+
+@dataclass(frozen=True)
+class Mend:
+    """A method of this project (docs/methods/mend.md): T (e + A) D, with no noise and no chain.
+
+    T : the change that the network undoes, smoothed, as far as it points the way lesions do
+    A : how much a place differs from its mirror image, that way, as the floor ``asymmetry`` says
+    D : how far the place itself is along that way, as the floor ``intensity`` says
+
+    mirrored : also show the network the mirrored image, and average; two calls instead of one
+    sigma : of the smoothing, px
+    signed : take the way lesions point into account at all; without it, the map is the absolute change
+    asymmetry : e, what a place counts that is like its mirror image; None leaves A out
+    intensity : whether D is a factor
+    """
+
+    mirrored: bool = True
+    sigma: float = 1.5
+    signed: bool = True
+    asymmetry: float | None = 0.1
+    intensity: bool = True
+
+    def __call__(self, x: Tensor, tools: Tools) -> Result:
+        change = self._change(x, tools)
+        x_rec = (x + change).clamp(-1, 1)
+        undone = gaussian_smooth(-change / 2, self.sigma)  # what stood out of the healthy image, in [0, 1]
+        if not self.signed:
+            return Result(undone.abs(), x_rec)
+        sign, image = tools.lesion_sign, to_unit(x)
+        anomaly = (sign * undone).clamp_min(0)
+        if self.asymmetry is not None:
+            differs = gaussian_smooth(image - image.flip(-1), self.sigma)
+            anomaly = anomaly * (self.asymmetry + (sign * differs).clamp_min(0))
+        if self.intensity:
+            smooth = gaussian_smooth(image, self.sigma)
+            anomaly = anomaly * (smooth if sign > 0 else 1 - smooth).clamp_min(0)
+        return Result(anomaly, x_rec)
+
+    def _change(self, x: Tensor, tools: Tools) -> Tensor:
+        change: Tensor = tools.restore(x, 1)[:, :1]
+        if not self.mirrored:
+            return change
+        return torch.add(change, tools.restore(x.flip(-1), 1)[:, :1].flip(-1)) / 2

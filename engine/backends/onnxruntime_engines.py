@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -26,9 +27,10 @@ from uadbench.engine.backends.onnxruntime_library import make_session, session_o
 from uadbench.engine.backends.tensorrt_library import PROVIDER
 from uadbench.engine.sealed import PARTIAL, kept, read_entry, write_entry
 
-__all__ = ["TENSORRT", "ProviderEngines", "pack", "unpack"]
+__all__ = ["TENSORRT", "TF32_SWITCH", "ProviderEngines", "contents", "pack", "unpack"]
 
 TENSORRT = "TensorrtExecutionProvider"
+TF32_SWITCH = "NVIDIA_TF32_OVERRIDE"  # read once by NVIDIA's libraries; the provider has no option of its own
 ENGINES, RECORD, TIMES = "engines.zip", "engine.json", "timing.zip"
 LEVEL = 3  # of the builder's optimization, as for the other TensorRT back ends
 
@@ -63,6 +65,7 @@ class ProviderEngines:
             **self._facts.record(),
             "batch": artifact.batch or batch_size,
             "options": self._choices(),
+            TF32_SWITCH: os.environ.get(TF32_SWITCH),
             "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
         }
 
@@ -122,9 +125,7 @@ class ProviderEngines:
     def _denoiser(self, start: Start, about: Mapping[str, Any] | None = None) -> GpuSessionDenoiser:
         told = {
             "tensorrt": self._versions["tensorrt"],
-            "tf32": False
-            if self._precision == "fp32"
-            else "not settled: what the file leaves in fp32 may use it",
+            "tf32": False if self._key[TF32_SWITCH] == "0" else "where the file leaves products in fp32",
             **(about or {}),
         }
         return GpuSessionDenoiser(

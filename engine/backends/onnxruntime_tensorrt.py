@@ -10,14 +10,12 @@ from uadbench.engine.backends import tensorrt_library as library
 from uadbench.engine.backends.artifacts import check_precision, read_artifact
 from uadbench.engine.backends.cuda_device import CudaDevice
 from uadbench.engine.backends.errors import BackendError
-from uadbench.engine.backends.onnxruntime_engines import TENSORRT, ProviderEngines
+from uadbench.engine.backends.onnxruntime_engines import TENSORRT, TF32_SWITCH, ProviderEngines
 from uadbench.engine.backends.onnxruntime_gpu import GpuSessionDenoiser, preload
 from uadbench.engine.backends.onnxruntime_library import import_it, load_runtime
 from uadbench.engine.backends.tensorrt_library import PROVIDER
 
 __all__ = ["check", "open_denoiser"]
-
-TF32_SWITCH = "NVIDIA_TF32_OVERRIDE"  # read once by NVIDIA's libraries; the provider has no option of its own
 
 
 def check(precision: str = "fp32", device: str = "cuda") -> None:

@@ -189,6 +189,17 @@ def test_no_precision_is_asked_for_so_that_the_files_own_holds(tmp_path: Path) -
     assert record["build_seconds"] >= 0
 
 
+def test_the_switch_against_tf32_is_part_of_an_engines_key_and_of_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    assert open_it(tmp_path).describe()["tf32"] == "where the file leaves products in fp32"
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    ort = FakeOnnxRuntime()
+    assert open_it(tmp_path, ort).describe()["tf32"] is False
+    assert [call.split()[0] for call in built(ort)] == ["build", "load"]
+
+
 def test_what_is_missing_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     remedy = r"pip install 'uadbench\[onnxruntime-tensorrt\]'"
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

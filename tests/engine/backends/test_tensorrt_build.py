@@ -54,6 +54,8 @@ def test_what_cannot_be_built_is_one_line_with_the_remedy(tmp_path: Path) -> Non
     refused(
         artifact.data, recipe_of(artifact, "fp16"), r"convolutions are \{'fp32': \d+\}, fp16 was asked for"
     )
+    mixed = recipe_of(artifact, "fp16", mixed=True)  # fp32 may be there, but not alone
+    refused(artifact.data, mixed, r"convolutions are \{'fp32': \d+\}, fp16 was asked for")
     refused(
         artifact.data,
         recipe_of(artifact, capability=(9, 0)),

@@ -25,7 +25,17 @@ import filelock
 
 from uadbench.engine.backends.errors import BackendError
 
-__all__ = ["LITTER_S", "Store", "kept", "open_store", "read_entry", "read_key", "seal", "write_entry"]
+__all__ = [
+    "LITTER_S",
+    "PARTIAL",
+    "Store",
+    "kept",
+    "open_store",
+    "read_entry",
+    "read_key",
+    "seal",
+    "write_entry",
+]
 
 SEAL = "seal"
 KEY, KEY_BYTES = "key", 32

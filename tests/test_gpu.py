@@ -155,7 +155,7 @@ def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_engine(
     name: str, precision: str, batch_size: int, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Denoiser:
-    """The shipped network on TensorRT; skipped with the reason where it is missing or not for this GPU."""
+    """The shipped network on a back end; skipped with the reason where it is missing or not for this GPU."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     try:
         check_backend(name, precision, "cuda")
@@ -166,7 +166,10 @@ def open_engine(
     )
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+ENGINES = ["onnxruntime", "tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt"]
+
+
+@pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize(("precision", "gate"), [("fp32", 1e-4), ("fp16", 5e-3), ("bf16", 5e-2)])
 def test_an_engine_predicts_what_torch_predicts_in_fp32(
     engine_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, precision: str, gate: float
@@ -182,17 +185,20 @@ def test_an_engine_predicts_what_torch_predicts_in_fp32(
         assert error < gate
         assert precision == "fp32" or error > 1e-6, "else it ran in fp32"
     record = engine.describe()
-    assert precision in record["layers_by_precision"]
+    if name.startswith("tensorrt"):
+        assert precision in record["layers_by_precision"]
+    else:
+        assert list(record["nodes_by_provider"]) == [record["provider"]]
     assert record["cuda_graph"] == "yes", record["cuda_graph"]
     engine.close()
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_waits_for_what_torch_has_queued_and_torch_for_the_engine(
     engine_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Each has a stream of its own; without waiting, the engine would read an input that is not written yet."""
-    engine = open_engine(name, "fp32", 4, engine_cache, monkeypatch)
+    engine = open_engine(name, "fp16", 4, engine_cache, monkeypatch)
     x, t = torch.randn(4, 1, 128, 128, device="cuda"), torch.full((4,), 250, device="cuda")
     wanted = engine.denoise(2 * x, t)
     engine.synchronize()
@@ -207,14 +213,14 @@ def test_an_engine_waits_for_what_torch_has_queued_and_torch_for_the_engine(
     engine.close()
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("name", ENGINES[1:])
 def test_a_second_opening_takes_the_engine_that_was_kept_and_computes_the_same(
     engine_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     x_t, t = torch.randn(2, 1, 128, 128, device="cuda"), torch.full((2,), 350, device="cuda")
     answers, told = [], []
     for _ in range(2):
-        engine = open_engine(name, "fp32", 4, engine_cache, monkeypatch)
+        engine = open_engine(name, "fp16", 4, engine_cache, monkeypatch)
         answers.append(engine.denoise(x_t, t))
         told.append(engine.describe()["build_seconds"])
         engine.close()

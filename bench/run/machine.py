@@ -46,6 +46,7 @@ PACKAGES = (
     "onnxruntime-gpu",
     "openvino",
     "tensorrt",
+    "tensorrt-cu13",
     "tensorrt-rtx",
     "matplotlib",
 )

@@ -39,7 +39,8 @@ def open_denoiser(
     check_backend(arm.backend, arm.precision, arm.device)  # before the export, which takes seconds
     backend, source = BACKENDS[arm.backend], checkpoint
     if backend.source == "onnx":
-        source = cached_artifact(checkpoint, cache, backend.form(arm.precision, batch_size))
+        form = backend.form(arm.precision, batch_size, arm.device.partition(":")[0])
+        source = cached_artifact(checkpoint, cache, form)
     return open_backend(arm.backend, source, arm.precision, arm.device, threads, batch_size, say)
 
 

@@ -16,12 +16,17 @@ from uadbench.engine.interfaces import Denoiser
 __all__ = ["BACKENDS", "PRECISIONS", "Backend", "BackendError", "check_backend", "open_backend"]
 
 
-def _default_form(precision: str, batch_size: int) -> Form:
+def _default_form(precision: str, batch_size: int, device: str) -> Form:
     """One file for all: fp32 and any batch size; what runs it chooses its precision by itself."""
     return Form()
 
 
-def _own_precision(precision: str, batch_size: int) -> Form:
+def _fixed_on_gpus(precision: str, batch_size: int, device: str) -> Form:
+    """On a GPU a file for each precision and batch size, for a CUDA graph holds for one shape."""
+    return Form() if device == "cpu" else Form(precision, "fused", batch_size)
+
+
+def _own_precision(precision: str, batch_size: int, device: str) -> Form:
     """A file for each precision and batch size; fp32 with attention written out, for which there is no fused kernel."""
     return Form(precision, "plain" if precision == "fp32" else "fused", batch_size)
 
@@ -34,24 +39,29 @@ class Backend:
         the package or the device is missing, and ``open_denoiser(source, precision, device, threads, batch_size)``
     precisions : kind of device -> precisions
     source : "checkpoint" (NAME.safetensors) or "onnx" (an exported network, NAME.onnx)
-    form : (precision, batch size) -> how the network is exported for it, where the source is "onnx"
+    form : (precision, batch size, kind of device) -> how the network is exported for it, where the source is "onnx"
     slow : opening may take minutes; its ``open_denoiser`` also takes ``say``, for a line to the user before that
     """
 
     module: str
     precisions: Mapping[str, tuple[str, ...]]
     source: str
-    form: Callable[[str, int], Form] = _default_form
+    form: Callable[[str, int, str], Form] = _default_form
     slow: bool = False
 
 
 BACKENDS: dict[str, Backend] = {
     "torch": Backend("torch", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16")}, "checkpoint"),
-    "onnxruntime": Backend("onnxruntime", {"cpu": ("fp32",), "cuda": ("fp32",)}, "onnx"),
+    "onnxruntime": Backend(
+        "onnxruntime", {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}, "onnx", _fixed_on_gpus
+    ),
     "openvino": Backend("openvino", {"cpu": ("fp32", "bf16")}, "onnx"),
     "tensorrt": Backend("tensorrt", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True),
     "tensorrt-rtx": Backend(
         "tensorrt_rtx", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True
+    ),
+    "onnxruntime-tensorrt": Backend(
+        "onnxruntime_tensorrt", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True
     ),
 }
 PRECISIONS = tuple(

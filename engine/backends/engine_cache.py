@@ -19,7 +19,7 @@ from uadbench.engine.backends.tensorrt_build import Recipe, build
 from uadbench.engine.backends.tensorrt_library import Library
 from uadbench.engine.sealed import Store, kept, open_store, read_entry, write_entry
 
-__all__ = ["Engine", "cached_engine", "engine_store", "entry_key"]
+__all__ = ["Engine", "cached_engine", "engine_store", "entry_key", "entry_name"]
 
 PLAN, RECORD, TIMES = "engine.plan", "engine.json", "timing.cache"
 # One build at a time: it times kernels, which another build on the same GPU would disturb. It takes minutes.
@@ -58,7 +58,7 @@ def cached_engine(
     Raises BackendError.
     """
     key = entry_key(trt, library, onnx, recipe, facts)
-    name, fresh = _name(key), False
+    name, fresh = entry_name(key), False
 
     def make(folder: Path) -> None:
         nonlocal fresh
@@ -66,7 +66,9 @@ def cached_engine(
             say(
                 f"building a {library.title} engine, {recipe.precision}, for {facts.gpu}: once, it is then kept"
             )
-        times = store.folder / f"times-{_name({k: key[k] for k in ('library', 'version', *facts.record())})}"
+        times = (
+            store.folder / f"times-{entry_name({k: key[k] for k in ('library', 'version', *facts.record())})}"
+        )
         known = (read_entry(times, (TIMES,)) or {}).get(TIMES, b"") if library.timing else b""
         built = build(trt, library, onnx, recipe, known)
         record = {"key": key, "convolutions": built.convolutions, "build_seconds": round(built.seconds, 2)}
@@ -92,5 +94,6 @@ def entry_key(trt: Any, library: Library, onnx: bytes, recipe: Recipe, facts: Fa
     }
 
 
-def _name(key: Mapping[str, Any]) -> str:
+def entry_name(key: Mapping[str, Any]) -> str:
+    """Of the entry with this key."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]

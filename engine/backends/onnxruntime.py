@@ -1,20 +1,25 @@
-"""ONNX Runtime: the exported U-Net on the CPU, or on an NVIDIA GPU with onnxruntime-gpu."""
+"""ONNX Runtime: the exported U-Net on the CPU, or on an NVIDIA GPU with onnxruntime-gpu (``onnxruntime_gpu``)."""
 
 from __future__ import annotations
 
-import importlib
-import os
-from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from uadbench.engine.backends.artifacts import Artifact, check_precision, feed, read_artifact
+from uadbench.engine.backends.cuda_device import CudaDevice
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.onnxruntime_gpu import CUDA, GpuSessionDenoiser, cuda_session
+from uadbench.engine.backends.onnxruntime_library import (
+    first_line,
+    import_it,
+    installed_packages,
+    load_runtime,
+    session_options,
+)
+from uadbench.engine.interfaces import Denoiser
 
 __all__ = [
     "PRECISIONS",
@@ -25,74 +30,53 @@ __all__ = [
     "open_denoiser",
 ]
 
-PRECISIONS = ("fp32",)
-PACKAGES = ("onnxruntime", "onnxruntime-gpu")
-CUDA = "CUDAExecutionProvider"
+PRECISIONS = {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}
+# Read from the libraries of onnxruntime and onnxruntime-gpu 1.31.1.
+WHY_NOT = {
+    "cpu": "its CPU provider has no bf16 arithmetic",
+    "cuda": "its CUDA provider resizes no bf16",
+}
+INSTEAD = {
+    "cpu": "--precision fp32, or the back end openvino or torch for bf16",
+    "cuda": "--precision fp16, or the back end torch or tensorrt for bf16",
+}
 
 
 class OnnxRuntimeDenoiser:
-    """A session on one exported U-Net, fp32.
+    """A session on one exported U-Net, fp32, on the CPU.
 
-    threads : of its own pool on the CPU; None takes torch's number, so that back ends are compared alike
+    threads : of its own pool; None takes torch's number, so that back ends are compared alike
 
-    Raises BackendError when the package is missing, or would run elsewhere than asked for.
+    Raises BackendError when the package is missing or cannot load the network.
     """
 
-    name = "onnxruntime"
+    name, device, precision = "onnxruntime", "cpu", "fp32"
 
-    def __init__(
-        self, artifact: Artifact, precision: str = "fp32", device: str = "cpu", threads: int | None = None
-    ) -> None:
-        check(precision, device)
+    def __init__(self, artifact: Artifact, threads: int | None = None) -> None:
+        check()
         check_precision(artifact, "fp32")
         onnxruntime = load_runtime()
-        self.device, self.precision = device, precision
         self._artifact, self._version = artifact, onnxruntime.__version__
         self._threads = threads or torch.get_num_threads()
-        self._options = _session_options(onnxruntime, self._threads, device)
-        providers = _providers(onnxruntime, device)
+        options = session_options(onnxruntime, self._threads, "cpu")
         try:
-            self._session = onnxruntime.InferenceSession(artifact.data, self._options, providers=providers)
-        except Exception as error:  # its exceptions share no base class of their own
-            line = str(error).strip().splitlines()[0]
-            raise BackendError(f"onnxruntime cannot load {artifact.path.name} on {device}: {line}") from error
-        wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
-        if self._session.get_providers()[0] != wanted:
-            # It logs that the CUDA libraries do not load and goes on with the CPU; a figure must not hide that.
-            raise BackendError(
-                f"onnxruntime could not start {wanted} and would run on {self._session.get_providers()[0]}; "
-                "install CUDA 13 and cuDNN 9 with `pip install 'uadbench[gpu]'`, or use --device cpu"
+            self._session = onnxruntime.InferenceSession(
+                artifact.data, options, providers=["CPUExecutionProvider"]
             )
+        except Exception as error:  # its exceptions share no base class of their own
+            raise BackendError(
+                f"onnxruntime cannot load {artifact.path.name} on cpu: {first_line(error)}"
+            ) from error
 
     @torch.inference_mode()
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """See ``interfaces.Denoiser``."""
         inputs = feed(self._artifact, x_t, t, cond)
-        run = self._run_cpu if self.device == "cpu" else self._run_cuda
-        return run(inputs)[: x_t.shape[0]]
-
-    def _run_cpu(self, inputs: Mapping[str, Tensor]) -> Tensor:
         (eps,) = self._session.run(["eps"], {name: value.numpy() for name, value in inputs.items()})
-        return torch.from_numpy(eps)
-
-    def _run_cuda(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Reads and writes torch's own memory on the device; nothing passes through the host."""
-        index = torch.device(self.device).index or 0
-        inputs = {name: value.to(self.device) for name, value in inputs.items()}
-        eps = torch.empty_like(inputs["x"])
-        binding = self._session.io_binding()
-        for name, tensor in inputs.items():
-            dtype = np.int64 if tensor.dtype == torch.int64 else np.float32
-            binding.bind_input(name, "cuda", index, dtype, tuple(tensor.shape), tensor.data_ptr())
-        binding.bind_output("eps", "cuda", index, np.float32, tuple(eps.shape), eps.data_ptr())
-        torch.cuda.current_stream(self.device).synchronize()  # the session has a stream of its own
-        self._session.run_with_iobinding(binding)  # returns when its stream is done
-        return eps
+        return torch.from_numpy(eps)[: x_t.shape[0]]
 
     def synchronize(self) -> None:
-        """Wait for torch's queue; the session's own calls return when they are done."""
-        if self.device != "cpu":
-            torch.cuda.synchronize(self.device)
+        """Nothing is queued: a call returns when it is done."""
 
     def close(self) -> None:
         """Drop the session and its threads."""
@@ -120,89 +104,28 @@ class OnnxRuntimeDenoiser:
 
 def open_denoiser(
     source: Path, precision: str, device: str, threads: int | None, batch_size: int
-) -> OnnxRuntimeDenoiser:
-    """See ``backends.open_backend``; an open batch size serves any."""
-    return OnnxRuntimeDenoiser(read_artifact(source), precision, device, threads)
-
-
-def installed_packages() -> list[str]:
-    """Which of the two packages that provide the module ``onnxruntime`` are installed."""
-    found = []
-    for package in PACKAGES:
-        try:
-            metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-        found.append(package)
-    return found
-
-
-def load_runtime() -> Any:
-    """The module ``onnxruntime``, imported with its telemetry off; raises ImportError.
-
-    From 1.31 on it reports to its makers unless told otherwise before the import, and writes an id into the user's
-    cache folder when imported. Medical work wants neither; a user's own setting of the variable stands.
-    """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    return importlib.import_module("onnxruntime")
+) -> Denoiser:
+    """See ``backends.open_backend``; on the CPU an open batch size serves any."""
+    check(precision, device)
+    artifact = read_artifact(source)
+    if device == "cpu":
+        return OnnxRuntimeDenoiser(artifact, threads)
+    check_precision(artifact, precision)
+    onnxruntime, gpu = load_runtime(), CudaDevice(device)
+    start = cuda_session(onnxruntime, artifact.data, precision, gpu)
+    return GpuSessionDenoiser("onnxruntime", CUDA, onnxruntime, artifact, precision, gpu, batch_size, start)
 
 
 def check(precision: str = "fp32", device: str = "cpu") -> None:
     """Raise BackendError, naming the remedy, unless this precision and device can be had here."""
-    if precision not in PRECISIONS:
-        raise BackendError(
-            f"onnxruntime runs {', '.join(PRECISIONS)}, not {precision!r} (its CPU provider has no bf16 arithmetic); "
-            "use --precision fp32, or the back end openvino or torch for bf16"
-        )
     kind = device.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
+    if kind not in PRECISIONS:
         raise BackendError(f"onnxruntime runs on cpu or cuda, not on {device!r}")
-    if installed_packages() == list(PACKAGES):
+    if precision not in PRECISIONS[kind]:
         raise BackendError(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; uninstall both, "
-            "then `pip install 'uadbench[cpu]'` or `pip install 'uadbench[gpu]'`"
+            f"onnxruntime runs {', '.join(PRECISIONS[kind])} on {kind}, not {precision!r} ({WHY_NOT[kind]}); "
+            f"use {INSTEAD[kind]}"
         )
-    try:
-        onnxruntime = load_runtime()
-    except ImportError as error:
-        extra = "gpu" if kind == "cuda" else "cpu"
-        raise BackendError(
-            f"onnxruntime cannot be imported ({error}); `pip install 'uadbench[{extra}]'`"
-        ) from error
-    if kind == "cuda" and CUDA not in onnxruntime.get_available_providers():
-        raise BackendError(
-            f"this onnxruntime has no {CUDA}; uninstall onnxruntime, then `pip install 'uadbench[gpu]'`"
-        )
+    import_it("gpu" if kind == "cuda" else "cpu", CUDA if kind == "cuda" else None)
     if kind == "cuda" and not torch.cuda.is_available():
         raise BackendError("torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
-
-
-def _session_options(onnxruntime: Any, threads: int, device: str) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads  # explicit: the default counts cores that a container may not use
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Between two calls torch and Numba work on the same cores; threads that spin would steal them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # session.set_denormal_as_zero stays off: it switches the calling thread, hence torch's and NumPy's arithmetic.
-    if device != "cpu":
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    options.log_severity_level = 3
-    return options
-
-
-def _providers(onnxruntime: Any, device: str) -> list[Any]:
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    if hasattr(onnxruntime, "preload_dlls") and os.name == "posix":
-        onnxruntime.preload_dlls()  # the CUDA libraries that came with torch or with the extra
-    index = torch.device(device).index or 0
-    cuda = {
-        "device_id": str(index),
-        "use_tf32": "0",  # fp32 means fp32; TF32 keeps 10 bits of the mantissa
-        "cudnn_conv_algo_search": "EXHAUSTIVE",
-        "cudnn_conv_use_max_workspace": "1",
-        "arena_extend_strategy": "kSameAsRequested",
-    }
-    return [(CUDA, cuda)]

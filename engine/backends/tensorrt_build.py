@@ -28,6 +28,8 @@ class Recipe:
     shapes : of the inputs, fixed; one optimization profile, whose least, usual and largest shapes are these
     workspace : bytes of device memory that a kernel may use for intermediate results
     level : of the builder's optimization, 0 to 5
+    mixed : some convolutions are meant to be fp32 beside those in ``precision``: the perceptual distance's weighted
+        sums over channels, see ``exporters.onnx.export_perceptual``
     """
 
     precision: str
@@ -35,6 +37,7 @@ class Recipe:
     capability: tuple[int, int]
     workspace: int
     level: int = 3
+    mixed: bool = False
 
     def record(self) -> dict[str, Any]:
         """Everything above and what is always so, as JSON takes it; it is part of an engine's key."""
@@ -44,6 +47,7 @@ class Recipe:
             "capability": list(self.capability),
             "workspace": self.workspace,
             "optimization_level": self.level,
+            "mixed": self.mixed,
             "strongly_typed": True,
             "tf32": False,
             "profiling_verbosity": "detailed",
@@ -80,7 +84,8 @@ def build(trt: Any, library: Library, onnx: bytes, recipe: Recipe, timing: bytes
         raise failure(library, "cannot make a network", log)
     parser = _parse(trt, library, network, onnx, log)
     convolutions = _convolutions(trt, network)
-    if set(convolutions) - {recipe.precision}:
+    meant = {recipe.precision, "fp32"} if recipe.mixed else {recipe.precision}
+    if set(convolutions) - meant or (recipe.mixed and recipe.precision not in convolutions):
         raise BackendError(
             f"{library.title} read a network whose convolutions are {convolutions}, {recipe.precision} was asked for; "
             f"export it in {recipe.precision}"

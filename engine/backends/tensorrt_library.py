@@ -1,4 +1,4 @@
-"""What differs between TensorRT and TensorRT for RTX, and how either says that something failed.
+"""What differs between TensorRT and TensorRT for RTX, and how each says that something failed.
 
 Nothing in their Python API raises: a failure is None, False or a TypeError about a null pointer, and the reason stands
 only in the log. Here the log is kept, and a failure becomes a BackendError of one line with that reason and a remedy.
@@ -16,7 +16,18 @@ import torch
 
 from uadbench.engine.backends.errors import BackendError
 
-__all__ = ["PRECISIONS", "RTX", "TENSORRT", "Library", "Log", "check", "failure", "load", "make_log"]
+__all__ = [
+    "PRECISIONS",
+    "PROVIDER",
+    "RTX",
+    "TENSORRT",
+    "Library",
+    "Log",
+    "check",
+    "failure",
+    "load",
+    "make_log",
+]
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 WIDEST = 400  # characters of a log line that a message repeats
@@ -40,7 +51,7 @@ REMEDY = "use --backends torch, or another version of the library"
 
 @dataclass(frozen=True)
 class Library:
-    """One of the two libraries with TensorRT's Python API.
+    """A library with TensorRT's Python API, or what needs it.
 
     name : of the back end
     title : as a message calls it
@@ -48,6 +59,7 @@ class Library:
     least : the oldest version that is supported, as (major, minor)
     targets : engines are built for a compute capability that is named, and some only; else for the GPU that is there
     timing : kernels are timed on the GPU while an engine is built, and the times can be kept; RTX does neither
+    major : the only major version that will do; None where any from ``least`` on
     """
 
     name: str
@@ -57,12 +69,24 @@ class Library:
     least: tuple[int, int]
     targets: bool
     timing: bool
+    major: int | None = None
 
 
 # 10.13 is the first with CUDA 13; networks are strongly typed on request from 10.12 on, and always from 11.
 TENSORRT = Library("tensorrt", "TensorRT", "tensorrt", "tensorrt", (10, 13), targets=False, timing=True)
 RTX = Library(
     "tensorrt-rtx", "TensorRT for RTX", "tensorrt_rtx", "tensorrt-rtx", (1, 7), targets=True, timing=False
+)
+# onnxruntime-gpu 1.31.1 has it linked against TensorRT 10, which reads the operator Attention from 10.14 on.
+PROVIDER = Library(
+    "onnxruntime-tensorrt",
+    "ONNX Runtime's TensorRT provider",
+    "tensorrt",
+    "onnxruntime-tensorrt",
+    (10, 14),
+    targets=False,
+    timing=True,
+    major=10,
 )
 
 
@@ -95,10 +119,15 @@ def load(library: Library) -> Any:
     if _numbers(version) < library.least:
         least = ".".join(map(str, library.least))
         raise BackendError(f"{library.module} {version} is too old, {least} is needed; {remedy}")
+    if library.major is not None and _numbers(version)[0] != library.major:
+        raise BackendError(
+            f"{library.title} needs {library.module} {library.major}, not {version}; {remedy} in an environment of its "
+            "own"
+        )
     return trt
 
 
-def check(library: Library, precision: str, device: str) -> None:
+def check(library: Library, precision: str = "fp32", device: str = "cuda") -> None:
     """Raise BackendError, naming the remedy, unless this precision and device can be had here."""
     if precision not in PRECISIONS:
         raise BackendError(f"{library.name} runs {', '.join(PRECISIONS)}, not {precision!r}")

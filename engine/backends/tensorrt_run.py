@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import Artifact, feed, pad
+from uadbench.engine.backends.artifacts import Artifact, check_precision, read_artifact
 from uadbench.engine.backends.cuda_device import CudaDevice
 from uadbench.engine.backends.engine_cache import Engine, cached_engine, engine_store
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.static_buffers import OUTPUT, StaticBuffers
 from uadbench.engine.backends.tensorrt_build import Recipe
 from uadbench.engine.backends.tensorrt_layers import contradiction, count_types
-from uadbench.engine.backends.tensorrt_library import Library, failure, make_log
+from uadbench.engine.backends.tensorrt_library import Library, failure, load, make_log
 
-__all__ = ["TensorRtDenoiser"]
-
-OUTPUT = "eps"
+__all__ = ["TensorRtDenoiser", "open_engine"]
 
 
 class TensorRtDenoiser:
@@ -45,17 +44,12 @@ class TensorRtDenoiser:
         cache: Path | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        exported = artifact.manifest.get("precision", "fp32")
-        if exported != precision:
-            raise BackendError(
-                f"{artifact.path}: is exported in {exported}, {precision} is needed; export it in {precision}"
-            )
+        check_precision(artifact, precision)
         self.name, self.device, self.precision = library.name, str(device.device), precision
         self._library, self._trt, self._artifact, self._gpu = library, trt, artifact, device
-        self._log, self._batch = make_log(trt), artifact.batch or batch_size
-        self._facts = device.facts()
-        self._shapes = {i["name"]: (self._batch, *i["shape"][1:]) for i in artifact.manifest["inputs"]}
+        self._log, self._facts = make_log(trt), device.facts()
         with device.selected():
+            self._buffers = StaticBuffers(artifact, batch_size, device)
             self._runtime, self._loaded, self._entry = self._load(cache, say)
             self._check_tensors()
             self._layers = self._inspect()
@@ -65,18 +59,7 @@ class TensorRtDenoiser:
     @torch.inference_mode()
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """See ``interfaces.Denoiser``; the answer is on the GPU."""
-        count = x_t.shape[0]
-        if count > self._batch:
-            raise BackendError(
-                f"this engine takes batches of up to {self._batch}, not {count}; open it for a larger one"
-            )
-        inputs = feed(self._artifact, x_t, t, cond)
-        with self._gpu.queued():
-            for name, value in inputs.items():
-                self._buffers[name].copy_(pad(value, self._batch), non_blocking=True)
-            self._launch()
-        # Copied, because the next call writes to the same memory.
-        return self._buffers[OUTPUT][:count].clone()
+        return self._buffers.call(self._launch, x_t, t, cond)
 
     def synchronize(self) -> None:
         """Wait for what is queued on the GPU."""
@@ -105,7 +88,7 @@ class TensorRtDenoiser:
             "workspace_mib": record["key"]["recipe"]["workspace"] >> 20,
             "optimization_level": record["key"]["recipe"]["optimization_level"],
             "build_seconds": record["build_seconds"],
-            "batch": self._batch,
+            "batch": self._buffers.batch,
             "opset": manifest["opset"],
             "artifact_sha256": manifest["sha256"],
             "checkpoint_sha256": manifest["source"]["sha256"],
@@ -113,7 +96,7 @@ class TensorRtDenoiser:
 
     def _load(self, cache: Path | None, say: Callable[[str], None] | None) -> tuple[Any, Any, Engine]:
         """(runtime, engine, its cache entry); an entry that the library does not take is built once more."""
-        recipe = Recipe(self.precision, self._shapes, self._facts.capability, self._facts.memory // 2)
+        recipe = Recipe(self.precision, self._buffers.shapes, self._facts.capability, self._facts.memory // 2)
         shared = self._trt, self._library, self._artifact.data, recipe, self._facts, engine_store(cache), say
         entry = cached_engine(*shared)
         try:
@@ -131,10 +114,10 @@ class TensorRtDenoiser:
 
     def _check_tensors(self) -> None:
         names = {self._loaded.get_tensor_name(i) for i in range(self._loaded.num_io_tensors)}
-        if names != {*self._shapes, OUTPUT}:
+        if names != {*self._buffers.shapes, OUTPUT}:
             raise BackendError(
                 f"{self._library.title} built an engine of tensors {sorted(names)}, not of "
-                f"{sorted({*self._shapes, OUTPUT})}; export the network again"
+                f"{sorted({*self._buffers.shapes, OUTPUT})}; export the network again"
             )
 
     def _inspect(self) -> dict[str, int]:
@@ -159,13 +142,10 @@ class TensorRtDenoiser:
         context = self._loaded.create_execution_context()
         if context is None:
             raise failure(self._library, "cannot make an execution context", self._log)
-        dtypes = {i["name"]: getattr(torch, i["dtype"]) for i in self._artifact.manifest["inputs"]}
-        self._buffers = {name: self._gpu.zeros(shape, dtypes[name]) for name, shape in self._shapes.items()}
-        self._buffers[OUTPUT] = self._gpu.zeros(self._shapes["x"], torch.float32)
-        for name, shape in self._shapes.items():
+        for name, shape in self._buffers.shapes.items():
             if not context.set_input_shape(name, shape):
                 raise failure(self._library, f"takes no {name} of shape {list(shape)}", self._log)
-        for name, buffer in self._buffers.items():
+        for name, buffer in self._buffers.tensors.items():
             if not context.set_tensor_address(name, buffer.data_ptr()):
                 raise failure(self._library, f"takes no memory for {name}", self._log)
         return context
@@ -187,3 +167,17 @@ class TensorRtDenoiser:
     def _execute(self) -> None:
         if not self._context.execute_async_v3(self._gpu.handle):
             raise failure(self._library, "cannot run the engine", self._log)
+
+
+def open_engine(
+    library: Library,
+    source: Path,
+    precision: str,
+    device: str,
+    threads: int | None,
+    batch_size: int,
+    say: Callable[[str], None] | None = None,
+) -> TensorRtDenoiser:
+    """See ``backends.open_backend``; the first time an engine is built, which takes from seconds to many minutes."""
+    trt, artifact = load(library), read_artifact(source)
+    return TensorRtDenoiser(library, trt, artifact, precision, CudaDevice(device), batch_size, say=say)

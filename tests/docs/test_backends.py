@@ -16,17 +16,17 @@ TEXT = page("backends.md")
 SIZE = 7  # of a run's batch
 
 
-def given(name: str, precision: str) -> tuple[str, str, str]:
+def given(name: str, precision: str, device: str) -> tuple[str, str, str]:
     """Precision, attention and batch of the file that a back end is given."""
     if BACKENDS[name].source != "onnx":
         return "-", "-", "-"
-    form = BACKENDS[name].form(precision, SIZE)
+    form = BACKENDS[name].form(precision, SIZE, device)
     return form.precision, form.attention, {None: "any", SIZE: "the run's"}[form.batch]
 
 
 def test_every_arm_has_its_row_with_the_form_of_its_file() -> None:
     wanted = [
-        (name, device, precision, known.source, *given(name, precision))
+        (name, device, precision, known.source, *given(name, precision, device))
         for name, known in BACKENDS.items()
         for device, precisions in known.precisions.items()
         for precision in precisions

@@ -22,7 +22,7 @@ from uadbench.bench.plan.config import RunConfig
 from uadbench.bench.score.scorers import SCORERS
 from uadbench.datasets import DATASETS
 from uadbench.engine.backends import BACKENDS
-from uadbench.engine.backends.tensorrt_library import RTX, TENSORRT
+from uadbench.engine.backends.tensorrt_library import PROVIDER, RTX, TENSORRT
 from uadbench.engine.methods import FLOORS, METHODS, all_methods, build_method
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.perceptual import PERCEPTUALS
@@ -177,12 +177,13 @@ def test_ci_calls_the_gate_and_nothing_else() -> None:
 def test_the_table_of_tensorrt_names_what_is_installed_and_what_it_runs_on() -> None:
     rows = {code(row["back end"]): row for row in table(page("backends.md"), "tensorrt")}
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(rows) == {TENSORRT.name, RTX.name}
-    for library in (TENSORRT, RTX):
+    assert set(rows) == {TENSORRT.name, RTX.name, PROVIDER.name}
+    for library in (TENSORRT, RTX, PROVIDER):
         row = rows[library.name]
         assert (code(row["module"]), code(row["extra"])) == (library.module, library.extra)
         assert library.extra in extras
-    assert rows["tensorrt"]["versions"].startswith(".".join(map(str, TENSORRT.least)))
+    for library in (TENSORRT, PROVIDER):
+        assert rows[library.name]["versions"].startswith(".".join(map(str, library.least)))
     assert f"tensorrt-rtx=={rows['tensorrt-rtx']['versions']}" in extras["tensorrt-rtx"]
 
 

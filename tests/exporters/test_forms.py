@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,10 @@ from uadbench.exporters.precision import ExportError, in_form, lowered
 GATES = {"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}
 FLOAT, HALF, BF16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
 FORMS = [Form(p, a, 3 if a == "plain" else None) for p in GATES for a in ("fused", "plain")]
-without_monai = not all(importlib.util.find_spec(name) for name in ("monai", "einops"))
 
 
 @pytest.fixture(params=list(KINDS))
 def kind(request: pytest.FixtureRequest) -> Kind:
-    if request.param == "diffusion-unet" and without_monai:
-        pytest.skip("monai or einops is not installed")
     return KINDS[request.param]
 
 
@@ -185,7 +181,8 @@ def test_a_back_end_of_fp32_refuses_a_file_of_another_precision(plain_half: Path
 @pytest.mark.parametrize("name", [name for name, known in BACKENDS.items() if "cpu" in known.precisions])
 def test_the_back_ends_of_cpus_share_one_file(name: str) -> None:
     """ONNX Runtime runs fp32 only there, and OpenVINO lowers the precision by itself."""
-    assert {BACKENDS[name].form(p, n) for p in BACKENDS[name].precisions["cpu"] for n in (1, 4)} == {Form()}
+    precisions = BACKENDS[name].precisions["cpu"]
+    assert {BACKENDS[name].form(p, n, "cpu") for p in precisions for n in (1, 4)} == {Form()}
 
 
 def test_a_weight_that_fp16_does_not_hold_is_refused() -> None:

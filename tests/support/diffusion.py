@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from uadbench.engine.networks.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
 
 TINY = DiffusionUNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, groups=8)
-
-needs_monai = pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("monai", "einops")),
-    reason="monai or einops is not installed; pip install 'uadbench[paper]'",
-)
 
 
 def make_network(config: DiffusionUNetConfig = TINY, seed: int = 0) -> DiffusionUNet:

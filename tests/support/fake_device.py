@@ -20,9 +20,10 @@ class CpuDevice:
     device = torch.device("cpu")
     handle = 42
 
-    def __init__(self, trt: FakeTensorRt, facts: Facts = FACTS, fails: bool = False) -> None:
+    def __init__(self, trt: FakeTensorRt | None = None, facts: Facts = FACTS, fails: bool = False) -> None:
         self._trt, self._facts, self._fails = trt, facts, fails
         self.launched = 0
+        self.queues = 0
 
     def facts(self) -> Facts:
         return self._facts
@@ -35,10 +36,12 @@ class CpuDevice:
 
     @contextmanager
     def queued(self) -> Iterator[None]:
+        self.queues += 1
         yield
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """As CUDA does it: nothing runs while it is recorded."""
+        assert self._trt is not None
         if self._fails:
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nand more")
         self._trt.recording = True

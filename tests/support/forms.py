@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from support import tiny_network as tiny
 from support.diffusion import TINY, make_network
 from uadbench.engine.networks.adapters import as_epsilon
-from uadbench.engine.networks.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from uadbench.engine.networks.unet import UNetConfig
 from uadbench.engine.schedule import linear_schedule
 
@@ -26,11 +25,7 @@ class Kind(NamedTuple):
 
 
 def conditioned() -> nn.Module:
-    torch.manual_seed(0)
-    model = ConditionedUNet(ConditionedUNetConfig(**asdict(SMALL), encoder=(8, 8), code=12))
-    for weight in model.parameters():
-        if not bool(weight.any()):
-            nn.init.normal_(weight, std=0.1)
+    model = tiny.make_conditioned(SMALL)
     return as_epsilon(model.eval().requires_grad_(False), "x0", linear_schedule())
 
 

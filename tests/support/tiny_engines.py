@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import functools
+import json
 import tempfile
 from pathlib import Path
 
-import torch
-from torch import nn
+import onnx
 
 from support import tiny_network as tiny
-from uadbench.engine.backends.artifacts import Artifact, manifest_path, read_artifact
+from uadbench.engine.backends.artifacts import Artifact, manifest_path, read_artifact, write_artifact
 from uadbench.engine.backends.form import Form
+from uadbench.engine.backends.tensorrt_build import Recipe
 from uadbench.engine.networks.checkpoint import load_denoiser, save_checkpoint
-from uadbench.engine.networks.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from uadbench.exporters.onnx import export_unet
-
-CONDITIONED = ConditionedUNetConfig(
-    channels=(16, 32),
-    attention=(False, True),
-    head_channels=16,
-    groups=8,
-    embedding=32,
-    encoder=(8, 8),
-    code=12,
-)
 
 
 def make_network(folder: Path, conditioned: bool = False) -> Path:
     """A checkpoint; the network that is not conditioned is that of ``tiny_network``."""
     if not conditioned:
         return tiny.make_checkpoint(folder)
-    torch.manual_seed(0)
-    model = ConditionedUNet(CONDITIONED)
-    for weight in model.parameters():
-        if not bool(weight.any()):
-            nn.init.normal_(weight, std=0.1)
     path = folder / "conditioned.safetensors"
-    save_checkpoint(path, model, {"noise": "gaussian"})
+    save_checkpoint(path, tiny.make_conditioned(), {"noise": "gaussian"})
     return path
 
 
@@ -60,6 +45,23 @@ def make_engine_source(
 def engine_source(folder: Path, *args: object, **more: object) -> Artifact:
     """The same, read."""
     return read_artifact(make_engine_source(folder, *args, **more))  # type: ignore[arg-type]
+
+
+def relabelled_source(folder: Path, precision: str) -> Path:
+    """Another file that says it is of this precision, for fakes, which look at no more: an export takes seconds."""
+    path = make_engine_source(folder)
+    manifest, model = json.loads(manifest_path(path).read_text()), onnx.load(str(path))
+    model.producer_version = precision
+    write_artifact(path, model.SerializeToString(), manifest | {"precision": precision})
+    return path
+
+
+def recipe_of(
+    artifact: Artifact, precision: str = "fp32", capability: tuple[int, int] = (8, 9), mixed: bool = False
+) -> Recipe:
+    """How an engine of it is built: for the shapes of the file, with a gibibyte of workspace."""
+    shapes = {entry["name"]: tuple(entry["shape"]) for entry in artifact.manifest["inputs"]}
+    return Recipe(precision, shapes, capability, 1 << 30, mixed=mixed)
 
 
 @functools.cache

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from uadbench.engine.backends.artifacts import manifest_path
 from uadbench.engine.backends.form import Form
 from uadbench.engine.networks.checkpoint import save_checkpoint
+from uadbench.engine.networks.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from uadbench.engine.networks.unet import UNet, UNetConfig
 from uadbench.exporters.onnx import export_unet
 
+Network = TypeVar("Network", bound=nn.Module)
 SIZE = 32
 CONFIG = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, groups=8, embedding=32)
 
@@ -23,11 +26,20 @@ CONFIG = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16
 def make_unet(config: UNetConfig = CONFIG, seed: int = 0) -> UNet:
     """Layers that start at zero are drawn too: a network whose answer is 0 agrees with anything."""
     torch.manual_seed(seed)
-    model = UNet(config)
+    return _drawn(UNet(config), 0.02).eval().requires_grad_(False)
+
+
+def make_conditioned(config: UNetConfig = CONFIG) -> ConditionedUNet:
+    """The same with an encoder of the clean image, likewise drawn."""
+    torch.manual_seed(0)
+    return _drawn(ConditionedUNet(ConditionedUNetConfig(**asdict(config), encoder=(8, 8), code=12)), 0.1)
+
+
+def _drawn(model: Network, std: float) -> Network:
     for weight in model.parameters():
         if not bool(weight.any()):
-            nn.init.normal_(weight, std=0.02)
-    return model.eval().requires_grad_(False)
+            nn.init.normal_(weight, std=std)
+    return model
 
 
 def make_checkpoint(folder: Path) -> Path:

@@ -262,6 +262,8 @@ def test_doctor_says_what_works_and_fails_only_where_the_default_job_cannot_run(
     assert not by_name["data set", "folder"]["ok"]
     assert "--data-root" in by_name["data set", "folder"]["note"]
     if ("back end", "tensorrt-rtx") in by_name:  # no GPU here: one row says what is missing
-        for name in ("tensorrt", "tensorrt-rtx"):
-            assert re.search("cannot be imported|no CUDA device", by_name["back end", name]["note"])
+        for name in ("tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt"):
+            assert re.search(
+                "cannot be imported|no CUDA device|has no Tensorrt", by_name["back end", name]["note"]
+            )
     assert result.exit_code == int(any(check["needed"] and not check["ok"] for check in checks))

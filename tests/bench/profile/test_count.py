@@ -80,7 +80,6 @@ def test_every_kind_of_network_is_counted_and_grows_with_the_batch(
 
 @pytest.mark.slow
 def test_the_papers_network_is_counted_with_its_attention_fused(tmp_path: Path) -> None:
-    pytest.importorskip("monai")
     from uadbench.engine.networks.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
 
     path = tmp_path / "n.safetensors"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from support.diffusion import TINY, needs_monai
+from support.diffusion import TINY
 from support.trainings import UNET, log_of, make_small, make_training, rows_of, steps_of
 
 from uadbench.bench.commands.train import command
@@ -124,7 +124,6 @@ def test_a_training_may_start_from_a_checkpoint(tmp_path: Path) -> None:
         torch.testing.assert_close(one, two, atol=0, rtol=0)
 
 
-@needs_monai
 def test_the_paper_preset_trains_the_papers_kind_of_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("killed", [3, 4, 5])
 def test_after_a_kill_tensorboard_is_told_every_step_once(tmp_path: Path, killed: int) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     steps_of(make_training(tmp_path), stop_at=killed)
@@ -114,7 +113,6 @@ def test_a_training_that_seems_to_diverge_says_so_once_and_keeps_its_last_good_c
 
 
 def test_the_files_are_those_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("tensorboard")
     monkeypatch.setattr(training_checks, "LOSS_RISE", 0.9)  # so that there is a last good checkpoint
     training = make_training(tmp_path)
     steps_of(training)

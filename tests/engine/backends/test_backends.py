@@ -12,8 +12,7 @@ import pytest
 import torch
 from support import tiny_network as tiny
 
-from uadbench.engine.backends import BACKENDS, BackendError, check_backend, open_backend
-from uadbench.engine.backends import onnxruntime as onnxruntime_backend
+from uadbench.engine.backends import BACKENDS, BackendError, check_backend, onnxruntime_library, open_backend
 from uadbench.engine.backends import openvino as openvino_backend
 from uadbench.engine.backends.artifacts import pad
 from uadbench.engine.interfaces import Denoiser
@@ -202,25 +201,9 @@ def test_onnxruntime_on_the_gpu_without_its_provider_is_an_error(tmp_path: Path)
 
 
 def test_the_two_onnxruntime_packages_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime_backend.metadata, "version", lambda package: "1.31.1")
+    monkeypatch.setattr(onnxruntime_library.metadata, "version", lambda package: "1.31.1")
     with pytest.raises(BackendError, match="both installed and overwrite each other"):
         check_backend("onnxruntime")
-
-
-def test_a_session_on_another_provider_than_asked_for_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """ONNX Runtime drops a CUDA provider whose libraries do not load, and goes on with the CPU."""
-    monkeypatch.setattr(onnxruntime_backend, "check", lambda precision, device: None)
-    monkeypatch.setattr(
-        onnxruntime_backend, "_providers", lambda *_: [("CUDAExecutionProvider", {}), "CPUExecutionProvider"]
-    )
-    monkeypatch.setattr(onnxruntime_backend, "_session_options", _plain_options)
-    with (
-        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
-        pytest.raises(BackendError, match="would run on CPUExecutionProvider"),
-    ):
-        open_backend("onnxruntime", tiny.make_artifact(tmp_path), device="cuda")
 
 
 def test_convolutions_in_another_precision_than_asked_for_are_refused(
@@ -240,23 +223,6 @@ def test_openvino_compiles_once_for_each_batch_size(tmp_path: Path) -> None:
 
 def test_every_back_end_is_checked_here() -> None:
     on_gpu = {name for name, backend in BACKENDS.items() if "cpu" not in backend.precisions}
-    assert on_gpu == {"tensorrt", "tensorrt-rtx"}  # test_tensorrt_run.py
+    # test_tensorrt_run.py, test_onnxruntime_tensorrt.py
+    assert on_gpu == {"tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt"}
     assert set(BACKENDS) - on_gpu == {"torch", *(name for name, _ in ARMS)}
-
-
-@pytest.mark.gpu
-def test_onnxruntime_on_the_gpu_agrees_with_torch_on_the_cpu(tmp_path: Path) -> None:
-    model = load_checkpoint(tiny.make_checkpoint(tmp_path))[0]
-    denoiser = open_backend("onnxruntime", tiny.make_artifact(tmp_path), device="cuda")
-    x_t, t = tiny.inputs(4)
-    eps = denoiser.denoise(x_t.cuda(), t.cuda())
-    denoiser.synchronize()
-    assert eps.device.type == "cuda"
-    assert denoiser.describe()["provider"] == "CUDAExecutionProvider"
-    assert relative_l2(eps, model(x_t, t - 1)) < 1e-4
-
-
-def _plain_options(module: Any, threads: int, device: str) -> Any:
-    options = module.SessionOptions()
-    options.log_severity_level = 4
-    return options

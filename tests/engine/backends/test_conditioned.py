@@ -7,24 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from support import tiny_network as tiny
-from torch import nn
 
 from uadbench.engine.backends import BackendError, check_backend, open_backend
 from uadbench.engine.networks.checkpoint import CheckpointError, load_denoiser, save_checkpoint
-from uadbench.engine.networks.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from uadbench.engine.networks.image_encoder import EncoderConfig, MaskedEncoder
 from uadbench.exporters.onnx import export_unet
 from uadbench.exporters.parity import network_parity, relative_l2
 
-CONFIG = ConditionedUNetConfig(
-    channels=(16, 32),
-    attention=(False, True),
-    head_channels=16,
-    groups=8,
-    embedding=32,
-    encoder=(8, 8),
-    code=12,
-)
 ARMS = [("torch", "fp32", 1e-6), ("onnxruntime", "fp32", 1e-5), ("openvino", "fp32", 1e-5)]
 
 
@@ -32,12 +21,9 @@ ARMS = [("torch", "fp32", 1e-6), ("onnxruntime", "fp32", 1e-5), ("openvino", "fp
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """net.safetensors, whose prediction is x0, and net.onnx."""
     place = tmp_path_factory.mktemp("conditioned")
-    torch.manual_seed(0)
-    model = ConditionedUNet(CONFIG)
-    for weight in model.parameters():
-        if not bool(weight.any()):
-            nn.init.normal_(weight, std=0.1)
-    save_checkpoint(place / "net.safetensors", model, {"noise": "simplex", "prediction": "x0"})
+    save_checkpoint(
+        place / "net.safetensors", tiny.make_conditioned(), {"noise": "simplex", "prediction": "x0"}
+    )
     denoiser, card = load_denoiser(place / "net.safetensors")
     export_unet(denoiser, card, place / "net.onnx", size=tiny.SIZE)
     return place

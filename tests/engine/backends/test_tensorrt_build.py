@@ -7,38 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_engines import engine_source
+from support.rtx import trt
+from support.tiny_engines import engine_source, recipe_of
 
 from uadbench.engine.backends import BackendError
 from uadbench.engine.backends import tensorrt_build as module
-from uadbench.engine.backends.artifacts import Artifact
 from uadbench.engine.backends.tensorrt_build import Recipe, build
 from uadbench.engine.backends.tensorrt_library import RTX, failure, make_log
 
-trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra tensorrt-rtx)")
 
-
-def recipe(artifact: Artifact, precision: str = "fp32", capability: tuple[int, int] = (8, 9)) -> Recipe:
-    shapes = {entry["name"]: tuple(entry["shape"]) for entry in artifact.manifest["inputs"]}
-    return Recipe(precision, shapes, capability, 1 << 30)
-
-
-@pytest.mark.parametrize(
-    ("precision", "conditioned"),
-    [
-        pytest.param("fp32", False, id="fp32"),
-        pytest.param("fp32", True, id="conditioned", marks=pytest.mark.slow),
-        pytest.param("fp16", False, id="fp16", marks=pytest.mark.slow),
-        pytest.param("bf16", False, id="bf16", marks=pytest.mark.slow),
-    ],
-)
-def test_an_exported_network_becomes_an_engine_whose_convolutions_are_in_the_precision_of_the_file(
-    tmp_path: Path, precision: str, conditioned: bool
-) -> None:
-    artifact = engine_source(tmp_path, precision, conditioned=conditioned)
-    assert set(recipe(artifact).shapes) == {"x", "timesteps"} | ({"cond"} if conditioned else set())
-    built = build(trt, RTX, artifact.data, recipe(artifact, precision))
-    assert built.convolutions == {precision: artifact.manifest["operators"]["Conv"]}
+def test_an_exported_network_becomes_an_engine_that_the_library_knows_for_its_own(tmp_path: Path) -> None:
+    artifact = engine_source(tmp_path)
+    built = build(trt, RTX, artifact.data, recipe_of(artifact))
+    assert built.convolutions == {"fp32": artifact.manifest["operators"]["Conv"]}
     runtime = trt.Runtime(make_log(trt).logger)
     # A plan tells what it is in its first bytes: the library knows its own version, and refuses garbage as such.
     _, diagnosis = runtime.get_engine_validity(built.plan[: runtime.engine_header_size])
@@ -51,7 +32,7 @@ def test_the_builder_is_told_no_tf32_detailed_layers_one_profile_and_one_gpu(tmp
     artifact, log = engine_source(tmp_path), make_log(trt)
     builder = trt.Builder(log.logger)
     assert builder.create_builder_config().get_flag(trt.BuilderFlag.TF32), "it is on unless cleared"
-    config = module._configure(trt, RTX, builder, recipe(artifact), log)
+    config = module._configure(trt, RTX, builder, recipe_of(artifact), log)
     assert not config.get_flag(trt.BuilderFlag.TF32)
     assert config.flags == 0
     assert config.profiling_verbosity == trt.ProfilingVerbosity.DETAILED
@@ -69,11 +50,15 @@ def refused(data: bytes, asked: Recipe, match: str) -> None:
 
 def test_what_cannot_be_built_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     artifact = engine_source(tmp_path)
-    refused(b"garbage", recipe(artifact), r"cannot read the exported network: .*Failed to parse the ONNX")
-    refused(artifact.data, recipe(artifact, "fp16"), r"convolutions are \{'fp32': \d+\}, fp16 was asked for")
+    refused(b"garbage", recipe_of(artifact), r"cannot read the exported network: .*Failed to parse the ONNX")
+    refused(
+        artifact.data, recipe_of(artifact, "fp16"), r"convolutions are \{'fp32': \d+\}, fp16 was asked for"
+    )
+    mixed = recipe_of(artifact, "fp16", mixed=True)  # fp32 may be there, but not alone
+    refused(artifact.data, mixed, r"convolutions are \{'fp32': \d+\}, fp16 was asked for")
     refused(
         artifact.data,
-        recipe(artifact, capability=(9, 0)),
+        recipe_of(artifact, capability=(9, 0)),
         r"runs on compute capability 7\.5, .*12\.1, this GPU has 9\.0; use --backends tensorrt$",
     )
 
@@ -83,7 +68,7 @@ def test_fp32_with_the_attention_operator_is_refused_with_what_to_do(tmp_path: P
     """Why engines in fp32 are given attention written out."""
     artifact = engine_source(tmp_path, fused=True)
     assert artifact.manifest["operators"]["Attention"]
-    refused(artifact.data, recipe(artifact), r"cannot build a fp32 engine: .*needs plain attention here")
+    refused(artifact.data, recipe_of(artifact), r"cannot build a fp32 engine: .*needs plain attention here")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a driver here")

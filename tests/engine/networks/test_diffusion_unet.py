@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.diffusion import TINY, inputs, make_network, needs_monai
+from support.diffusion import TINY, inputs, make_network
 from torch import Tensor
 
+from uadbench.engine.backends.onnxruntime import load_runtime
 from uadbench.engine.networks import NETWORKS, kind_of
 from uadbench.engine.networks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from uadbench.engine.networks.diffusion_unet import DiffusionUNet, DiffusionUNetConfig, MissingPackageError
@@ -23,7 +24,6 @@ from uadbench.engine.training.loop import Pool, TrainingConfig, _identity, train
 from uadbench.exporters.onnx import export_unet
 
 
-@needs_monai
 def test_the_default_is_the_papers_network_of_18_million_parameters() -> None:
     with torch.device("meta"):
         network = DiffusionUNet()
@@ -35,7 +35,6 @@ def test_the_default_is_the_papers_network_of_18_million_parameters() -> None:
     assert not any(name.startswith(("unet.down_blocks.0.att", "unet.up_blocks.2.att")) for name in attending)
 
 
-@needs_monai
 @pytest.mark.parametrize("projection", [True, False])
 @pytest.mark.parametrize("fused", [True, False])
 def test_the_answer_is_that_of_monais_network(projection: bool, fused: bool) -> None:
@@ -52,7 +51,6 @@ def test_the_answer_is_that_of_monais_network(projection: bool, fused: bool) -> 
     torch.testing.assert_close(ours(x, timesteps), wanted, atol=1e-5, rtol=1e-5)
 
 
-@needs_monai
 def test_fused_attention_changes_neither_weights_nor_the_answer() -> None:
     fused, plain = make_network(TINY), make_network(replace(TINY, fused_attention=False))
     assert {k: v.shape for k, v in fused.state_dict().items()} == {
@@ -62,7 +60,6 @@ def test_fused_attention_changes_neither_weights_nor_the_answer() -> None:
     torch.testing.assert_close(fused(*inputs()), plain(*inputs()), atol=1e-5, rtol=1e-5)
 
 
-@needs_monai
 def test_without_projection_is_as_with_one_that_changes_nothing() -> None:
     network = make_network(TINY)
     weights = network.state_dict()
@@ -74,7 +71,6 @@ def test_without_projection_is_as_with_one_that_changes_nothing() -> None:
     torch.testing.assert_close(bare(*inputs()), network(*inputs()), atol=1e-5, rtol=1e-5)
 
 
-@needs_monai
 @pytest.mark.parametrize("half", [True, False])
 def test_a_checkpoint_comes_back_as_this_kind(tmp_path: Path, half: bool) -> None:
     network = make_network()
@@ -88,13 +84,11 @@ def test_a_checkpoint_comes_back_as_this_kind(tmp_path: Path, half: bool) -> Non
         torch.testing.assert_close(found.state_dict()[name], kept, atol=0, rtol=0)
 
 
-@needs_monai
 def test_the_exported_network_answers_as_torch_does(tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
     network = make_network()
     manifest = export_unet(network, {"sha256": "0", "network": asdict(TINY)}, tmp_path / "net.onnx", size=32)
     assert manifest["operators"]["Attention"] == 4
-    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    session = load_runtime().InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
     x, timesteps = inputs()
     (found,) = session.run(None, {"x": x.numpy(), "timesteps": timesteps.numpy()})
     torch.testing.assert_close(torch.from_numpy(found), network(x, timesteps), atol=1e-4, rtol=1e-4)
@@ -176,7 +170,6 @@ def trained(state: Path, network: Any, stop: int | None = None) -> dict[str, Ten
     return weights
 
 
-@needs_monai
 def test_a_training_of_this_kind_goes_on_after_a_kill_to_the_same_weights(tmp_path: Path) -> None:
     whole = trained(tmp_path / "whole.pt", TINY)
     trained(tmp_path / "killed.pt", TINY, stop=2)

@@ -161,7 +161,6 @@ def launch(start: list[str], words: list[str], cwd: Path) -> subprocess.Complete
 def test_two_processes_learn_what_one_learns_and_only_the_main_one_speaks(
     objective: str, name: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("accelerate")
     make_slices(tmp_path / "data", {"train": 3, "val": 2}, side=128)
     states, losses = [], []
     for start, output in (([sys.executable], "one"), (LAUNCH, "two")):
@@ -183,7 +182,6 @@ def test_two_processes_learn_what_one_learns_and_only_the_main_one_speaks(
 
 @pytest.mark.slow
 def test_two_processes_that_are_stopped_go_on_to_the_same_weights(tmp_path: Path) -> None:
-    pytest.importorskip("accelerate")
     make_slices(tmp_path / "data", {"train": 3, "val": 2}, side=128)
     launch(LAUNCH, train_words("whole", 6), tmp_path)
     words, log = (
@@ -214,7 +212,6 @@ def test_two_processes_that_are_stopped_go_on_to_the_same_weights(tmp_path: Path
 
 @pytest.mark.slow
 def test_accelerate_asks_the_network_for_nothing() -> None:
-    pytest.importorskip("accelerate")
     guarded = (
         "import socket\n"
         "def refuse(*arguments, **named): raise SystemExit('it wants the network')\n"

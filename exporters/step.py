@@ -91,6 +91,10 @@ def export_step(
     model, card, form, opset : as for ``onnx.export_unet``
     Raises ExportError.
     """
+    if card.get("prediction") == "change":
+        raise ExportError(
+            "this network undoes anomalies and predicts no noise, so it has no steps; export it alone"
+        )
     form, schedule = form or Form(), schedule_of(card)
     _check_chain(schedule, pairs, eta, x0_variance is not None)
     step = FusedStep(in_form(model, form), schedule, pairs, eta, x0_variance).eval().requires_grad_(False)

@@ -29,7 +29,8 @@ class StaticBuffers:
         self.shapes = {entry["name"]: (self.batch, *entry["shape"][1:]) for entry in inputs}
         dtypes = {entry["name"]: getattr(torch, entry["dtype"]) for entry in inputs}
         self.tensors = {name: gpu.zeros(shape, dtypes[name]) for name, shape in self.shapes.items()}
-        self.tensors[OUTPUT] = gpu.zeros(self.shapes["x"], torch.float32)
+        (sides,) = (entry["shape"] for entry in artifact.manifest["outputs"] if entry["name"] == OUTPUT)
+        self.tensors[OUTPUT] = gpu.zeros((self.batch, *sides[1:]), torch.float32)
 
     def call(self, launch: Callable[[], None], x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         """Fill the inputs, ``launch`` on the GPU's own stream, copy the output; nothing waits on the host."""

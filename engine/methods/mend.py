@@ -15,7 +15,7 @@ __all__ = ["Mend"]
 
 @dataclass(frozen=True)
 class Mend:
-    """A method of this project (docs/methods/mend.md): T (e + A) D, with no noise and no chain.
+    """A method of this project (docs/methods/mend.md): the geometric mean of T, e + A and D; no noise and no chain.
 
     T : the change that the network undoes, smoothed, as far as it points the way lesions do
     A : how much a place differs from its mirror image, that way, as the floor ``asymmetry`` says
@@ -41,14 +41,15 @@ class Mend:
         if not self.signed:
             return Result(undone.abs(), x_rec)
         sign, image = tools.lesion_sign, to_unit(x)
-        anomaly = (sign * undone).clamp_min(0)
+        factors = [sign * undone]
         if self.asymmetry is not None:
             differs = gaussian_smooth(image - image.flip(-1), self.sigma)
-            anomaly = anomaly * (self.asymmetry + (sign * differs).clamp_min(0))
+            factors.append(self.asymmetry + (sign * differs).clamp_min(0))
         if self.intensity:
             smooth = gaussian_smooth(image, self.sigma)
-            anomaly = anomaly * (smooth if sign > 0 else 1 - smooth).clamp_min(0)
-        return Result(anomaly, x_rec)
+            factors.append(smooth if sign > 0 else 1 - smooth)
+        product = torch.stack(factors).clamp_min(0).prod(dim=0)
+        return Result(product ** (1 / len(factors)), x_rec)
 
     def _change(self, x: Tensor, tools: Tools) -> Tensor:
         change: Tensor = tools.restore(x, 1)[:, :1]

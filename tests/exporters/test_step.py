@@ -128,3 +128,9 @@ def test_a_chain_that_there_is_not_is_refused(tmp_path: Path, changes: dict[str,
     with pytest.raises(ExportError, match=message):
         export_step(KIND.make(), KIND.card, tmp_path / "step.onnx", **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_undoes_anomalies_has_no_steps(tmp_path: Path) -> None:
+    kind = KINDS["restoration-unet"]
+    with pytest.raises(ExportError, match="predicts no noise, so it has no steps; export it alone"):
+        export_step(kind.make(), kind.card, tmp_path / "step.onnx", [(10, 0)], size=SIZE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from support import tiny_network as tiny
 from support.diffusion import TINY, make_network
 from uadbench.engine.networks.adapters import as_epsilon
+from uadbench.engine.networks.restoration_unet import RestorationUNet, RestorationUNetConfig
 from uadbench.engine.networks.unet import UNetConfig
+from uadbench.engine.networks.vae import VAE, VAEConfig
 from uadbench.engine.schedule import linear_schedule
 
 SMALL = UNetConfig(channels=(16,), attention=(False,), head_channels=16, groups=8, embedding=16)
@@ -29,6 +31,14 @@ def conditioned() -> nn.Module:
     return as_epsilon(model.eval().requires_grad_(False), "x0", linear_schedule())
 
 
+def restoring(model: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    for weight in model.parameters():
+        if not bool(weight.any()):
+            nn.init.normal_(weight, std=0.1)
+    return model.eval().requires_grad_(False)
+
+
 def predicting(prediction: str) -> nn.Module:
     return as_epsilon(tiny.make_unet(SMALL), prediction, linear_schedule())
 
@@ -42,7 +52,16 @@ KINDS = {
         {"sha256": "0", "kind": "diffusion-unet"},
     ),
     "conditioned-unet": Kind(conditioned, {"sha256": "0", "kind": "conditioned-unet"}),
+    "restoration-unet": Kind(
+        lambda: restoring(RestorationUNet(RestorationUNetConfig(**asdict(SMALL)))),
+        {"sha256": "0", "kind": "restoration-unet", "prediction": "change"},
+    ),
+    "vae": Kind(
+        lambda: restoring(VAE(VAEConfig((8, 16), 4, 8))),
+        {"sha256": "0", "kind": "vae", "prediction": "change"},
+    ),
 }
+STEPS = {name: kind for name, kind in KINDS.items() if kind.card.get("prediction") != "change"}
 
 
 def inputs(card: dict[str, Any]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.diffusion import make_network
-from support.forms import KINDS, SIZE
+from support.forms import KINDS, SIZE, STEPS
 from support.pages import page, table
 from support.rtx import trt
 from support.tiny_engines import recipe_of
@@ -73,7 +73,7 @@ def perceptual(part: str) -> Graph:
 
 GRAPHS = {
     **{name: network(kind.make, kind.card, SIZE) for name, kind in KINDS.items()},
-    **{f"step of {name}": step(kind.make, kind.card, SIZE) for name, kind in KINDS.items()},
+    **{f"step of {name}": step(kind.make, kind.card, SIZE) for name, kind in STEPS.items()},
     **{f"perceptual {part}": perceptual(part) for part in PARTS},
 }
 # In every run; all others with -m slow. test_tensorrt_build.py has a network in fp32.
@@ -123,7 +123,7 @@ def test_every_checkpoint_that_is_shipped_and_its_step_become_engines(
 ) -> None:
     model, card = load_denoiser(MODELS / f"{name}.safetensors")
     assert schedule_of(card).length == 1000
-    for form in (network, step):
+    for form in (network, step) if card["prediction"] != "change" else (network,):
         becomes_an_engine(tmp_path, form(lambda: model, card, 128), precision, batch=1)
 
 
@@ -141,6 +141,7 @@ def test_the_page_names_what_was_built_in_which_form() -> None:
         "networks that predict x0 or v",
         "the papers' network",
         "the network that is shown the clean image",
+        "networks that undo anomalies, and the VAE",
         "whole steps of each of these",
         "perceptual features",
         "perceptual distance",

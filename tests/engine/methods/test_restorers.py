@@ -138,7 +138,7 @@ def test_methods_are_frozen_dataclasses() -> None:
         assert dataclasses.is_dataclass(method)
 
 
-def test_mends_map_is_its_three_factors() -> None:
+def test_mends_map_is_the_geometric_mean_of_its_three_factors() -> None:
     """Of a network that finds the lesion, at a lesion of constant grey values, where nothing is smoothed."""
     image = torch.full((1, 1, 16, 16), 0.2)
     image[..., 4:8, 3:6] = 0.8  # bright, and only on the left
@@ -146,7 +146,7 @@ def test_mends_map_is_its_three_factors() -> None:
     found = Mend(sigma=0)(image, dataclasses.replace(tools(network), lesion_sign=1))
     undone, differs, bright = 0.3, 0.3, 0.9
     wanted = torch.zeros_like(image)
-    wanted[..., 4:8, 3:6] = undone * (0.1 + differs) * bright
+    wanted[..., 4:8, 3:6] = (undone * (0.1 + differs) * bright) ** (1 / 3)
     torch.testing.assert_close(found.anomaly, wanted)
     torch.testing.assert_close(found.reconstruction, torch.full_like(image, 0.2))
     assert [t for _, t in network.shown] == [1, 1]
@@ -158,8 +158,8 @@ def test_mends_map_is_its_three_factors() -> None:
     [
         ({}, -1, 0.0),  # lesions are said to be dark, and this one is bright
         ({"signed": False}, -1, 0.3),
-        ({"asymmetry": None}, 1, 0.3 * 0.9),
-        ({"intensity": False}, 1, 0.3 * 0.4),
+        ({"asymmetry": None}, 1, (0.3 * 0.9) ** 0.5),
+        ({"intensity": False}, 1, (0.3 * 0.4) ** 0.5),
         ({"asymmetry": None, "intensity": False}, 1, 0.3),
     ],
 )

@@ -60,6 +60,7 @@ def test_every_verbs_help_works_without_torch(verb: str) -> None:
 RUN_OPTIONS = """
     --methods --dataset --data-root --noise --backends --precision --steps --t-start --limit --batch-size --seed
     --perceptual --output --config --set --resume --overwrite --dry-run --no-progress --device --threads
+    --streams
 """
 
 
@@ -84,6 +85,12 @@ def test_run_has_the_options_that_others_script_against(option: str) -> None:
         ),
         pytest.param(["run", "--methods", "thor", "--limit", "0"], "limit is 0", id="limit"),
         pytest.param(["run", "--methods", "thor", "--threads", "1099511627776"], "1<=x<=1024", id="threads"),
+        pytest.param(["run", "--methods", "thor", "--streams", "several"], "streams is 'several'", id="streams"),
+        pytest.param(
+            ["run", "--methods", "thor", "--threads", "1", "--streams", "2"],
+            "streams is 2, and there are 1 threads to share; give at most 1",
+            id="more streams than threads",
+        ),
         pytest.param(
             ["run", "--methods", "thor", "--set", "n_boot=1000000000000"], "from 1 to 100000", id="n_boot"
         ),

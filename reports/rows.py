@@ -261,6 +261,8 @@ def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
     ]
     if not matches:
         return None, "this run has no torch fp32 cell of the method"
+    if _streams(cell) > 1:
+        return None, f"{_streams(cell)} batches ran at a time: images_per_s says what that gave"
     verdict = (run.parity or {}).get(cell.slug) or {}
     if verdict.get("verdict") != "pass":
         if not verdict:
@@ -272,8 +274,6 @@ def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
         return None, "the run was taken up on another machine or with other software"
     if busy := max(load_over(run, cell) or 0.0, load_over(run, matches[0]) or 0.0):
         return None, f"timed while something else was running (load {busy:.1f})"
-    if _streams(cell) > 1:
-        return None, f"{_streams(cell)} batches ran at a time: images_per_s says what that gave"
     own = ((cell.latency or {}).get("latency_ms") or {}).get("p50")
     slow = ((matches[0].latency or {}).get("latency_ms") or {}).get("p50")
     if not own or not slow:

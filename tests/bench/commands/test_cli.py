@@ -85,7 +85,9 @@ def test_run_has_the_options_that_others_script_against(option: str) -> None:
         ),
         pytest.param(["run", "--methods", "thor", "--limit", "0"], "limit is 0", id="limit"),
         pytest.param(["run", "--methods", "thor", "--threads", "1099511627776"], "1<=x<=1024", id="threads"),
-        pytest.param(["run", "--methods", "thor", "--streams", "several"], "streams is 'several'", id="streams"),
+        pytest.param(
+            ["run", "--methods", "thor", "--streams", "several"], "streams is 'several'", id="streams"
+        ),
         pytest.param(
             ["run", "--methods", "thor", "--threads", "1", "--streams", "2"],
             "streams is 2, and there are 1 threads to share; give at most 1",

@@ -21,7 +21,7 @@ from uadbench.bench.run.networks import open_denoisers
 from uadbench.bench.run.operating import decide
 from uadbench.bench.run.session import Session
 from uadbench.bench.run.shifts import plan_shifts, run_shifts
-from uadbench.bench.run.streams import choose_streams, open_streams
+from uadbench.bench.run.streams import open_streams, shared_streams
 from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unread, mend_cell, plan_tasks
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.run.variance import measure_cells
@@ -129,7 +129,7 @@ def _begin(
     """Open the networks, take the directory into use, read the healthy slices."""
     plan = session.plan
     # Before anything is written: a back end may be missing.
-    shared = _shared(session, run, overwrite, watch, say)
+    shared = shared_streams(plan, session.manifest, run, overwrite, watch, say)
     streams = open_streams(plan, shared["count"], stack, watch, say) if shared.get("count", 1) > 1 else []
     denoisers = dict(streams[0].denoisers) if streams else open_denoisers(plan, stack, watch, say)
     told = {"streams": shared} if shared else {}
@@ -142,22 +142,6 @@ def _begin(
         say(f"{len(failed)} healthy slices cannot be read and are left out of the floors' median")
     bench = Bench(plan.config.eta, session.perceptuals, plan.dataset.lesion_sign, healthy.median, stop)
     return _Work(session, run, manifest, denoisers, bench, healthy, watch, streams)
-
-
-def _shared(
-    session: Session, run: RunDirectory, overwrite: bool, watch: Stopwatch, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """How many streams there are, for the manifest; {} for the one that is usual. A run that is there keeps its own."""
-    plan, wanted = session.plan, session.plan.config.streams
-    if wanted == 1:
-        return {}
-    if wanted != "auto":
-        return {"count": wanted, "threads_each": plan.threads // wanted, "auto": False}
-    there = run.read_manifest() if run.has_manifest and not overwrite else {}
-    if there.get("run_id") == session.manifest["run_id"] and "streams" in there:
-        return {**there["streams"]}
-    with watch.stage("streams"):
-        return choose_streams(plan, time.perf_counter, say)
 
 
 def _applicable(work: _Work) -> tuple[Cell, ...]:

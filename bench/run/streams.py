@@ -6,7 +6,8 @@ network; torch's pool is that of the calling thread, whose size is set in the th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,8 +28,9 @@ from uadbench.bench.run.timing import Stopwatch, load_average
 from uadbench.datasets.case import Sample
 from uadbench.engine.interfaces import Denoiser, to_signed
 from uadbench.engine.steps import add_noise
+from uadbench.reports.store import RunDirectory
 
-__all__ = ["WORTH", "Callers", "callers", "choose_streams", "hold_rates", "open_streams"]
+__all__ = ["WORTH", "Callers", "callers", "choose_streams", "hold_rates", "open_streams", "shared_streams"]
 
 WORTH = 1.05
 """``auto`` takes more than one stream only where images a second are more than this times those of one."""
@@ -130,6 +132,30 @@ def choose_streams(plan: Plan, clock: Callable[[], float], say: Callable[[str], 
         "measured": measured,
         "load": load,
     }
+
+
+def shared_streams(
+    plan: Plan,
+    manifest: Mapping[str, Any],
+    run: RunDirectory,
+    overwrite: bool,
+    watch: Stopwatch,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """How many streams a run has, for its manifest; {} for the one that is usual.
+
+    manifest : that of a new run; one that is there already and taken up keeps the number that was measured for it
+    """
+    wanted = plan.config.streams
+    if wanted == 1:
+        return {}
+    if wanted != "auto":
+        return {"count": wanted, "threads_each": plan.threads // wanted, "auto": False}
+    there = run.read_manifest() if run.has_manifest and not overwrite else {}
+    if there.get("run_id") == manifest["run_id"] and "streams" in there:
+        return {**there["streams"]}
+    with watch.stage("streams"):
+        return choose_streams(plan, time.perf_counter, say)
 
 
 def open_streams(

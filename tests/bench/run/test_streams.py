@@ -34,8 +34,10 @@ from uadbench.bench.run.evaluate import NoNetwork
 from uadbench.bench.run.executors import Stream, waves
 from uadbench.bench.run.interrupt import Interrupted
 from uadbench.bench.run.streams import callers, choose_streams, hold_rates
+from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.score.latency import latency_summary
 from uadbench.engine.interfaces import Denoiser
+from uadbench.reports.store import RunDirectory
 
 
 class Meeting(Recording):
@@ -215,3 +217,30 @@ def test_the_warm_up_of_each_stream_is_its_own_and_recorded(
     compute(tmp_path, (method_cell(),), streams=streams(*networks))
     assert cell_of(tmp_path).warm_up["first_call_ms"] > 0
     assert [r["first_call"] for r in records(tmp_path).values()] == [True] * 8 + [False] * 2
+
+
+def test_a_run_that_is_taken_up_keeps_the_number_that_was_measured_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[dict[str, Any]] = [{"count": 2, "threads_each": 1}, {"count": 4, "threads_each": 1}]
+    monkeypatch.setattr(module, "choose_streams", lambda *arguments: measured.pop(0))
+    dataset = make_dataset()
+    plan = Plan(RunConfig(streams="auto"), (BLUR,), dataset, choose_cases(dataset, 16), 4)
+    run, watch = RunDirectory(tmp_path), Stopwatch()
+
+    def shared(overwrite: bool = False, run_id: str = "this") -> int:
+        found = module.shared_streams(plan, {"run_id": run_id}, run, overwrite, watch, lambda line: None)
+        run.write_manifest({"run_id": "this", "streams": found})
+        return int(found["count"])
+
+    assert [shared(), shared(), shared(overwrite=True)] == [2, 2, 4]
+
+
+@pytest.mark.parametrize(("wanted", "found"), [(1, {}), (3, {"count": 3, "threads_each": 2, "auto": False})])
+def test_a_number_that_is_given_is_taken_and_one_is_nothing_to_record(
+    tmp_path: Path, wanted: int, found: dict[str, Any]
+) -> None:
+    dataset = make_dataset()
+    plan = Plan(RunConfig(streams=wanted), (BLUR,), dataset, choose_cases(dataset, 16), 7)
+    run, watch = RunDirectory(tmp_path), Stopwatch()
+    assert module.shared_streams(plan, {"run_id": "this"}, run, False, watch, lambda line: None) == found

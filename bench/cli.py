@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from uadbench.bench.run.interrupt import ignore_signals
+from uadbench.bench.run.machine import prepare_process
 
 __all__ = ["VERBS", "cli", "main"]
 
@@ -92,6 +93,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the console script; never returns."""
+    prepare_process()  # for every verb, before one of them imports torch
     try:
         code: Any = cli.main(args=args, prog_name="bench", standalone_mode=False)
     except click.ClickException as error:

@@ -30,7 +30,8 @@ def noise_source(
         plane z = t, not normalised; every field from a fresh seed)
     shape : (H, W)
 
-    Fields are drawn on the CPU and moved to ``device``, so all back ends see the same noise.
+    Fields are drawn on the CPU, simplex by as many threads as torch has, and moved to ``device``, so all back ends see
+    the same noise.
     """
     if kind not in NOISES:
         raise ValueError(f"unknown noise {kind!r}; choose from {', '.join(NOISES)}")
@@ -41,7 +42,7 @@ def noise_source(
 
     def simplex(t: int) -> np.ndarray:
         seeds = np.array([g.integers(2**63 - 1) for g in generators], dtype=np.int64)
-        return simplex_fields(seeds, shape, z=float(t))
+        return simplex_fields(seeds, shape, z=float(t), threads=torch.get_num_threads())
 
     draw = gaussian if kind == "gaussian" else simplex
     return lambda t: torch.from_numpy(draw(t)).unsqueeze(1).to(device)

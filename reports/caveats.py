@@ -28,17 +28,34 @@ def busy_threads(section: Section, index: int) -> int | None:
 
 
 def load_notes(section: Section) -> list[str]:
-    """A sentence for each number of threads with which cells were timed on a loaded machine."""
+    """A sentence for each number of threads with which cells were timed on a loaded machine, or shared by batches."""
     found: dict[int, list[int]] = {}
     for index in section.frame.index:
         if (threads := busy_threads(section, int(index))) is not None:
             found.setdefault(threads, []).append(int(index))
-    return [
+    busy = [
         f"Load reached {section.frame.loc[rows, 'load_max'].max():.1f} with {threads} "
         f"{'thread' if threads == 1 else 'threads'}: something else was running, do not trust the latencies of "
         + _where(list(section.frame.loc[rows, "cell"]), len(section.frame))
         for threads, rows in sorted(found.items())
     ]
+    return busy + _throughput(section)
+
+
+def _throughput(section: Section) -> list[str]:
+    """A sentence for each number of batches that ran at a time, where it was more than one."""
+    frame, notes = section.frame, []
+    if "streams" not in frame:
+        return []
+    several = frame[frame["streams"] > 1]
+    for streams, rows in several.groupby("streams"):
+        rates = "; ".join(
+            f"{cell} {rate:.3g}" for cell, rate in zip(rows["cell"], rows["images_per_s"], strict=True)
+        )
+        notes.append(
+            f"{int(streams)} batches ran at a time, so there is throughput, in images a second, and no latency: {rates}"
+        )
+    return notes
 
 
 def unfitted(section: Section) -> list[str]:

@@ -159,13 +159,16 @@ def _columns() -> Iterator[str]:
         "peak_memory_mib",
         "load_max",
     ]
+    yield from ["streams", "images_per_s"]
     yield from ["timed_batches", "batch_size", "speedup", "speedup_note", "parity", "parity_note"]
     yield from ["threads", "version", "origin", "subset", "fingerprint", "cell", "run"]
 
 
 def _unused(runs: Sequence[Run]) -> Iterator[str]:
-    """Columns that speak of post-processing, where no cell has any."""
+    """Columns that speak of post-processing, or of several batches at a time, where no cell has any."""
     cells = [cell for run in runs for cell in run.cells]
+    if all(_streams(cell) == 1 for cell in cells):
+        yield from ("streams", "images_per_s")
     if all(variant_of(cell.info).post == "none" for cell in cells):
         yield "post"
     for score in (name for name in SCORES if MEASURES[name].optional):
@@ -201,13 +204,17 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
         entry = metrics.get(score) or {}
         record |= {score: entry.get("value"), f"{score}_lo": entry.get("lo"), f"{score}_hi": entry.get("hi")}
     record |= {f"dice_{size}_n": (metrics.get(f"dice_{size}") or {}).get("n") for size in SIZE_NAMES}
-    image, network = latency.get("latency_ms") or {}, latency.get("network_ms") or {}
+    streams = record["streams"] = _streams(cell)
+    # What a batch takes beside others is no latency: it would stand below figures that it is not to be held against.
+    image = (latency.get("latency_ms") or {}) if streams == 1 else {}
+    network = (latency.get("network_ms") or {}) if streams == 1 else {}
+    record["images_per_s"] = latency.get("images_per_s")
     record |= {f"latency_ms_{key}": image.get(key) for key in ("p50", "p90", "p95", "p99")}
     record["network_ms_p50"] = network.get("p50")
     record |= {
         name: latency.get(name) for name in ("first_call_ms", "warmup_ms", "peak_memory_mib", "load_max")
     }
-    record["timed_batches"] = latency.get("n")  # a batch is one measurement
+    record["timed_batches"] = latency.get("n") if streams == 1 else None  # a batch is one measurement
     calls = [case["nfe"] for case in cell.cases if case.get("status") == "ok" and case.get("nfe") is not None]
     record["nfe"] = sum(calls) / len(calls) if calls else None
     record["batch_size"] = _batch_size(cell)
@@ -231,6 +238,11 @@ def _reason(verdict: dict[str, Any]) -> str:
     return short_text(str(verdict.get("reason") or ""))
 
 
+def _streams(cell: Cell) -> int:
+    """How many batches ran at a time."""
+    return int((cell.latency or {}).get("streams") or 1)
+
+
 def _batch_size(cell: Cell) -> int | None:
     """The usual batch size: the largest seen, since only a run's last batch is smaller."""
     return max((case["batch_size"] for case in cell.cases if case.get("batch_size")), default=None)
@@ -249,6 +261,8 @@ def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
     ]
     if not matches:
         return None, "this run has no torch fp32 cell of the method"
+    if _streams(cell) > 1:
+        return None, f"{_streams(cell)} batches ran at a time: images_per_s says what that gave"
     verdict = (run.parity or {}).get(cell.slug) or {}
     if verdict.get("verdict") != "pass":
         if not verdict:

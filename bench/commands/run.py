@@ -69,6 +69,12 @@ COMPRESSED = 0.6
 )
 @options.device
 @options.threads
+@click.option(
+    "--streams",
+    metavar="N",
+    help="Batches at a time, each with its share of the threads: 1 (default), N, or auto, which measures. "
+    "Above 1 throughput is recorded in place of latency.",
+)
 @options.output("Default: runs/DATASET-HASH.")
 @click.option(
     "--config", "file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; flags win."

@@ -198,6 +198,10 @@ def _failed_in_b(pair: Pair) -> int:
 def _judged(pair: Pair, row: Row) -> Row:
     """The row, without interval and p where either cell was timed while something else was running."""
     for side in (pair.a, pair.b):
+        streams = max((case.get("streams", 1) for case in finished(side.cell).values()), default=1)
+        if row.change is not None and streams > 1:
+            reason = f"not judged: {streams} batches ran at a time"
+            return replace(row, change=replace(row.change, lo=None, hi=None, p=None), unjudged=reason)
         load = (side.cell.latency or {}).get("load_max")
         if load is None:
             load = max(

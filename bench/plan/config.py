@@ -43,7 +43,7 @@ PLACES = ("data_root", "perceptual_weights", "checkpoints")
 # Tables of these hold names of networks and their files, and no method's hyper-parameters.
 FILES = ("checkpoints", "perceptual_weights")
 # Settings that came later are recorded where they are not at their default, so that older runs keep their identity.
-LATER = ("post", "component_px", "shift", "shift_limit", "variance")
+LATER = ("post", "component_px", "shift", "shift_limit", "variance", "streams")
 # These add results and change none, so that a run that is there can be given them.
 ADDITIONS = ("shift", "shift_limit")
 
@@ -73,6 +73,7 @@ class RunConfig:
     eta : stochasticity of a respaced chain's steps, 0 to 1 (1 is ancestral)
     variance : of an ancestral step, "fixed-small" as published, or "exact", which is measured on healthy slices
     threads : of the network; None is what this process may use
+    streams : batches at a time, each with its share of the threads; "auto" measures which number is the fastest
     n_boot : bootstrap draws for the intervals
     checkpoints : network name -> file, where not the shipped one
     hyperparameters : method -> its fields that differ from their defaults
@@ -99,6 +100,7 @@ class RunConfig:
     shift_limit: Count = 24
     device: Text = "cpu"
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    streams: Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"] = 1
     eta: Annotated[float, Meta(ge=0, le=1)] = 1.0
     variance: Literal["fixed-small", "exact"] = "fixed-small"
     n_boot: Annotated[int, Meta(ge=1, le=100_000)] = 1000
@@ -232,6 +234,8 @@ def _spelled(key: str, value: Any) -> tuple[str, Any]:
 def _setting(key: str, value: Any) -> Any:
     """One setting, checked; a setting of several values takes one, a list, or a text with commas."""
     hint, value = _SETTINGS[key], _plain(value)
+    if key == "streams":
+        value = _number(value)
     if typing.get_origin(hint) is not tuple:
         return convert_field(key, value, hint)
     if key == "steps" and value in ("default", [], ()):

@@ -86,7 +86,23 @@ def make_plan(config: RunConfig) -> Plan:
         )
     cases = choose_cases(dataset, config.val_limit)
     shifts = _shifts(config, dataset)
-    return Plan(config, cells, dataset, cases, config.threads or available_cores(), shifts)
+    threads = config.threads or available_cores()
+    _check_streams(config, threads)
+    return Plan(config, cells, dataset, cases, threads, shifts)
+
+
+def _check_streams(config: RunConfig, threads: int) -> None:
+    if config.streams == 1:
+        return
+    if config.device != "cpu":
+        raise ConfigError(
+            f"streams is {config.streams!r}, which shares out threads of the CPU, and device is {config.device!r}; "
+            "give streams = 1"
+        )
+    if config.streams != "auto" and config.streams > threads:
+        raise ConfigError(
+            f"streams is {config.streams}, and there are {threads} threads to share; give at most {threads}"
+        )
 
 
 def _shifts(config: RunConfig, dataset: Dataset) -> tuple[Shift, ...]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from statistics import median
 from typing import Any
+
+import torch
 
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.profile.calls import Clocks
 from uadbench.bench.profile.inputs import Inputs
 from uadbench.bench.profile.opened import Opener
 from uadbench.bench.run.evaluate import one_line
+from uadbench.bench.run.streams import callers, hold_rates
 from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.identity import Arm
 
 __all__ = ["compare_streams"]
 
-CALLS, TURNS = 8, 3  # calls of each caller at a time, and how often the two ways take turns
+CALLS = 8  # of each caller at a time
 
 
 def compare_streams(
@@ -37,45 +37,26 @@ def compare_streams(
     """
     each = threads // streams
     found: dict[str, Any] = {"streams": streams, "threads_each": each}
+    had = torch.get_num_threads()
+
+    def opened(count: int) -> Denoiser:
+        return opener(arm, network.path, count, len(inputs.images))
+
     with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, had)
         try:
-            opened = []
-            for count in (threads, *[each] * streams):
-                opened.append(opener(arm, network.path, count, len(inputs.images)))
-                stack.callback(opened[-1].close)
-            had = [denoiser.describe().get("threads") for denoiser in opened]
-            if had != [threads, *[each] * streams]:
+            one = callers(stack, 1, threads, lambda: opened(threads))
+            several = callers(stack, streams, each, lambda: opened(each))
+            if [*one.threads(), *several.threads()] != [threads, *[each] * streams]:
                 return found | {
                     "reason": "not measured: its threads are the process's and cannot be shared out"
                 }
-            one, several = _both(opened[0], opened[1:], inputs, arm.device, clocks)
+            rates = hold_rates(one, several, inputs.on(arm.device), clocks.wall, CALLS)
         except Exception as error:  # a back end may raise anything
             return found | {"reason": f"not measured: {one_line(error)}"}
     return found | {
-        "one_images_per_s": one,
-        "images_per_s": several,
-        "ratio": several / one,
-        "better": streams if several > one else 1,
+        "one_images_per_s": rates[0],
+        "images_per_s": rates[1],
+        "ratio": rates[1] / rates[0],
+        "better": streams if rates[1] > rates[0] else 1,
     }
-
-
-def _both(
-    one: Denoiser, several: Sequence[Denoiser], inputs: Inputs, device: str, clocks: Clocks
-) -> tuple[float, float]:
-    """Images a second, medians of ``TURNS``; the two ways take turns, so that what disturbs one disturbs the other."""
-    x_t, t, cond = inputs.on(device)
-
-    def work(denoiser: Denoiser, calls: int) -> None:
-        for _ in range(calls):
-            denoiser.denoise(x_t, t, cond)
-        denoiser.synchronize()
-
-    def rate(denoisers: Sequence[Denoiser]) -> float:
-        start = clocks.wall()
-        list(pool.map(work, denoisers, [CALLS] * len(denoisers)))
-        return CALLS * len(denoisers) * len(inputs.images) / (clocks.wall() - start)
-
-    with ThreadPoolExecutor(len(several)) as pool:
-        list(pool.map(work, (one, *several), [2] * (1 + len(several))))  # first calls are nobody's measure
-        pairs = [(rate([one]), rate(several)) for _ in range(TURNS)]
-    return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)

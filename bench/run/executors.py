@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from uadbench.bench.run.evaluate import Bench, Outcome, one_line, run_batch, warm_up
@@ -14,7 +16,7 @@ from uadbench.bench.run.timing import Stopwatch
 from uadbench.datasets.case import Case, Sample
 from uadbench.engine.interfaces import Denoiser
 
-__all__ = ["Evaluated", "Here"]
+__all__ = ["Evaluated", "Here", "Stream", "waves"]
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,23 @@ class Evaluated:
     warm_up_detail: str | None = None
 
 
+@dataclass(frozen=True)
+class Stream:
+    """A thread of its own (``worker``, with one), and networks of its own by cell slug, with a share of the threads."""
+
+    worker: ThreadPoolExecutor
+    denoisers: Mapping[str, Denoiser]
+
+
 @dataclass
 class Here:
-    """Evaluates in this process, one task after the other.
+    """Evaluates in this process, one task after the other, or one on each of several streams at a time.
 
     denoisers : cell slug -> its network, opened
     n_cases, batch_size : of the run, which tell the batch sizes to come
     used : denoisers that a fit, also that of the exact variance, has called already, whose first call is over
     watch : charged with "load", "warm-up" and "method"
+    streams : none, or two or more; tasks of one cell alone run at a time, as others would slow it by chance
     """
 
     denoisers: Mapping[str, Denoiser]
@@ -50,35 +61,76 @@ class Here:
     batch_size: int
     watch: Stopwatch
     used: Sequence[Denoiser] = ()
-    _warm: set[str] = field(default_factory=set)
+    streams: Sequence[Stream] = ()
+    _warm: set[Any] = field(default_factory=set)
     _used: dict[int, str] = field(default_factory=dict)
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[Evaluated]:
         """Raises Interrupted; every task that was yielded is done, no other was begun."""
+        if self.streams:
+            for wave in waves(tasks, len(self.streams)):
+                yield from self._evaluate_wave(wave)
+            return
         for task in tasks:
             yield self._evaluate(task)
 
-    def _evaluate(self, task: Task) -> Evaluated:
+    def _read(self, task: Task) -> tuple[list[Sample], list[tuple[Case, str]]]:
+        """A task's samples, none where it has no missing case that can be read, and the cases that cannot."""
         with self.watch.stage("load"):
             read = [(case, self.loader.read(case)) for case in task.cases]
         samples = [found for _, found in read if isinstance(found, Sample)]
-        unread = [(case, found) for case, found in read if isinstance(found, str)]
-        if not any(sample.case.case_id in task.missing for sample in samples):
+        wanted = any(sample.case.case_id in task.missing for sample in samples)
+        return samples if wanted else [], [(case, found) for case, found in read if isinstance(found, str)]
+
+    def _evaluate(self, task: Task) -> Evaluated:
+        samples, unread = self._read(task)
+        if not samples:
             return Evaluated(task, [], unread)
         slug = task.cell.slug
         warmed, detail = None, None
         if slug not in self._warm:
             with self.watch.stage("warm-up"):
-                warmed, detail = self._warm_up(task, samples)
+                warmed, detail = self._warm_up(task, samples, self.denoisers[slug])
         with self.watch.stage("method"):
             outcomes = run_batch(task.cell, self.denoisers[slug], samples, self.bench)
         if any(outcome.reason is None for outcome in outcomes):  # else the next batch is warmed up for again
             self._warm.add(slug)
         return Evaluated(task, outcomes, unread, warmed, detail)
 
-    def _warm_up(self, task: Task, samples: list[Sample]) -> tuple[dict[str, Any], str | None]:
+    def _evaluate_wave(self, wave: Sequence[Task]) -> Iterator[Evaluated]:
+        """Tasks of one cell, each on a stream; what comes after begins when all of them have ended."""
+        slug, read = wave[0].cell.slug, [self._read(task) for task in wave]
+        busy = [n for n, (samples, _) in enumerate(read) if samples]
+        cold = [n for n in busy if (slug, n) not in self._warm]
+        with self.watch.stage("warm-up"):
+            calls = {
+                n: self.streams[n].worker.submit(
+                    self._warm_up, wave[n], read[n][0], self.streams[n].denoisers[slug]
+                )
+                for n in cold
+            }
+            warmed = {n: call.result() for n, call in calls.items()}
+        start = time.perf_counter()
+        with self.watch.stage("method"):
+            batches = {
+                n: self.streams[n].worker.submit(
+                    run_batch, wave[n].cell, self.streams[n].denoisers[slug], read[n][0], self.bench
+                )
+                for n in busy
+            }
+            outcomes = {n: call.result() for n, call in batches.items()}
+        timing = {"streams": len(busy), "wave_ms": (time.perf_counter() - start) * 1e3}
+        for n, task in enumerate(wave):
+            found = [replace(one, timing={**one.timing, **timing}) for one in outcomes.get(n, [])]
+            if any(outcome.reason is None for outcome in found):
+                self._warm.add((slug, n))
+            yield Evaluated(task, found, read[n][1], *warmed.get(n, (None, None)))
+
+    def _warm_up(
+        self, task: Task, samples: list[Sample], denoiser: Denoiser
+    ) -> tuple[dict[str, Any], str | None]:
         """What raises here is recorded; the batch itself says which cases fail."""
-        cell, denoiser = task.cell, self.denoisers[task.cell.slug]
+        cell = task.cell
         last = self.n_cases % self.batch_size or len(samples)
         sizes = sorted({len(samples), min(last, len(samples))})
         found: dict[str, Any]
@@ -94,3 +146,15 @@ class Here:
             if before != cell.slug:  # its first call was another cell's
                 found |= {"first_call_ms": None, "warmed_by": before}
         return found, detail
+
+
+def waves(tasks: Iterable[Task], count: int) -> Iterator[list[Task]]:
+    """Neighbouring tasks of one cell, at most ``count`` at a time."""
+    wave: list[Task] = []
+    for task in tasks:
+        if wave and (len(wave) == count or wave[0].cell.slug != task.cell.slug):
+            yield wave
+            wave = []
+        wave.append(task)
+    if wave:
+        yield wave

@@ -45,9 +45,12 @@ def open_denoiser(
 
 
 def open_denoisers(
-    plan: Plan, stack: ExitStack, watch: Stopwatch, say: Callable[[str], None]
+    plan: Plan, stack: ExitStack, watch: Stopwatch, say: Callable[[str], None], threads: int | None = None
 ) -> dict[str, Denoiser]:
-    """cell slug -> its denoiser, closed with the stack; cells with the same network and arm share one."""
+    """cell slug -> its denoiser, closed with the stack; cells with the same network and arm share one.
+
+    threads : the plan's where None
+    """
     opened: dict[tuple[str, str], Denoiser] = {}
     result: dict[str, Denoiser] = {}
     for cell in plan.cells:
@@ -59,7 +62,7 @@ def open_denoisers(
             else:
                 with watch.stage("open"):
                     opened[key] = open_denoiser(
-                        arm, network.path, plan.threads, plan.config.batch_size, say=say
+                        arm, network.path, threads or plan.threads, plan.config.batch_size, say=say
                     )
             stack.callback(opened[key].close)
         result[cell.slug] = opened[key]

@@ -14,13 +14,14 @@ from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.plan import Plan
 from uadbench.bench.run.directory import locked, note_session, now, prepare_run
 from uadbench.bench.run.evaluate import Bench
-from uadbench.bench.run.executors import Evaluated, Here
+from uadbench.bench.run.executors import Evaluated, Here, Stream
 from uadbench.bench.run.inputs import Healthy, Loader, healthy_median, in_batches
 from uadbench.bench.run.interrupt import stop_on_signal
 from uadbench.bench.run.networks import open_denoisers
 from uadbench.bench.run.operating import decide
 from uadbench.bench.run.session import Session
 from uadbench.bench.run.shifts import plan_shifts, run_shifts
+from uadbench.bench.run.streams import open_streams, shared_streams
 from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unread, mend_cell, plan_tasks
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.run.variance import measure_cells
@@ -62,6 +63,7 @@ class _Work:
     bench: Bench
     healthy: Healthy
     watch: Stopwatch
+    streams: Sequence[Stream] = ()
 
     @property
     def plan(self) -> Plan:
@@ -127,8 +129,11 @@ def _begin(
     """Open the networks, take the directory into use, read the healthy slices."""
     plan = session.plan
     # Before anything is written: a back end may be missing.
-    denoisers = open_denoisers(plan, stack, watch, say)
-    manifest = prepare_run(run, {**session.manifest, "backends": _ran(plan, denoisers)}, overwrite)
+    shared = shared_streams(plan, session.manifest, run, overwrite, watch, say)
+    streams = open_streams(plan, shared["count"], stack, watch, say) if shared.get("count", 1) > 1 else []
+    denoisers = dict(streams[0].denoisers) if streams else open_denoisers(plan, stack, watch, say)
+    told = {"streams": shared} if shared else {}
+    manifest = prepare_run(run, {**session.manifest, **told, "backends": _ran(plan, denoisers)}, overwrite)
     with watch.stage("load"):
         healthy = healthy_median(run, plan.dataset)
     if healthy.record["split"] == "val":
@@ -136,7 +141,7 @@ def _begin(
     if failed := healthy.record["failed"]:
         say(f"{len(failed)} healthy slices cannot be read and are left out of the floors' median")
     bench = Bench(plan.config.eta, session.perceptuals, plan.dataset.lesion_sign, healthy.median, stop)
-    return _Work(session, run, manifest, denoisers, bench, healthy, watch)
+    return _Work(session, run, manifest, denoisers, bench, healthy, watch, streams)
 
 
 def _applicable(work: _Work) -> tuple[Cell, ...]:
@@ -165,11 +170,13 @@ def _compute(work: _Work, cells: tuple[Cell, ...], progress: Progress, used: Seq
     """Evaluate whatever is missing and keep each result as it comes."""
     run, plan, size = work.run, work.plan, work.plan.config.batch_size
     loader = Loader(run, plan.dataset)
-    executor = Here(work.denoisers, loader, work.bench, len(plan.cases), size, work.watch, used)
+    streams = work.streams
+    executor = Here(work.denoisers, loader, work.bench, len(plan.cases), size, work.watch, used, streams)
     begun: set[str] = set()
     for cell in cells:
         mend_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
-    for evaluated in executor(plan_tasks(run, cells, in_batches(plan.cases, size))):
+    tasks = plan_tasks(run, cells, in_batches(plan.cases, size), max(1, len(streams)))
+    for evaluated in executor(tasks):
         cell = evaluated.task.cell
         with work.watch.stage("write"):
             if cell.slug not in begun:

@@ -52,18 +52,22 @@ class Task:
 
 
 def plan_tasks(
-    run: RunDirectory, cells: Sequence[Cell], batches: Sequence[tuple[Case, ...]]
+    run: RunDirectory, cells: Sequence[Cell], batches: Sequence[tuple[Case, ...]], streams: int = 1
 ) -> Iterator[Task]:
-    """Whatever is missing, in the order in which it is to be computed; failed cases are tried again."""
+    """Whatever is missing, in the order in which it is to be computed; failed cases are tried again.
+
+    streams : batches of one cell in succession, which are computed at a time
+    """
     for _, group in groupby(cells, key=lambda cell: cell.variant):
         arms = list(group)
         done = {cell.slug: finished(run.cell(cell.slug)) for cell in arms}
-        for number, batch in enumerate(batches):
-            turn = number % len(arms)  # each arm is first equally often
+        for start in range(0, len(batches), streams):
+            turn = start // streams % len(arms)  # each arm is first equally often
             for cell in arms[turn:] + arms[:turn]:
-                missing = frozenset(case.case_id for case in batch) - done[cell.slug]
-                if missing:
-                    yield Task(cell, number, batch, missing)
+                for number, batch in enumerate(batches[start : start + streams], start):
+                    missing = frozenset(case.case_id for case in batch) - done[cell.slug]
+                    if missing:
+                        yield Task(cell, number, batch, missing)
 
 
 def finished(directory: CellDirectory) -> set[str]:

@@ -17,11 +17,13 @@ def latency_summary(records: Iterable[dict[str, Any]], warm_up: Mapping[str, Any
     """Percentiles, stages, first call and load.
 
     A batch is one measurement, however many cases share it, so "n" counts batches. Batches smaller than the usual
-    size (the last one, or cases run alone after an error) are another quantity and left out.
+    size (the last one, or cases run alone after an error) are another quantity and left out, and so are batches that
+    fewer others ran beside, where several ran at a time; of several, "images_per_s" is of all together.
     """
     done = [record for record in records if record["status"] == "ok"]
     size = max((record["batch_size"] for record in done), default=0)
-    measured = _batches(done, size)
+    streams = max((record.get("streams", 1) for record in done), default=1)
+    measured = [record for record in _batches(done, size) if record.get("streams", 1) == streams]
     raw = [record["latency_ms"] for record in measured]
     calls = [record["network_call_ms"] for record in measured if record["network_call_ms"] is not None]
     memory = [record["peak_memory_mib"] for record in done if record["peak_memory_mib"] is not None]
@@ -41,7 +43,17 @@ def latency_summary(records: Iterable[dict[str, Any]], warm_up: Mapping[str, Any
         "peak_memory_mib": max(memory, default=None),
         "load_max": max((record["load"] for record in done), default=None),
         "raw_ms": raw,
+        **({"streams": streams, "images_per_s": _rate(measured)} if streams > 1 else {}),
     }
+
+
+def _rate(measured: Iterable[dict[str, Any]]) -> float | None:
+    """Images a second of all streams: those of the batches over their shares of the time in which they ran."""
+    images, seconds = 0, 0.0
+    for record in measured:
+        images += record["batch_size"]
+        seconds += record["wave_ms"] / 1e3 / record["streams"]
+    return images / seconds if seconds else None
 
 
 def _batches(done: Iterable[dict[str, Any]], size: int) -> list[dict[str, Any]]:

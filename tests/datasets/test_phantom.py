@@ -200,3 +200,11 @@ def test_the_seed_of_a_run_does_not_change_the_data_but_the_population_does() ->
 def test_a_foreign_case_is_refused() -> None:
     with pytest.raises(CaseError, match="no phantom case"):
         open_phantom().load(Case("sub-01", "sub-01", "test", True))
+
+
+def test_a_slice_is_made_without_importing_nilearn_which_takes_seconds() -> None:
+    code = (
+        "import sys; from uadbench.datasets.anatomy import generate; generate(0, 'a'); "
+        "assert 'nilearn' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -6,6 +6,7 @@ import io
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 from support.files import edit
@@ -115,6 +116,29 @@ def test_the_markdown_tells_load_timed_batches_measures_and_failures(tmp_path: P
         "* excluded: 2 cases: lesion of 3 px or fewer (all 3 cells)",
     ):
         assert part in text, part
+
+
+def test_where_batches_ran_at_a_time_there_is_throughput_and_no_latency_or_speed_up(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run", cells=CELLS[:3], n_lesion=3, n_healthy=1)
+    usual = rows([path])
+    assert not {"streams", "images_per_s"} & set(usual.columns)
+    slug = "thor-gaussian-25-openvino-bf16"
+    edit(path / "cells" / slug / "latency.json", streams=2, images_per_s=12.345)
+    frame = rows([path]).set_index("cell")
+    assert (frame.loc[slug, "streams"], frame.loc[slug, "images_per_s"]) == (2, 12.345)
+    for name in ("latency_ms_p50", "latency_ms_p90", "network_ms_p50", "speedup", "timed_batches"):
+        assert pd.isna(frame.loc[slug, name]), name
+    assert frame.loc[slug, "speedup_note"] == "2 batches ran at a time: images_per_s says what that gave"
+    others = frame.drop(index=slug)
+    assert (
+        others["latency_ms_p50"].tolist()
+        == usual.set_index("cell").loc[others.index, "latency_ms_p50"].tolist()
+    )
+    text = markdown([load_run(path)], rows([path]))
+    assert (
+        f"2 batches ran at a time, so there is throughput, in images a second, and no latency: {slug} 12.3"
+        in text
+    )
 
 
 def test_a_part_of_the_test_split_is_said_above_the_figures(tmp_path: Path) -> None:

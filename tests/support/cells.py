@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from uadbench.bench.plan.plan import Plan, choose_cases
 from uadbench.bench.plan.walk import walk
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.run.evaluate import Bench, NoNetwork
+from uadbench.bench.run.executors import Stream
 from uadbench.bench.run.inputs import healthy_median
 from uadbench.bench.run.run import _applicable, _compute, _score, _Work
 from uadbench.bench.run.session import Session
@@ -133,10 +134,12 @@ def make_work(
     dataset: Dataset | None = None,
     networks: Mapping[str, Any] | None = None,
     stop: Callable[[], None] = lambda: None,
+    streams: Sequence[Stream] = (),
 ) -> _Work:
     """An execution in batches of 4 on the run directory ``path``.
 
     networks : cell slug -> its denoiser, where it is not the closed form
+    streams : that batches are computed on, where not one after the other
     """
     dataset = dataset or make_dataset()
     config = RunConfig(batch_size=4, n_boot=20)
@@ -148,9 +151,8 @@ def make_work(
     opened = {cell.slug: Recording() if cell.networks else NoNetwork() for cell in cells}
     bench = make_bench(stop, healthy.median)
     session = Session(plan, dict(bench.perceptuals), manifest, path)  # type: ignore[arg-type]
-    return _Work(
-        session, run, manifest, {**opened, **(networks or {})}, bench, healthy, Stopwatch(keep=frozenset())
-    )
+    denoisers = {**opened, **(networks or {})}
+    return _Work(session, run, manifest, denoisers, bench, healthy, Stopwatch(keep=frozenset()), streams)
 
 
 def compute(path: Path, *arguments: Any, **named: Any) -> None:
@@ -179,6 +181,7 @@ def records(path: Path, slug: str = SLUG) -> dict[str, dict[str, Any]]:
 def results(path: Path, slug: str = SLUG) -> dict[str, Any]:
     """All that must not hang on interruptions: bytes of arrays and inputs, records less their times."""
     timed = ("latency_ms", "network_call_ms", "stages_ms", "load", "peak_memory_mib", "first_call")
+    timed += ("streams", "wave_ms")
     kept = [{k: v for k, v in record.items() if k not in timed} for record in records(path, slug).values()]
     arrays = sorted((path / "cells" / slug / "arrays").iterdir())
     return {

@@ -40,6 +40,7 @@ class Made:
     latency: Sequence[float] | np.ndarray | None = None
     batch: int = 1
     load: float = 0.5
+    streams: int = 1
     failed: Sequence[int] = ()
     ids: Sequence[int] = range(N)
     not_applicable: str = ""
@@ -148,5 +149,6 @@ def _record(i: int, latency: float, cell: Made) -> dict[str, Any]:
         "batch_size": cell.batch,
         "first_call": False,
         "load": cell.load,
+        **({"streams": cell.streams} if cell.streams > 1 else {}),
         "metrics": {},
     }

@@ -24,6 +24,7 @@ SIZE = 16
 class Kind(NamedTuple):
     make: Callable[[], nn.Module]
     card: dict[str, Any]
+    attends: bool = True
 
 
 def conditioned() -> nn.Module:
@@ -59,6 +60,7 @@ KINDS = {
     "vae": Kind(
         lambda: restoring(VAE(VAEConfig((8, 16), 4, 8))),
         {"sha256": "0", "kind": "vae", "prediction": "change"},
+        attends=False,
     ),
 }
 STEPS = {name: kind for name, kind in KINDS.items() if kind.card.get("prediction") != "change"}

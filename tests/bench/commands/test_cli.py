@@ -57,9 +57,24 @@ def test_every_verbs_help_works_without_torch(verb: str) -> None:
     assert "Usage: bench" in done.stdout
 
 
+@pytest.mark.parametrize(("given", "had"), [({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")])
+def test_large_pages_are_asked_for_before_any_verb_imports_torch_unless_the_user_has_set_them(
+    given: dict[str, str], had: str
+) -> None:
+    code = (
+        "import os, sys; from unittest.mock import patch; from uadbench.bench import cli\n"
+        "def seen(**more): print('torch' in sys.modules, os.environ['THP_MEM_ALLOC_ENABLE'])\n"
+        "with patch.object(cli.cli, 'main', seen): cli.main([])"
+    )
+    free = {key: value for key, value in os.environ.items() if key != "THP_MEM_ALLOC_ENABLE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**free, **given})
+    assert done.stdout.split() == ["False", had], done.stderr
+
+
 RUN_OPTIONS = """
     --methods --dataset --data-root --noise --backends --precision --steps --t-start --limit --batch-size --seed
     --perceptual --output --config --set --resume --overwrite --dry-run --no-progress --device --threads
+    --streams
 """
 
 
@@ -84,6 +99,14 @@ def test_run_has_the_options_that_others_script_against(option: str) -> None:
         ),
         pytest.param(["run", "--methods", "thor", "--limit", "0"], "limit is 0", id="limit"),
         pytest.param(["run", "--methods", "thor", "--threads", "1099511627776"], "1<=x<=1024", id="threads"),
+        pytest.param(
+            ["run", "--methods", "thor", "--streams", "several"], "streams is 'several'", id="streams"
+        ),
+        pytest.param(
+            ["run", "--methods", "thor", "--threads", "1", "--streams", "2"],
+            "streams is 2, and there are 1 threads to share; give at most 1",
+            id="more streams than threads",
+        ),
         pytest.param(
             ["run", "--methods", "thor", "--set", "n_boot=1000000000000"], "from 1 to 100000", id="n_boot"
         ),

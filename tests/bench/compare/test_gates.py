@@ -74,6 +74,11 @@ def test_a_loss_that_chance_explains_does_not_fail(tmp_path: Path) -> None:
     assert judged(tmp_path, "dice=-0.02", {"dice": values()}, {"dice": values() + noise}) == []
 
 
+def test_a_time_taken_beside_other_batches_cannot_pass_its_gate(tmp_path: Path) -> None:
+    (reason,) = judged(tmp_path, "latency=+50%", {}, {"streams": 2})
+    assert reason.endswith("latency=+50%: not judged: 2 batches ran at a time")
+
+
 def test_a_time_taken_under_load_cannot_pass_its_gate(tmp_path: Path) -> None:
     (reason,) = judged(tmp_path, "latency=+50%", {}, {"load": 3.9})
     assert reason.endswith("latency=+50%: not judged: load 3.9 with 1 thread")

@@ -27,7 +27,7 @@ from torch import Tensor
 from uadbench.bench.run.evaluate import NoNetwork, run_batch, warm_up
 from uadbench.datasets.case import Sample
 from uadbench.engine.interfaces import Result, Tools
-from uadbench.engine.kernels.simplex import _omissions
+from uadbench.engine.kernels.simplex_omissions import omissions
 from uadbench.engine.methods.ddpm import DDPM
 
 
@@ -128,6 +128,6 @@ def test_warming_up_draws_simplex_noise_on_every_plane_of_the_chain() -> None:
     samples, bench = four_samples(), make_bench()
     cell = method_cell(DDPM(t_start=93, steps=7), noise="simplex")
     warm_up(cell, Recording(), samples, [4], bench)
-    before = _omissions.cache_info().misses
+    before = omissions.cache_info().misses
     assert [outcome.reason for outcome in run_batch(cell, Recording(), samples, bench)] == [None] * 4
-    assert _omissions.cache_info().misses == before
+    assert omissions.cache_info().misses == before

@@ -50,6 +50,18 @@ def test_every_case_of_every_cell_is_kept_with_its_nfe_and_time(undisturbed: Pat
     assert [r["batch_size"] for r in records(undisturbed).values()] == [4] * 8 + [2] * 2
 
 
+def test_batches_that_run_at_a_time_are_of_one_cell_and_arms_still_take_turns(tmp_path: Path) -> None:
+    arms = [method_cell(arm=Arm(backend)) for backend in ("torch", "openvino")]
+    batches = in_batches(make_dataset().split("test"), 1)
+    tasks = list(plan_tasks(RunDirectory(tmp_path), arms, batches, streams=3))
+    order = [(task.cell.arm.backend, task.number) for task in tasks]
+    first, second = (
+        [(name, n) for name in ("torch", "openvino") for n in part] for part in ((0, 1, 2), (6,))
+    )
+    turned = [(name, n) for name in ("openvino", "torch") for n in (3, 4, 5)]
+    assert order == [*first, *turned, *second]
+
+
 @pytest.mark.parametrize("kept", [0, 1, 4, 6, 9, 10])
 def test_a_run_cut_off_after_any_case_is_finished_to_the_same_bytes(
     undisturbed: Path, tmp_path: Path, kept: int

@@ -23,7 +23,7 @@ def by_scipy(operation, maps: np.ndarray, size: int) -> np.ndarray:
     return np.stack([operation(m, size=(size, size), mode="nearest") for m in maps])
 
 
-@pytest.mark.parametrize("size", range(1, 14))
+@pytest.mark.parametrize("size", [*range(1, 18), 33, 40])
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_equals_scipy_for_every_size(ours, theirs, size):
     """Odd and even windows, maps of the working size and maps smaller than the window."""
@@ -78,6 +78,19 @@ def test_maps_of_a_batch_do_not_mix():
     closed = grey_closing(maps, 7)
     assert all(np.array_equal(closed[n], grey_closing(maps[n : n + 1], 7)[0]) for n in range(4))
     assert np.array_equal(maps, before)
+
+
+@pytest.mark.parametrize("operation", [grey_dilation, grey_erosion, grey_closing])
+def test_threads_share_the_maps_of_a_batch_and_change_no_bit(operation):
+    maps = np.random.default_rng(3).random((37, 33, 18), dtype=np.float32)
+    assert operation(maps, 13, threads=3).tobytes() == operation(maps, 13).tobytes()
+
+
+def test_a_value_that_is_not_finite_is_found_in_any_share_of_the_threads():
+    maps = np.zeros((16, 8, 8), dtype=np.float32)
+    maps[15, 7, 7] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        grey_closing(maps, 3, threads=2)
 
 
 def test_strided_and_empty_maps():

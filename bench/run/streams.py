@@ -1,0 +1,224 @@
+"""Several batches at a time in threads of this process, each with networks of its own and a share of the threads.
+
+PyTorch, ONNX Runtime and OpenVINO release the interpreter while they compute. The latter two have a pool for each
+network; torch's pool is that of the calling thread, whose size is set in the thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from statistics import geometric_mean, median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uadbench.bench.plan.plan import Plan
+from uadbench.bench.plan.weights import NetworkFile
+from uadbench.bench.run.evaluate import one_line
+from uadbench.bench.run.executors import Stream
+from uadbench.bench.run.inputs import load_case
+from uadbench.bench.run.networks import open_denoiser, open_denoisers
+from uadbench.bench.run.timing import Stopwatch, load_average
+from uadbench.datasets.case import Sample
+from uadbench.engine.interfaces import Denoiser, to_signed
+from uadbench.engine.steps import add_noise
+from uadbench.reports.store import RunDirectory
+
+__all__ = ["WORTH", "Callers", "callers", "choose_streams", "hold_rates", "open_streams", "shared_streams"]
+
+WORTH = 1.05
+"""``auto`` takes more than one stream only where images a second are more than this times those of one."""
+
+CALLS, TURNS = 4, 3  # calls of each caller at a time, and how often the two ways take turns
+LEVEL = 250  # of the noised images
+
+
+@dataclass(frozen=True)
+class Callers:
+    """Denoisers, each called in a thread of its own."""
+
+    workers: Sequence[ThreadPoolExecutor]
+    denoisers: Sequence[Denoiser]
+
+    def threads(self) -> list[int | None]:
+        """How many threads each says that it has, asked where it is called."""
+        return [
+            worker.submit(denoiser.describe).result().get("threads")
+            for worker, denoiser in zip(self.workers, self.denoisers, strict=True)
+        ]
+
+    def run(self, work: Callable[[Denoiser], None]) -> None:
+        """Each does the work, all at a time; returns when all have done it, and raises what one raised."""
+        pairs = zip(self.workers, self.denoisers, strict=True)
+        for done in [worker.submit(work, denoiser) for worker, denoiser in pairs]:
+            done.result()
+
+
+def callers(stack: ExitStack, count: int, threads: int, opened: Callable[[], Denoiser]) -> Callers:
+    """``count`` denoisers with ``threads`` threads each, closed with the stack."""
+    workers = [_worker(stack, threads) for _ in range(count)]
+    denoisers = []
+    for worker in workers:
+        denoisers.append(worker.submit(opened).result())
+        stack.callback(denoisers[-1].close)
+    return Callers(workers, denoisers)
+
+
+def hold_rates(
+    one: Callers,
+    several: Callers,
+    inputs: tuple[Tensor, Tensor, Tensor | None],
+    clock: Callable[[], float],
+    calls: int = CALLS,
+) -> tuple[float, float]:
+    """Images a second, medians of ``TURNS``; the two ways take turns, so that what disturbs one disturbs the other.
+
+    inputs : x_t, t and cond of one call; calls : of each caller at a time
+    """
+
+    def work(denoiser: Denoiser) -> None:
+        for _ in range(calls):
+            denoiser.denoise(*inputs)
+        denoiser.synchronize()
+
+    def rate(group: Callers) -> float:
+        start = clock()
+        group.run(work)
+        return calls * len(group.denoisers) * len(inputs[0]) / (clock() - start)
+
+    for group in (one, several):  # first calls are nobody's measure
+        group.run(work)
+    pairs = [(rate(one), rate(several)) for _ in range(TURNS)]
+    return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+
+
+def choose_streams(plan: Plan, clock: Callable[[], float], say: Callable[[str], None]) -> dict[str, Any]:
+    """How many streams the run takes: measured with a few calls on each of its networks and arms.
+
+    Held against one with all threads are 2, 4, 8, ... streams and one a thread. The number with the largest geometric
+    mean of the ratios is taken, one where that is not above ``WORTH``. Returns the record for the manifest.
+    """
+    threads = plan.threads
+    candidates = sorted(
+        {*(2**n for n in range(1, 11) if 2**n <= threads), *([threads] if threads > 1 else [])}
+    )
+    pairs = {(c.arm.slug, c.networks["denoiser"].name): c for c in plan.cells if c.networks}
+    load, measured, means = load_average(), [], {1: 1.0}
+    for count in candidates:
+        ratios = []
+        for cell in pairs.values():
+            entry = _held(plan, cell.arm, cell.networks["denoiser"], count, clock, say)
+            measured.append(entry)
+            ratios.append(entry.get("ratio", 1.0))
+        means[count] = geometric_mean(ratios) if ratios else 1.0
+    torch.set_num_threads(threads)  # the callers' threads have left theirs as what new threads begin with
+    best = max(means, key=lambda count: means[count])
+    count = best if means[best] > WORTH else 1
+    others = ", ".join(f"{n}: {means[n]:.2f}" for n in candidates) or "one thread, nothing to share"
+    say(
+        f"streams: {count} of {threads // count} threads each; images a second against one stream: {others} "
+        f"(more than {WORTH} is asked for)"
+    )
+    return {
+        "count": count,
+        "threads_each": threads // count,
+        "auto": True,
+        "measured": measured,
+        "load": load,
+    }
+
+
+def shared_streams(
+    plan: Plan,
+    manifest: Mapping[str, Any],
+    run: RunDirectory,
+    overwrite: bool,
+    watch: Stopwatch,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """How many streams a run has, for its manifest; {} for the one that is usual.
+
+    manifest : that of a new run; one that is there already and taken up keeps the number that was measured for it
+    """
+    wanted = plan.config.streams
+    if wanted == 1:
+        return {}
+    if wanted != "auto":
+        return {"count": wanted, "threads_each": plan.threads // wanted, "auto": False}
+    there = run.read_manifest() if run.has_manifest and not overwrite else {}
+    if there.get("run_id") == manifest["run_id"] and "streams" in there:
+        return {**there["streams"]}
+    with watch.stage("streams"):
+        return choose_streams(plan, time.perf_counter, say)
+
+
+def open_streams(
+    plan: Plan, count: int, stack: ExitStack, watch: Stopwatch, say: Callable[[str], None]
+) -> list[Stream]:
+    """Workers with networks for all cells, closed with the stack; this thread has their number of threads, too."""
+    each = max(1, plan.threads // count)
+    streams = [
+        Stream(_worker(stack, each), open_denoisers(plan, stack, watch, say, each)) for _ in range(count)
+    ]
+    torch.set_num_threads(each)
+    return streams
+
+
+def _worker(stack: ExitStack, threads: int) -> ThreadPoolExecutor:
+    """A thread in which torch has ``threads`` threads."""
+    return stack.enter_context(ThreadPoolExecutor(1, initializer=_give, initargs=(threads,)))
+
+
+def _give(threads: int) -> None:
+    torch.get_num_threads()  # a thread's first question sets the process's number, also after it was given another
+    torch.set_num_threads(threads)
+
+
+def _held(
+    plan: Plan,
+    arm: Any,
+    network: NetworkFile,
+    count: int,
+    clock: Callable[[], float],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """``count`` callers against one, in images a second; "reason" where that cannot be measured."""
+    found: dict[str, Any] = {"network": network.name, "arm": arm.label, "streams": count}
+    size = plan.config.batch_size
+    with ExitStack() as stack:
+        try:
+            ways = []
+            for callers_of, threads in ((1, plan.threads), (count, plan.threads // count)):
+
+                def opened(threads: int = threads) -> Denoiser:
+                    return open_denoiser(arm, network.path, threads, size, say=say)
+
+                ways.append(callers(stack, callers_of, threads, opened))
+            one, several = hold_rates(ways[0], ways[1], _inputs(plan, network), clock)
+        except Exception as error:  # a back end may raise anything; the run itself will say it
+            return found | {"reason": one_line(error)}
+    return found | {"one_images_per_s": one, "images_per_s": several, "ratio": several / one}
+
+
+def _inputs(plan: Plan, network: NetworkFile) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The first cases that can be read, as many as a batch has, noised to one level."""
+    read = (load_case(plan.dataset, case) for case in plan.cases)
+    images: list[Any] = []
+    for found in read:
+        if isinstance(found, Sample):
+            images.append(found.image)
+        if len(images) == plan.config.batch_size:
+            break
+    if not images:
+        raise ValueError("no case can be read")
+    x = to_signed(torch.from_numpy(np.stack(images)).unsqueeze(1))
+    level = min(LEVEL, network.schedule.length)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    x_t = add_noise(network.schedule, x, level, noise)
+    return x_t, torch.full((len(x),), level, dtype=torch.int64), x if network.conditioned else None

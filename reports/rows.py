@@ -29,7 +29,6 @@ __all__ = [
     "subset",
 ]
 
-
 FIXED = [
     "dataset",
     "method",
@@ -206,8 +205,7 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
     record |= {f"dice_{size}_n": (metrics.get(f"dice_{size}") or {}).get("n") for size in SIZE_NAMES}
     streams = record["streams"] = _streams(cell)
     # What a batch takes beside others is no latency: it would stand below figures that it is not to be held against.
-    image = (latency.get("latency_ms") or {}) if streams == 1 else {}
-    network = (latency.get("network_ms") or {}) if streams == 1 else {}
+    image, network = ((latency.get(k) if streams == 1 else None) or {} for k in ("latency_ms", "network_ms"))
     record["images_per_s"] = latency.get("images_per_s")
     record |= {f"latency_ms_{key}": image.get(key) for key in ("p50", "p90", "p95", "p99")}
     record["network_ms_p50"] = network.get("p50")

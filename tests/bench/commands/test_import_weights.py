@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
-from support.diffusion import TINY, inputs, needs_monai, published, write_published
+from support.diffusion import TINY, inputs, published, write_published
 from torch import Tensor, nn
 
 from uadbench.bench.cli import cli
@@ -73,7 +73,6 @@ def assert_equal_forward(found: nn.Module, wanted: nn.Module, size: int = 32) ->
         torch.testing.assert_close(found(x, timesteps), answer, atol=1e-5, rtol=1e-5)
 
 
-@needs_monai
 @pytest.mark.parametrize("old_names", [True, False])
 def test_the_imported_network_answers_as_monais_does(tmp_path: Path, old_names: bool) -> None:
     """In the authors' code the last layer of attention is saved and never applied; in MONAI's of today it is."""
@@ -93,7 +92,6 @@ def test_the_imported_network_answers_as_monais_does(tmp_path: Path, old_names: 
     assert len(card["unused"]) == (8 if old_names else 0)  # weight and bias of four
 
 
-@needs_monai
 def test_a_projection_that_has_been_trained_is_applied(tmp_path: Path) -> None:
     content = published()
     for name, weight in content["model_weights"].items():
@@ -106,7 +104,6 @@ def test_a_projection_that_has_been_trained_is_applied(tmp_path: Path) -> None:
     assert (card["network"]["projection"], card["unused"]) == (True, [])
 
 
-@needs_monai
 @pytest.mark.slow
 def test_a_file_of_the_papers_size_is_imported(tmp_path: Path) -> None:
     config = DiffusionUNetConfig()
@@ -118,7 +115,6 @@ def test_a_file_of_the_papers_size_is_imported(tmp_path: Path) -> None:
     assert_equal_forward(network, monais(content, config, projection=False), size=64)
 
 
-@needs_monai
 def test_the_card_says_where_the_weights_come_from(tmp_path: Path) -> None:
     file = write_published(tmp_path / "model.pt", published())
     assert imported(file, "--noise", "simplex").exit_code == 0
@@ -132,7 +128,6 @@ def test_the_card_says_where_the_weights_come_from(tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "net.json").read_text()
 
 
-@needs_monai
 def test_weights_are_stored_as_published_or_halved_on_demand(tmp_path: Path) -> None:
     file = write_published(tmp_path / "model.pt", published())
     original = published()["model_weights"]["unet.conv_in.conv.weight"]
@@ -142,7 +137,6 @@ def test_weights_are_stored_as_published_or_halved_on_demand(tmp_path: Path) -> 
         assert torch.equal(stored, original.to(kind))
 
 
-@needs_monai
 def test_rescaled_weights_return_half_of_the_prediction_plus_one(tmp_path: Path) -> None:
     file = write_published(tmp_path / "model.pt", published())
     assert imported(file).exit_code == 0
@@ -209,7 +203,6 @@ def test_a_file_that_needs_code_is_refused_and_the_code_not_run(
     assert not list(tmp_path.glob("net*"))
 
 
-@needs_monai
 def test_weights_that_do_not_match_are_listed_and_nothing_is_written(tmp_path: Path) -> None:
     content = published()
     weights = content["model_weights"]
@@ -230,7 +223,6 @@ def test_weights_that_do_not_match_are_listed_and_nothing_is_written(tmp_path: P
     assert not list(tmp_path.glob("net*"))
 
 
-@needs_monai
 def test_a_network_of_another_size_does_not_flood_the_screen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,7 +277,6 @@ def test_the_output_is_named_as_a_checkpoint_is(tmp_path: Path) -> None:
     assert "--output net.pt must end in .safetensors" in result.stderr
 
 
-@needs_monai
 @pytest.mark.slow
 def test_a_method_runs_with_an_imported_tiny_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -59,7 +59,7 @@ def test_a_network_that_predicts_eps_is_returned_itself() -> None:
 
 
 def test_an_unknown_prediction_is_refused_with_the_choices() -> None:
-    with pytest.raises(ValueError, match="the prediction is 'score'; epsilon, x0, v are known"):
+    with pytest.raises(ValueError, match="the prediction is 'score'; epsilon, x0, v, change are known"):
         as_epsilon(nn.Identity(), "score", LINEAR)
 
 

@@ -137,7 +137,9 @@ def test_bytes_that_are_no_text_are_no_card(saved: Path) -> None:
     [
         pytest.param({"kind": "gan"}, "kind 'gan'; unet, diffusion-unet, conditioned-unet", id="kind"),
         pytest.param({"kind": ["unet"]}, "is no model card", id="a list of kinds"),
-        pytest.param({"prediction": "score"}, "prediction 'score'; epsilon, x0, v, change are known", id="pred."),
+        pytest.param(
+            {"prediction": "score"}, "prediction 'score'; epsilon, x0, v, change are known", id="pred."
+        ),
         pytest.param({"prediction": None}, "prediction None", id="no prediction"),
         pytest.param({"schedule": {"kind": "cosine"}}, "kind is 'cosine'", id="schedule"),
         pytest.param({"schedule": "linear"}, "is no model card", id="schedule a word"),

@@ -1,0 +1,77 @@
+"""Mend's page and the README say of it what the committed runs say, and what was taught is what is shipped."""
+
+from __future__ import annotations
+
+import pandas as pd
+from support.pages import page, table
+from support.places import ROOT
+
+from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
+
+RESULTS = ROOT / "docs" / "results"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def rows() -> dict[tuple[str, str], pd.Series]:
+    frame = pd.read_csv(RESULTS / "mend.csv")
+    return {(row["dataset"], row["method"]): row for _, row in frame.iterrows()}
+
+
+def test_the_table_is_that_of_the_committed_runs() -> None:
+    found = rows()
+    told = table(page("methods/mend.md"), "results: mend")
+    assert {(row["data"], row["method"]) for row in told} <= set(found)
+    for line in told:
+        row = found[line["data"], line["method"]]
+        ends = f"[{percent(row['dice_max_lo'])}, {percent(row['dice_max_hi'])}]"
+        assert line["max Dice"] == f"{percent(row['dice_max'])} {ends}"
+        assert line["average"] == percent(row["dice_average"])
+        sizes = " / ".join(percent(row[f"dice_{size}"]) for size in ("small", "medium", "large"))
+        assert line["small / medium / large"] == sizes
+        assert line["AUPRC"] == percent(row["auprc"])
+        assert line["calls"] == f"{row['nfe']:.0f}"
+
+
+def test_the_sentences_are_those_of_the_committed_runs() -> None:
+    found, text = rows(), " ".join(page("methods/mend.md").split())
+    floors = ("intensity", "asymmetry", "residual-median", "blur", "perceptual-blur")
+
+    def times(data: str, score: str) -> str:
+        best = max(found[data, floor][score] for floor in floors)
+        return f"{found[data, 'mend'][score] / best:.2f}"
+
+    flair, t1w = (
+        {score: times(data, score) for score in ("dice_max", "auprc", "dice_average")}
+        for data in ("soop-flair", "ixi-stroke")
+    )
+    assert (
+        f"{flair['dice_max']} times its max Dice and {flair['auprc']} times its AUPRC on `soop-flair`, "
+        f"{t1w['dice_max']} and {t1w['auprc']} times on `ixi-stroke`" in text
+    )
+    assert f"average Dice is {flair['dice_average']} times on `soop-flair` ({t1w['dice_average']} on" in text
+    share = found["soop-flair", "cddpm"]["dice_average"] / found["soop-flair", "mend"]["dice_average"]
+    assert f"half ({share:.3f}) in average Dice" in text
+    mend, floor, rival = (found["soop-flair", name] for name in ("mend", "intensity", "cddpm"))
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"max Dice of {percent(mend['dice_max'])} [58.0, 64.1] and an AUPRC of {percent(mend['auprc'])}"
+        in readme
+    )
+    assert f"best floor has {percent(floor['dice_max'])} and {percent(floor['auprc'])}" in readme
+    assert f"cDDPM, {percent(rival['dice_max'])} and {percent(rival['auprc'])}" in readme
+
+
+def test_every_paired_interval_excludes_zero() -> None:
+    frame = pd.read_csv(RESULTS / "mend-paired.csv")
+    assert len(frame) == 18
+    assert (frame["hi"] < 0).all()
+    assert frame["p_holm"].max() <= 0.004
+
+
+def test_the_shipped_network_is_the_one_of_the_page() -> None:
+    model, card = load_checkpoint(shipped("mend-unet"))
+    assert (card["kind"], card["prediction"], card["steps"]) == ("restoration-unet", "change", 3000)
+    assert 1.9e6 < sum(weight.numel() for weight in model.parameters()) < 2.1e6

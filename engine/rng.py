@@ -30,7 +30,8 @@ def noise_source(
         plane z = t, not normalised; every field from a fresh seed)
     shape : (H, W)
 
-    Fields are drawn on the CPU and moved to ``device``, so all back ends see the same noise.
+    Fields are drawn on the CPU and moved to ``device``, so all back ends see the same noise. The host does not wait for
+    a GPU to take them.
     """
     if kind not in NOISES:
         raise ValueError(f"unknown noise {kind!r}; choose from {', '.join(NOISES)}")
@@ -44,4 +45,12 @@ def noise_source(
         return simplex_fields(seeds, shape, z=float(t))
 
     draw = gaussian if kind == "gaussian" else simplex
-    return lambda t: torch.from_numpy(draw(t)).unsqueeze(1).to(device)
+
+    def source(t: int) -> Tensor:
+        field = torch.from_numpy(draw(t)).unsqueeze(1)
+        if torch.device(device).type != "cuda":
+            return field.to(device)
+        # From pageable memory the copy would wait for all that is queued; torch keeps pinned memory until it is taken.
+        return field.pin_memory().to(device, non_blocking=True)
+
+    return source

@@ -194,10 +194,11 @@ def _step(
     """One step of the chain; tried at the first, the middle and the last."""
     import torch
 
+    from uadbench.engine.fused_step import FusedStep
     from uadbench.engine.networks.checkpoint import schedule_of
     from uadbench.exporters.onnx import SIZE, denoiser_inputs
     from uadbench.exporters.precision import in_form
-    from uadbench.exporters.step import FusedStep, export_step
+    from uadbench.exporters.step import export_step
 
     form, schedule = request.form, schedule_of(card)
     path = request.output / f"{name}-step{pairs[0][0]}-{len(pairs)}{request.suffix}.onnx"

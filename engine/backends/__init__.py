@@ -47,6 +47,10 @@ class Backend:
 
 BACKENDS: dict[str, Backend] = {
     "torch": Backend("torch", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16")}, "checkpoint"),
+    "torch-compile": Backend(
+        "torch_compile", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16", "bf16")}, "checkpoint", slow=True
+    ),
+    "torch-cudagraph": Backend("torch_cudagraph", {"cuda": ("fp32", "bf16")}, "checkpoint"),
     "onnxruntime": Backend("onnxruntime", {"cpu": ("fp32",), "cuda": ("fp32",)}, "onnx"),
     "openvino": Backend("openvino", {"cpu": ("fp32", "bf16")}, "onnx"),
     "tensorrt": Backend("tensorrt", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True),

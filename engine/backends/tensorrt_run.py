@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import Artifact, feed, pad
-from uadbench.engine.backends.cuda_device import CudaDevice
+from uadbench.engine.backends.artifacts import Artifact, feed
+from uadbench.engine.backends.cuda_device import CudaDevice, record
 from uadbench.engine.backends.engine_cache import Engine, cached_engine, engine_store
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.kept import load
 from uadbench.engine.backends.tensorrt_build import Recipe
 from uadbench.engine.backends.tensorrt_layers import contradiction, count_types
 from uadbench.engine.backends.tensorrt_library import Library, failure, make_log
@@ -72,8 +73,7 @@ class TensorRtDenoiser:
             )
         inputs = feed(self._artifact, x_t, t, cond)
         with self._gpu.queued():
-            for name, value in inputs.items():
-                self._buffers[name].copy_(pad(value, self._batch), non_blocking=True)
+            load(self._buffers, inputs)
             self._launch()
         # Copied, because the next call writes to the same memory.
         return self._buffers[OUTPUT][:count].clone()
@@ -171,18 +171,16 @@ class TensorRtDenoiser:
         return context
 
     def _record(self) -> tuple[Callable[[], None], str]:
-        """(what queues one call, whether it is a CUDA graph): graphs are recorded after one call has run."""
-        with self._gpu.queued():
-            self._execute()
-        self._gpu.synchronize()
-        capturable = getattr(self._context, "is_stream_capturable", None)  # TensorRT for RTX knows beforehand
-        if capturable is not None and not capturable(self._gpu.handle):
-            return self._execute, "no: the library cannot record this engine"
-        try:
-            return self._gpu.capture(self._execute), "yes"
-        except (RuntimeError, BackendError) as error:  # the same kernels, launched one by one
+        """(what queues one call, whether it is a CUDA graph); without one the same kernels are launched one by one."""
+
+        def refusal() -> str:
+            capturable = getattr(self._context, "is_stream_capturable", None)  # of TensorRT for RTX
+            return "" if capturable is None or capturable(self._gpu.handle) else "the library cannot record this engine"
+
+        launch, told = record(self._gpu, self._execute, refusal=refusal)
+        if told != "yes":
             self._log.take()
-            return self._execute, f"no: {str(error).strip().splitlines()[0][:200]}"
+        return launch, told
 
     def _execute(self) -> None:
         if not self._context.execute_async_v3(self._gpu.handle):

@@ -71,7 +71,7 @@ class FusedStep(nn.Module):
         return of_x0 * x0 + of_x_t * x + of_noise * z, x0
 
     def write(self, number: int, t: int, row: Row) -> None:
-        """Make step ``number`` that of another level t with another row; in place, so whoever reads the tables sees it."""
+        """Make step ``number`` one from level t with this row; in place, so whoever reads the tables sees it."""
         self.timesteps[number] = t - 1
         for name, value in zip(TABLES, row, strict=True):
             self.get_buffer(name)[number] = value

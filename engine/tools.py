@@ -80,7 +80,7 @@ def stepper_of(
     eta: float = 1.0,
     x0_variance: Callable[[int], float] | None = None,
 ) -> Callable[..., tuple[Tensor, Tensor]] | None:
-    """A denoiser's whole step, see ``interfaces.Stepping``; None where it has none and the step is put together here."""
+    """A denoiser's whole step, see ``interfaces.Stepping``; None where it has none and ``make_tools`` has its own."""
     bind = getattr(denoiser, "stepper", None)
     step: Callable[..., tuple[Tensor, Tensor]] | None = bind and bind(schedule, eta, x0_variance)
     return step

@@ -24,6 +24,7 @@ from uadbench.exporters.precision import ExportError, in_form
 
 __all__ = ["export_step"]
 
+
 def export_step(
     model: nn.Module,
     card: Mapping[str, Any],

@@ -183,9 +183,7 @@ def _network(
     inputs = (named.pop("x"), torch.full_like(named.pop("timesteps"), 249), *named.values())
     lower = in_form(model, form)
     errors = {path: _check(path, manifest, inputs, model, lower)}
-    if pairs:
-        errors |= _step(model, card, pairs, source.stem, request)
-    return errors
+    return errors | (_step(model, card, pairs, source.stem, request) if pairs else {})
 
 
 def _step(

@@ -45,8 +45,8 @@ class Stopwatch:
 
     elapsed : stage -> seconds
     calls : stage -> how often it was entered
-    samples : stage -> seconds of each entry, nested stages included, for the stages named in ``keep``; entries that were
-        queued share what was waited for them
+    samples : stage -> seconds of each entry, nested stages included, for the stages named in ``keep``; entries that
+        were queued share what was waited for them
     told : is given (stage, start, end) by the clock when a stage is left
     """
 

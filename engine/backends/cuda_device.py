@@ -47,7 +47,9 @@ class CudaDevice:
     def __init__(self, name: str) -> None:
         self.device = torch.device("cuda", torch.device(name).index or 0)
         self._stream = torch.cuda.Stream(self.device)
-        self._pool: Any = None  # of memory within graphs, shared: they are replayed one after the other on one stream
+        self._pool: Any = (
+            None  # of memory within graphs, shared: they are replayed one after the other on one stream
+        )
 
     def facts(self) -> Facts:
         """See ``Facts``."""

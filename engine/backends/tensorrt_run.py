@@ -175,7 +175,11 @@ class TensorRtDenoiser:
 
         def refusal() -> str:
             capturable = getattr(self._context, "is_stream_capturable", None)  # of TensorRT for RTX
-            return "" if capturable is None or capturable(self._gpu.handle) else "the library cannot record this engine"
+            return (
+                ""
+                if capturable is None or capturable(self._gpu.handle)
+                else "the library cannot record this engine"
+            )
 
         launch, told = record(self._gpu, self._execute, refusal=refusal)
         if told != "yes":

@@ -67,7 +67,7 @@ class CompiledDenoiser:
         check_call(NAME, self._batch, self._conditioned, x_t, cond)
         kept = self._call(tuple(x_t.shape[2:]))
         load(kept.inputs, {"x": x_t, "timesteps": t - 1} | ({} if cond is None else {"cond": cond}))
-        with _told(self.device):
+        with self._state():
             kept.run()
         return kept.eps[: x_t.shape[0]].clone()
 
@@ -92,6 +92,16 @@ class CompiledDenoiser:
             "checkpoint_sha256": self._sha256,
         }
 
+    @contextmanager
+    def _state(self) -> Iterator[None]:
+        """What the network is compiled and called under, whatever the caller has set; what torch raises is told."""
+        with (
+            _told(self.device),
+            torch.inference_mode(),
+            computing_in(self.precision, self.device.split(":")[0]),
+        ):
+            yield
+
     def _call(self, size: tuple[int, ...]) -> KeptCall:
         """The network for images of this size (H, W), compiled now where it is not yet."""
         if size not in self._calls:
@@ -102,14 +112,13 @@ class CompiledDenoiser:
                     f"compiling the network for {title}, {self.precision}: a minute or more of all cores"
                 )
             start = time.monotonic()
-            network, kind = self._model, self.device.split(":")[0]
+            network = self._model
 
             def forward(*inputs: Tensor) -> Tensor:
-                with computing_in(self.precision, kind):
-                    return network(*inputs).float()  # type: ignore[no-any-return]
+                return network(*inputs).float()  # type: ignore[no-any-return]
 
             kept = KeptCall(_own_code(forward), shape, self._conditioned, self.device)
-            with _told(self.device), torch.inference_mode():
+            with self._state():
                 kept.network = _compiled(kept.network, tuple(kept.inputs.values()))
             self.synchronize()
             self._seconds[title] = round(time.monotonic() - start, 1)
@@ -167,13 +176,11 @@ def _compiled(function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Ca
     What it returns never compiles again: should torch find that it must, since one of its settings that was compiled
     in is another now, the call is an error. Otherwise that would happen within somebody's measured call.
     """
-    from torch._dynamo import config as tracing
-    from torch._inductor import config as inductor
-    from torch._inductor.compile_fx import compile_fx
-
     graphs, opening = 0, True
 
     def lower(graph: torch.fx.GraphModule, examples: list[Tensor]) -> Any:
+        from torch._inductor.compile_fx import compile_fx
+
         nonlocal graphs
         if not opening:
             raise BackendError(
@@ -183,11 +190,8 @@ def _compiled(function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Ca
         graphs += 1
         return compile_fx(graph, examples)
 
-    compiled = torch.compile(function, backend=lower, fullgraph=True, dynamic=False)
-    # All three hold in this thread and within this block alone. Weights become constants only where ``freezing`` is
-    # seen while the network is traced, too, for which the option of that name to torch.compile comes too late.
-    options = {"freezing": True} | ({} if headers_are_safe() else {"cpp_cache_precompile_headers": False})
-    with kernel_cache(), tracing.patch(suppress_errors=False), inductor.patch(options):
+    with kernel_cache(), _settings():
+        compiled = torch.compile(function, backend=lower, fullgraph=True, dynamic=False)
         compiled(*inputs)
     opening = False
     if graphs != 1:  # 0 where TORCH_COMPILE_DISABLE or the like turn compiling off, and the call ran as it is
@@ -196,6 +200,24 @@ def _compiled(function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Ca
             "TORCH_COMPILE_DISABLE"
         )
     return compiled
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """What a network is compiled under; it holds in this thread and within this block alone.
+
+    Weights become constants only where ``freezing`` is seen while the network is traced, for which the option of that
+    name to torch.compile comes too late. Inductor's cache of whole graphs is off, for these constants would be in its
+    entries; that of kernels is not.
+    """
+    from torch._dynamo import config as tracing
+    from torch._inductor import config as inductor
+
+    options = {"freezing": True, "fx_graph_cache": False}
+    if not headers_are_safe():
+        options["cpp_cache_precompile_headers"] = False
+    with tracing.patch(suppress_errors=False), inductor.patch(options):
+        yield
 
 
 @contextmanager

@@ -51,9 +51,7 @@ def test_a_chain_of_runs_is_the_samplers_chain(
     eta: float, x0_variance: Callable[[int], float] | None, conditioned: bool
 ) -> None:
     cond = field(99) if conditioned else None
-    tools = make_tools(
-        Eager(), SCHEDULE, field, AbsolutePerceptual(), eta, x0_variance=x0_variance
-    )
+    tools = make_tools(Eager(), SCHEDULE, field, AbsolutePerceptual(), eta, x0_variance=x0_variance)
     kept = KeptStep(network, SHAPE, conditioned)
     if cond is not None:
         kept.inputs["cond"].copy_(cond)
@@ -77,7 +75,9 @@ def test_nothing_is_sent_for_a_step_that_is_next_in_turn(monkeypatch: pytest.Mon
         """What the number was set to from outside."""
         told = []
         fill = kept.number.fill_
-        monkeypatch.setattr(kept.number, "fill_", lambda value: told.append(value) or fill(value), raising=False)
+        monkeypatch.setattr(
+            kept.number, "fill_", lambda value: told.append(value) or fill(value), raising=False
+        )
         for place, row in enumerate(rows):
             kept.place(*row)
             assert int(kept.number) == place

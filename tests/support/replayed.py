@@ -1,7 +1,7 @@
 """A CUDA graph without a GPU: what torch dispatched while it was recorded is dispatched again, on the same memory.
 
-As in a real one no Python runs when it is launched, so a number that the recorded code kept in Python stays what it was,
-and an answer that nobody copied is overwritten by the next.
+As in a real one no Python runs when it is launched, so a number that the recorded code kept in Python stays as it
+was, and an answer that nobody copied is overwritten by the next.
 """
 
 from __future__ import annotations

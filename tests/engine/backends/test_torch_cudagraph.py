@@ -1,4 +1,4 @@
-"""CUDA graphs of torch, with a stand-in that replays what was dispatched: the same numbers as eager torch, on any batch."""
+"""CUDA graphs of torch, with a stand-in that replays what was dispatched: the numbers of eager torch, on any batch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ CHAINS = [
 GATES = {"fp32": 1e-6, "bf16": 1e-6}  # of bf16, too: the weights are rounded once in place of in each call
 
 
-def graphs(kind: str = "unet", precision: str = "fp32", batch: int = 3) -> tuple[CudaGraphDenoiser, ReplayDevice]:
+def graphs(
+    kind: str = "unet", precision: str = "fp32", batch: int = 3
+) -> tuple[CudaGraphDenoiser, ReplayDevice]:
     device = ReplayDevice()
     found = KINDS[kind]
     return CudaGraphDenoiser(found.make(), found.card, precision, device, batch, side=SIZE), device  # type: ignore[arg-type]
@@ -182,7 +184,9 @@ def test_what_cannot_be_recorded_is_an_error_and_never_eager_torch(error: Except
 
     device, net = ReplayDevice(error), Peeking() if error is None else KINDS["unet"].make()
     told = "not permitted when stream is capturing" if error is None else r"CUDA error: capture failed\)"
-    with pytest.raises(BackendError, match=rf"cannot record this network as a CUDA graph .*{told}.*--backends torch"):
+    with pytest.raises(
+        BackendError, match=rf"cannot record this network as a CUDA graph .*{told}.*--backends torch"
+    ):
         CudaGraphDenoiser(net, {"sha256": "0"}, "fp32", device, 1, side=SIZE)  # type: ignore[arg-type]
 
 

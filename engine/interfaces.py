@@ -23,6 +23,7 @@ __all__ = [
     "Method",
     "Perceptual",
     "Result",
+    "Stepping",
     "Tools",
     "to_signed",
     "to_unit",
@@ -72,6 +73,24 @@ class Denoiser(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """What really runs, for the run's record."""
+        ...
+
+
+class Stepping(Denoiser, Protocol):
+    """A denoiser that can also take a whole step of a chain at once, its network included; an option of a back end."""
+
+    def stepper(
+        self,
+        schedule: Schedule,
+        eta: float = 1.0,
+        x0_variance: Callable[[int], float] | None = None,
+    ) -> Callable[..., tuple[Tensor, Tensor]] | None:
+        """A function (x_t, t, t_prev, noise, cond=None) -> (x_prev, x0), which computes what ``Tools.reverse`` does.
+
+        schedule, eta, x0_variance : as for ``tools.make_tools``
+        noise : the field that the step adds; None where it adds none
+        None, for one that wraps another which cannot. See ``tools.stepper_of``.
+        """
         ...
 
 

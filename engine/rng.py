@@ -31,7 +31,7 @@ def noise_source(
     shape : (H, W)
 
     Fields are drawn on the CPU, simplex by as many threads as torch has, and moved to ``device``, so all back ends see
-    the same noise.
+    the same noise. The host does not wait for a GPU to take them.
     """
     if kind not in NOISES:
         raise ValueError(f"unknown noise {kind!r}; choose from {', '.join(NOISES)}")
@@ -45,4 +45,12 @@ def noise_source(
         return simplex_fields(seeds, shape, z=float(t), threads=torch.get_num_threads())
 
     draw = gaussian if kind == "gaussian" else simplex
-    return lambda t: torch.from_numpy(draw(t)).unsqueeze(1).to(device)
+
+    def source(t: int) -> Tensor:
+        field = torch.from_numpy(draw(t)).unsqueeze(1)
+        if torch.device(device).type != "cuda":
+            return field.to(device)
+        # From pageable memory the copy would wait for all that is queued; torch keeps pinned memory until it is taken.
+        return field.pin_memory().to(device, non_blocking=True)
+
+    return source

@@ -12,7 +12,7 @@ from uadbench.engine.interfaces import Denoiser, Perceptual, Tools
 from uadbench.engine.kernels.morphology import close, dilate
 from uadbench.engine.schedule import Schedule
 
-__all__ = ["make_tools"]
+__all__ = ["make_tools", "stepper_of"]
 
 
 def make_tools(
@@ -35,6 +35,8 @@ def make_tools(
     if x0_variance and eta != 1.0:
         raise ValueError(f"x0_variance belongs to the ancestral chain, and eta is {eta}; 1 is needed")
 
+    step = stepper_of(denoiser, schedule, eta, x0_variance)
+
     def denoise(x_t: Tensor, t: int, cond: Tensor | None = None) -> Tensor:
         levels = torch.full((x_t.shape[0],), t, dtype=torch.int64, device=x_t.device)
         return denoiser.denoise(x_t, levels, cond)
@@ -42,13 +44,19 @@ def make_tools(
     def predict_x0(x_t: Tensor, t: int, cond: Tensor | None = None) -> Tensor:
         return steps.predict_x0(schedule, x_t, denoise(x_t, t, cond), t)
 
+    def variance_of(t: int) -> float:
+        return x0_variance(t) if x0_variance else 0.0
+
+    def drawn(t: int, t_prev: int) -> Tensor | None:
+        return noise(t) if eta > 0 and (t_prev > 0 or variance_of(t) > 0) else None
+
     def reverse(x_t: Tensor, t: int, t_prev: int, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        eps = denoise(x_t, t, cond)
-        v = x0_variance(t) if x0_variance else 0.0
-        fresh = noise(t) if eta > 0 and (t_prev > 0 or v > 0) else None
+        if step is not None:
+            return step(x_t, t, t_prev, drawn(t, t_prev), cond)
+        eps = denoise(x_t, t, cond)  # before the draw: a GPU computes while the CPU draws
         if eta == 1.0:
-            return steps.ddpm_step(schedule, x_t, eps, t, t_prev, fresh, v)
-        return steps.ddim_step(schedule, x_t, eps, t, t_prev, fresh, eta)
+            return steps.ddpm_step(schedule, x_t, eps, t, t_prev, drawn(t, t_prev), variance_of(t))
+        return steps.ddim_step(schedule, x_t, eps, t, t_prev, drawn(t, t_prev), eta)
 
     return Tools(
         schedule=schedule,
@@ -65,3 +73,15 @@ def make_tools(
         lesion_sign=lesion_sign,
         median=median,
     )
+
+
+def stepper_of(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    eta: float = 1.0,
+    x0_variance: Callable[[int], float] | None = None,
+) -> Callable[..., tuple[Tensor, Tensor]] | None:
+    """A denoiser's whole step, see ``interfaces.Stepping``; None where it has none and ``make_tools`` has its own."""
+    bind = getattr(denoiser, "stepper", None)
+    step: Callable[..., tuple[Tensor, Tensor]] | None = bind and bind(schedule, eta, x0_variance)
+    return step

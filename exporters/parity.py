@@ -22,6 +22,7 @@ from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.engine.steps import add_noise
+from uadbench.exporters.recorder import Recorder
 
 __all__ = [
     "LEVELS",
@@ -137,7 +138,7 @@ def record_chain(denoiser: Denoiser, walk: Callable[[Denoiser], Tensor]) -> Chai
     walk : runs one method with the denoiser that it is given, the same noise at every call of ``walk``; returns the
         reconstruction [B, 1, H, W]
     """
-    recorder = _Recorder(denoiser)
+    recorder = Recorder(denoiser)
     final = walk(recorder).detach().cpu()
     return Chain(tuple(recorder.levels), tuple(recorder.states), final)
 
@@ -251,30 +252,6 @@ def verdict(
         f"off by {network['rel_image']:.1e} a call and {trajectory['final']:.1e} after the chain; "
         f"{differences} points (margin {scores['margin'] * 100:g})"
     )
-
-
-class _Recorder:
-    """A denoiser that keeps what it is shown."""
-
-    def __init__(self, inner: Denoiser) -> None:
-        self.inner = inner
-        self.name, self.device, self.precision = inner.name, inner.device, inner.precision
-        self.levels: list[int] = []
-        self.states: list[Tensor] = []
-
-    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        self.levels.append(int(t[0]))
-        self.states.append(x_t.detach().cpu().clone())
-        return self.inner.denoise(x_t, t, cond)
-
-    def synchronize(self) -> None:
-        self.inner.synchronize()
-
-    def close(self) -> None:
-        self.inner.close()
-
-    def describe(self) -> dict[str, Any]:
-        return self.inner.describe()
 
 
 def _gate(gates: Mapping[str, float], precision: str) -> float:

@@ -1,4 +1,4 @@
-"""A step of a chain in one graph: the network, the clean image that it implies, and the draw of the next level.
+"""A step of a chain (``engine.fused_step``) as one graph in a file.
 
 On a GPU it saves some ten launches a step, and x and the step's number can stay in buffers there. On a CPU nothing was
 gained (0.02 % of a call), so no back end for the CPU uses it. The schedule and the chain are in the file; the network
@@ -12,64 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from uadbench.engine.backends.form import Form
+from uadbench.engine.fused_step import FusedStep
 from uadbench.engine.networks.checkpoint import schedule_of
 from uadbench.engine.schedule import LINEAR, Schedule
-from uadbench.engine.steps import reverse_weights
 from uadbench.exporters.graph import write_graph
 from uadbench.exporters.onnx import SIZE, denoiser_inputs, denoiser_opset, origin
 from uadbench.exporters.precision import ExportError, in_form
 
-__all__ = ["FusedStep", "export_step"]
-
-TABLES = ("signal", "spread", "of_x0", "of_x_t", "of_noise")
-
-
-class FusedStep(nn.Module):
-    """One step of a chain, by its number; the arithmetic around the network is float32.
-
-    forward(x, step, z, cond): x float32 [B, 1, H, W], the image at the step's level; step int64 [B], counted from 0 at
-    the chain's start; z, like x, the noise to add, of which a step without any takes nothing; cond where the network
-    is conditioned. Returns x at the next level and the clean image x0 in [-1, 1].
-
-    network : predicts eps from (x, timesteps from 0)
-    pairs : (t, t_prev) of each step, levels, as ``Schedule.pairs`` gives them
-    eta, x0_variance : as for ``tools.make_tools``
-    """
-
-    timesteps: Tensor
-
-    def __init__(
-        self,
-        network: nn.Module,
-        schedule: Schedule,
-        pairs: Sequence[tuple[int, int]],
-        eta: float = 1.0,
-        x0_variance: Callable[[int], float] | None = None,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        rows = []
-        for t, t_prev in pairs:
-            abar = float(schedule.abar[t])
-            v = x0_variance(t) if x0_variance else 0.0
-            rows.append((abar**0.5, (1 - abar) ** 0.5, *reverse_weights(schedule, t, t_prev, eta, v)))
-        self.register_buffer("timesteps", torch.tensor([t - 1 for t, _ in pairs]), persistent=False)
-        for name, column in zip(TABLES, zip(*rows, strict=True), strict=True):
-            self.register_buffer(name, torch.tensor(column, dtype=torch.float32), persistent=False)
-
-    def forward(
-        self, x: Tensor, step: Tensor, z: Tensor, cond: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        timesteps = self.timesteps[step]
-        eps = self.network(x, timesteps) if cond is None else self.network(x, timesteps, cond)
-        signal, spread, of_x0, of_x_t, of_noise = (
-            self.get_buffer(name)[step][:, None, None, None] for name in TABLES
-        )
-        x0 = ((x - spread * eps) / signal).clamp(-1, 1)
-        return of_x0 * x0 + of_x_t * x + of_noise * z, x0
+__all__ = ["export_step"]
 
 
 def export_step(

@@ -183,9 +183,7 @@ def _network(
     inputs = (named.pop("x"), torch.full_like(named.pop("timesteps"), 249), *named.values())
     lower = in_form(model, form)
     errors = {path: _check(path, manifest, inputs, model, lower)}
-    if pairs:
-        errors |= _step(model, card, pairs, source.stem, request)
-    return errors
+    return errors | (_step(model, card, pairs, source.stem, request) if pairs else {})
 
 
 def _step(
@@ -194,10 +192,11 @@ def _step(
     """One step of the chain; tried at the first, the middle and the last."""
     import torch
 
+    from uadbench.engine.fused_step import FusedStep
     from uadbench.engine.networks.checkpoint import schedule_of
     from uadbench.exporters.onnx import SIZE, denoiser_inputs
     from uadbench.exporters.precision import in_form
-    from uadbench.exporters.step import FusedStep, export_step
+    from uadbench.exporters.step import export_step
 
     form, schedule = request.form, schedule_of(card)
     path = request.output / f"{name}-step{pairs[0][0]}-{len(pairs)}{request.suffix}.onnx"

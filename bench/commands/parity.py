@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     help="A network such as unet-gaussian, where it no longer lies where the run found it. May be given again.",
 )
 @click.option(
-    "--cases", type=click.IntRange(1), default=2, show_default=True, help="Cases for network and chain."
+    "--cases",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Cases for network and chain, at most the run's batch size.",
 )
 @options.threads
 @options.one_line_errors

@@ -52,7 +52,7 @@ def judge_run(
 
     denoiser_for : cell -> its denoiser, opened; called once a cell, for the reference's cells too
     perceptuals : those that the run was made with, by name; the first where a method uses none
-    n_cases : cases on which network and chain are compared; the scores compare all
+    n_cases : cases on which network and chain are compared, at most the run's batch size; the scores compare all
     before_call : told what comes next; may raise to stop
 
     Network and chain are computed afresh, with the noise of the run; scores are those in the run directory.
@@ -74,7 +74,9 @@ def judge_run(
             result[cell.slug] = {"verdict": judged, "reason": reason}
     if not compared:
         return result
-    ids, images = _images(run, n_cases)
+    # No more at once than the run had: back ends of a fixed batch size were opened for that.
+    at_once = int(run.manifest["config"].get("batch_size", n_cases))
+    ids, images = _images(run, min(n_cases, at_once))
     comparison = _Comparison(run, ids, images, perceptuals)
     for cell in compared:
         reference = references[cell.slug]

@@ -30,7 +30,7 @@ class Opened:
     """One arm.
 
     build_ms : opening it the first time, with all that the caches lacked (export, engine)
-    reopen_ms : opening it again from the caches, for back ends that run an export; None for others
+    reopen_ms : opening it again from the caches, for back ends that run an export or are compiled; None for others
     first_call_ms, second_call_ms : by the host's clock
     host_mib, device_mib : peak while it was opened (again) and called twice
     parity : ``network_parity`` against torch fp32; {} for the reference and where it was not judged
@@ -67,13 +67,13 @@ def open_arm(
 ) -> Opened:
     """Open an arm, call it twice, warm it up; what fails is said in the result.
 
-    An arm that runs an export is opened twice, so that neither the time nor the memory of the exporter is taken for
-    the back end's.
+    An arm that runs an export or is compiled is opened twice, so that neither the time nor the memory of exporter and
+    compiler is taken for the back end's.
     """
     found = Opened(arm)
     arguments = (arm, network.path, threads, len(inputs.images))
     try:
-        if BACKENDS[arm.backend].source != "checkpoint":
+        if BACKENDS[arm.backend].source != "checkpoint" or BACKENDS[arm.backend].slow:
             start = clocks.wall()
             opener(*arguments).close()
             found.build_ms = (clocks.wall() - start) * 1e3

@@ -40,7 +40,7 @@ class ProfilePlan:
     networks : each is called on every arm, by itself
     cells : methods on every arm; their networks are among the networks
     arms : back end, precision and device; torch fp32 is always among them, for parity and speed-ups are against it
-    left_out : back ends that were not named and do not run here -> why
+    left_out : back ends that were not named and do not run here, or are slow to open -> why
     batches : sizes
     streams : how many callers are held against one, 0 for no such measurement
     """
@@ -133,7 +133,10 @@ def check_load(load: float, threads: int, allowed: bool) -> bool:
 
 
 def _arms(config: RunConfig, named: bool) -> tuple[tuple[Arm, ...], dict[str, str]]:
-    """The arms, the reference first; and of back ends that nobody named, those that do not run here, and why."""
+    """The arms, the reference first; and of back ends that nobody named, those that are left out, and why.
+
+    They do not run here, or opening them would take longer than all that is to be measured.
+    """
     left_out: dict[str, str] = {}
     found = [reference_of(Arm(device=config.device))]
     check_backend(found[0].backend, found[0].precision, config.device)
@@ -141,6 +144,10 @@ def _arms(config: RunConfig, named: bool) -> tuple[tuple[Arm, ...], dict[str, st
         for arm in read_arms(text, config.precision, config.device):
             try:
                 check_backend(arm.backend, arm.precision, arm.device)
+                if BACKENDS[arm.backend].slow and not named:
+                    raise BackendError(
+                        "opening it may take minutes for each network and batch size; name it in --backends"
+                    )
                 found.append(arm)
             except BackendError as error:
                 if named:

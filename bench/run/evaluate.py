@@ -189,6 +189,7 @@ def call_method(
     with watch.stage("other"), torch.inference_mode():
         tools, x = bind(cell, denoiser, samples, bench, watch)
         result = cell.method(x, tools)
+        watch.settle()
         denoiser.synchronize()
     for name, image in (("anomaly map", result.anomaly), ("reconstruction", result.reconstruction)):
         if not isinstance(image, Tensor) or not image.is_floating_point() or image.is_meta:

@@ -28,6 +28,7 @@ __all__ = [
 PACKAGES = (
     "uadbench",
     "torch",
+    "triton",
     "numpy",
     "scipy",
     "numba",

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import torch
 
+from uadbench.bench.compare.judge import N_CASES
 from uadbench.bench.plan.config import digest
 from uadbench.bench.plan.weights import NetworkFile, find_network, perceptual_file
 from uadbench.bench.run.networks import open_denoiser
@@ -17,8 +18,6 @@ from uadbench.reports.identity import arm_of
 from uadbench.reports.runs import Cell, Run
 
 __all__ = ["network_opener", "reopen_perceptuals"]
-
-BATCH = 2  # cases at a time, where a back end fixes the number
 
 
 def reopen_perceptuals(run: Run) -> dict[str, OpenedPerceptual]:
@@ -46,6 +45,7 @@ def network_opener(
     """
     count = threads or run.manifest.get("environment", {}).get("threads") or torch.get_num_threads()
     torch.set_num_threads(count)
+    batch = int(run.manifest["config"].get("batch_size", N_CASES))  # what is compiled for a size is what ran
     places = {**run.manifest["config"].get("checkpoints", {}), **given}
     files: dict[str, NetworkFile] = {}
     opened: dict[tuple[str, str], Denoiser] = {}
@@ -69,7 +69,7 @@ def network_opener(
         name, arm = cell.info["networks"]["denoiser"], arm_of(cell.info)
         key = (name, arm.slug)
         if key not in opened:
-            opened[key] = open_denoiser(arm, find(name).path, count, BATCH, say=say)
+            opened[key] = open_denoiser(arm, find(name).path, count, batch, say=say)
             stack.callback(opened[key].close)
         return opened[key]
 

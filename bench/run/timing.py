@@ -18,6 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from uadbench.engine.interfaces import Denoiser, Tools
+from uadbench.engine.schedule import Schedule
+from uadbench.engine.tools import stepper_of
 from uadbench.reports.vocabulary import STAGES
 
 __all__ = [
@@ -43,7 +45,8 @@ class Stopwatch:
 
     elapsed : stage -> seconds
     calls : stage -> how often it was entered
-    samples : stage -> seconds of each entry, nested stages included, for the stages named in ``keep``
+    samples : stage -> seconds of each entry, nested stages included, for the stages named in ``keep``; entries that
+        were queued share what was waited for them
     told : is given (stage, start, end) by the clock when a stage is left
     """
 
@@ -55,6 +58,7 @@ class Stopwatch:
     told: Callable[[str, float, float], None] | None = None
     _open: list[str] = field(default_factory=list)
     _since: float = 0.0
+    _queued: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -69,6 +73,34 @@ class Stopwatch:
             self._open.pop()
             if name in self.keep:
                 self.samples.setdefault(name, []).append(end - start)
+            if self.told is not None:
+                self.told(name, start, end)
+
+    def queue(self, name: str, finish: Callable[[], None]) -> None:
+        """The last entry of a stage has queued work that is not done yet; ``finish`` waits for all that is queued."""
+        self._queued.append((name, finish))
+
+    @property
+    def queued(self) -> bool:
+        """Whether work is queued that ``settle`` would wait for."""
+        return bool(self._queued)
+
+    def settle(self) -> None:
+        """Wait for what is queued; the wait is charged to the stage that queued it, and shared among its entries."""
+        if not self._queued:
+            return
+        (name, finish), count = self._queued[-1], len(self._queued)
+        self._queued.clear()
+        start = self._charge()
+        self._open.append(name)
+        try:
+            finish()
+        finally:
+            end = self._charge()
+            self._open.pop()
+            if name in self.keep:
+                share = (end - start) / count
+                self.samples[name][-count:] = [seconds + share for seconds in self.samples[name][-count:]]
             if self.told is not None:
                 self.told(name, start, end)
 
@@ -112,11 +144,37 @@ class TimedDenoiser:
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         self.before_call()
+        self.watch.settle()
         self.inner.synchronize()
         with self.watch.stage("network"):
             eps = self.inner.denoise(x_t, t, cond)
             self.inner.synchronize()
         return eps
+
+    def stepper(
+        self, schedule: Schedule, eta: float = 1.0, x0_variance: Callable[[int], float] | None = None
+    ) -> Callable[..., tuple[Tensor, Tensor]] | None:
+        """The inner one's whole steps, counted and timed as calls of the network, which they contain.
+
+        Steps that follow each other are queued and waited for together, see ``Stopwatch.settle``: to wait for each
+        would leave a GPU idle while the host prepares the next.
+        """
+        inner = stepper_of(self.inner, schedule, eta, x0_variance)
+        if inner is None:
+            return None
+
+        def step(
+            x_t: Tensor, t: int, t_prev: int, noise: Tensor | None, cond: Tensor | None = None
+        ) -> tuple[Tensor, Tensor]:
+            self.before_call()
+            if not self.watch.queued:
+                self.inner.synchronize()
+            with self.watch.stage("network"):
+                found = inner(x_t, t, t_prev, noise, cond)
+            self.watch.queue("network", self.inner.synchronize)
+            return found
+
+        return step
 
     def synchronize(self) -> None:
         self.inner.synchronize()
@@ -132,12 +190,23 @@ def timed_tools(tools: Tools, watch: Stopwatch) -> Tools:
     """Tools whose callables are charged to their stages.
 
     The denoiser and the noise source are to be wrapped before the tools are made of them, so that the network
-    and the noise that a step calls inside are charged to "network" and "noise" and not to "update".
+    and the noise that a step calls inside are charged to "network" and "noise" and not to "update". What looks at
+    images first waits for queued steps, so that their time is not charged to it.
     """
 
+    def settled(name: str, function: Wrapped) -> Wrapped:
+        timed = watch.wrap(name, function)
+
+        def waiting(*args: Any, **kwargs: Any) -> Any:
+            watch.settle()
+            return timed(*args, **kwargs)
+
+        return waiting  # type: ignore[return-value]
+
     def against(x: Tensor) -> Callable[[Tensor], Tensor]:
+        watch.settle()
         with watch.stage("perceptual"):
-            return watch.wrap("perceptual", tools.against(x))
+            return settled("perceptual", tools.against(x))
 
     return replace(
         tools,
@@ -146,8 +215,8 @@ def timed_tools(tools: Tools, watch: Stopwatch) -> Tools:
         add_noise=watch.wrap("update", tools.add_noise),
         diffuse=watch.wrap("update", tools.diffuse),
         against=against,
-        close=watch.wrap("morphology", tools.close),
-        dilate=watch.wrap("morphology", tools.dilate),
+        close=settled("morphology", tools.close),
+        dilate=settled("morphology", tools.dilate),
     )
 
 

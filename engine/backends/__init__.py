@@ -52,6 +52,10 @@ class Backend:
 
 BACKENDS: dict[str, Backend] = {
     "torch": Backend("torch", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16")}, "checkpoint"),
+    "torch-compile": Backend(
+        "torch_compile", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16", "bf16")}, "checkpoint", slow=True
+    ),
+    "torch-cudagraph": Backend("torch_cudagraph", {"cuda": ("fp32", "bf16")}, "checkpoint"),
     "onnxruntime": Backend(
         "onnxruntime", {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}, "onnx", _fixed_on_gpus
     ),

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["CudaDevice", "Facts", "driver_version"]
+from uadbench.engine.backends.errors import BackendError
+
+__all__ = ["CudaDevice", "Facts", "driver_version", "record"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class CudaDevice:
     def __init__(self, name: str) -> None:
         self.device = torch.device("cuda", torch.device(name).index or 0)
         self._stream = torch.cuda.Stream(self.device)
+        self._pool: Any = (
+            None  # of memory within graphs, shared: they are replayed one after the other on one stream
+        )
 
     def facts(self) -> Facts:
         """See ``Facts``."""
@@ -82,13 +87,34 @@ class CudaDevice:
         To be called after ``work`` has run once. Raises RuntimeError where it cannot be recorded.
         """
         graph = torch.cuda.CUDAGraph()
-        with self.selected(), torch.cuda.graph(graph, stream=self._stream):
+        with self.selected(), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             work()
+        self._pool = graph.pool()
         return graph.replay
 
     def synchronize(self) -> None:
         """Wait for everything that is queued on the GPU."""
         torch.cuda.synchronize(self.device)
+
+
+def record(
+    device: CudaDevice, work: Callable[[], None], runs: int = 1, refusal: Callable[[], str] = lambda: ""
+) -> tuple[Callable[[], None], str]:
+    """(what queues ``work`` once, "yes" where that is a CUDA graph, else "no: why" and it is ``work`` itself).
+
+    work : reads and writes buffers that stay, and leaves nothing elsewhere; it is run ``runs`` times before
+    refusal : asked after these runs; why it cannot be recorded where that is known, else ""
+    """
+    with device.queued():
+        for _ in range(runs):
+            work()
+    device.synchronize()
+    if why := refusal():
+        return work, f"no: {why}"
+    try:
+        return device.capture(work), "yes"
+    except (RuntimeError, BackendError) as error:
+        return work, f"no: {str(error).strip().splitlines()[0][:200]}"
 
 
 def driver_version() -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from uadbench.engine.backends.artifacts import Artifact, check_precision, read_artifact
-from uadbench.engine.backends.cuda_device import CudaDevice
+from uadbench.engine.backends.cuda_device import CudaDevice, record
 from uadbench.engine.backends.engine_cache import Engine, cached_engine, engine_store
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.static_buffers import OUTPUT, StaticBuffers
@@ -151,18 +151,20 @@ class TensorRtDenoiser:
         return context
 
     def _record(self) -> tuple[Callable[[], None], str]:
-        """(what queues one call, whether it is a CUDA graph): graphs are recorded after one call has run."""
-        with self._gpu.queued():
-            self._execute()
-        self._gpu.synchronize()
-        capturable = getattr(self._context, "is_stream_capturable", None)  # TensorRT for RTX knows beforehand
-        if capturable is not None and not capturable(self._gpu.handle):
-            return self._execute, "no: the library cannot record this engine"
-        try:
-            return self._gpu.capture(self._execute), "yes"
-        except (RuntimeError, BackendError) as error:  # the same kernels, launched one by one
+        """(what queues one call, whether it is a CUDA graph); without one the same kernels are launched one by one."""
+
+        def refusal() -> str:
+            capturable = getattr(self._context, "is_stream_capturable", None)  # of TensorRT for RTX
+            return (
+                ""
+                if capturable is None or capturable(self._gpu.handle)
+                else "the library cannot record this engine"
+            )
+
+        launch, told = record(self._gpu, self._execute, refusal=refusal)
+        if told != "yes":
             self._log.take()
-            return self._execute, f"no: {str(error).strip().splitlines()[0][:200]}"
+        return launch, told
 
     def _execute(self) -> None:
         if not self._context.execute_async_v3(self._gpu.handle):

@@ -14,9 +14,20 @@ from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
 
-__all__ = ["PRECISIONS", "TorchDenoiser", "check", "open_denoiser"]
+__all__ = [
+    "DTYPES",
+    "PRECISIONS",
+    "TorchDenoiser",
+    "check",
+    "check_gpu",
+    "computing_in",
+    "open_denoiser",
+    "torch_record",
+]
 
 PRECISIONS = ("fp32", "bf16")
+# autocast takes a type even where it is off, and none but half ones
+DTYPES = {"fp32": torch.bfloat16, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TorchDenoiser:
@@ -41,11 +52,10 @@ class TorchDenoiser:
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """See ``interfaces.Denoiser``; the network's timesteps count from 0."""
         check_cond(self._conditioned, x_t, cond)
-        kind = self.device.split(":")[0]
         images = [
             image.contiguous(memory_format=torch.channels_last) for image in (x_t, cond) if image is not None
         ]
-        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
+        with computing_in(self.precision, self.device.split(":")[0]):
             eps = self._model(images[0], t - 1, *images[1:])
         return eps.float().contiguous()
 
@@ -60,25 +70,42 @@ class TorchDenoiser:
 
     def describe(self) -> dict[str, Any]:
         """Versions, threads and numeric modes that decide speed and rounding."""
-        record: dict[str, Any] = {
+        return {
             "provider": "torch eager",
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "memory_format": "channels_last",
-            "autocast": self.precision == "bf16",
+            **torch_record(self.device, self.precision),
             "checkpoint_sha256": self._sha256,
         }
-        if self.device.startswith("cuda"):
-            record["gpu"] = torch.cuda.get_device_name(self.device)
-            record["cuda"] = torch.version.cuda
-            record["tf32"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
-        return record
+
+
+def computing_in(precision: str, kind: str) -> torch.autocast:
+    """Within it torch computes products on this kind of device in a precision, what needs more by itself in fp32."""
+    return torch.autocast(kind, DTYPES[precision], enabled=precision != "fp32")
+
+
+def torch_record(device: str, precision: str) -> dict[str, Any]:
+    """What torch runs on and how, for ``describe``."""
+    record: dict[str, Any] = {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "memory_format": "channels_last",
+        "autocast": precision != "fp32",
+    }
+    if device.startswith("cuda"):
+        record["gpu"] = torch.cuda.get_device_name(device)
+        record["cuda"] = torch.version.cuda
+        record["tf32"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+    return record
 
 
 def check(precision: str = "fp32", device: str = "cpu") -> None:
     """Raise BackendError, naming the remedy, unless this precision and device can be had here."""
     if precision not in PRECISIONS:
         raise BackendError(f"torch runs {' or '.join(PRECISIONS)}, not {precision!r}")
+    check_gpu(device)
+
+
+def check_gpu(device: str) -> None:
+    """Raise BackendError where a GPU is asked for and torch sees none."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BackendError("torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
 

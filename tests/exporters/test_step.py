@@ -16,11 +16,12 @@ from uadbench.engine.backends.artifacts import read_artifact
 from uadbench.engine.backends.form import Form
 from uadbench.engine.backends.onnxruntime import load_runtime
 from uadbench.engine.backends.torch import TorchDenoiser
+from uadbench.engine.fused_step import FusedStep
 from uadbench.engine.schedule import linear_schedule
 from uadbench.engine.tools import make_tools
 from uadbench.exporters.parity import relative_l2
 from uadbench.exporters.precision import ExportError
-from uadbench.exporters.step import FusedStep, export_step
+from uadbench.exporters.step import export_step
 
 KIND = KINDS["conditioned-unet"]
 SCHEDULE = linear_schedule()

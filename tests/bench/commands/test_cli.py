@@ -284,7 +284,12 @@ def test_doctor_says_what_works_and_fails_only_where_the_default_job_cannot_run(
     assert by_name["data set", "phantom"]["ok"]
     assert not by_name["data set", "folder"]["ok"]
     assert "--data-root" in by_name["data set", "folder"]["note"]
+    for precision in ("fp32", "bf16"):  # minutes, so it is not compiled
+        assert re.search(
+            r"all that it needs|C\+\+ compiler", by_name["back end", f"torch-compile {precision}"]["note"]
+        )
     if ("back end", "tensorrt-rtx") in by_name:  # no GPU here: one row says what is missing
+        assert "sees no CUDA device" in by_name["back end", "torch-cudagraph"]["note"]
         for name in ("tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt"):
             assert re.search(
                 "cannot be imported|no CUDA device|has no Tensorrt", by_name["back end", name]["note"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from support.judged import PERCEPTUALS, judged_run
 from torch import Tensor
 
 from uadbench.bench.compare.judge import judge_run
+from uadbench.bench.run import reopen
 from uadbench.exporters.parity import (
     LEVELS,
 )
@@ -53,6 +56,40 @@ def test_a_wrong_back_end_fails_in_network_and_trajectory(tmp_path: Path) -> Non
     assert "network: " in entry["reason"]
     assert "trajectory: " in entry["reason"]
     write_json(tmp_path / "parity.json", result)  # plain JSON, no infinity
+
+
+def test_no_more_cases_are_compared_at_once_than_the_run_had_in_a_batch(tmp_path: Path) -> None:
+    """A back end of a fixed batch size was opened for that."""
+    run = judged_run(tmp_path, [("torch", "fp32"), ("onnxruntime", "fp32")])
+    found = {}
+    for size in (8, 1):
+        edit(run / "manifest.json", config={**load_run(run).manifest["config"], "batch_size": size})
+        entry = judge_run(load_run(run), lambda cell: Fake(_half), PERCEPTUALS)[
+            "thor-gaussian-5-onnxruntime-fp32"
+        ]
+        found[size] = entry["network"]["batch_size"], entry["trajectory"]["n_cases"]
+    assert found == {8: (2, 2), 1: (1, 1)}
+
+
+def test_what_is_opened_again_is_opened_for_the_runs_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = load_run(judged_run(tmp_path, [("torch", "fp32")]))
+    run.manifest["config"]["batch_size"] = 7
+    asked: list[int] = []
+
+    def opens(arm: Any, path: Path, threads: int, batch: int, **_: Any) -> Any:
+        asked.append(batch)
+        return Fake(_half)
+
+    monkeypatch.setattr(reopen, "open_denoiser", opens)
+    monkeypatch.setattr(reopen, "digest", lambda identity: "the same")
+    checkpoint = tiny.make_checkpoint(tmp_path)
+    run.manifest["checkpoints"] = {"unet-gaussian": {"sha256": "0"}}
+    with ExitStack() as stack:
+        opener = reopen.network_opener(run, {"unet-gaussian": str(checkpoint)}, 1, stack, print)
+        opener(next(cell for cell in run.cells if cell.info["kind"] == "method"))
+    assert asked == [7]
 
 
 def test_without_a_reference_nothing_is_judged(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,24 @@ def test_what_runs_an_export_is_opened_twice_so_that_the_export_stands_apart(
     rows = by_backend(measure(make_plan(tmp_path), clock))
     assert (rows["torch"]["build_ms"], rows["torch"]["reopen_ms"]) == (pytest.approx(1000), None)
     assert (rows["onnxruntime"]["build_ms"], rows["onnxruntime"]["reopen_ms"]) == pytest.approx((1000, 1000))
+
+
+def test_what_is_compiled_is_opened_twice_too_so_that_the_compiler_stands_apart(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SECONDS, "torch-compile", 0.3)
+    row = by_backend(measure(make_plan(tmp_path, "torch,torch-compile"), clock))["torch-compile"]
+    assert (row["build_ms"], row["reopen_ms"]) == pytest.approx((1000, 1000))
+
+
+def test_back_ends_that_take_minutes_to_open_are_profiled_where_they_are_named(tmp_path: Path) -> None:
+    flags = {"threads": 1}
+    every = plan_profile([str(tiny_network(tmp_path))], (2,), flags, rounds=10, streams=0)
+    assert "torch-compile" not in {arm.backend for arm in every.arms}
+    assert re.search(r"name it in --backends|C\+\+ compiler", every.left_out["torch-compile fp32"])
+    named = make_plan(tmp_path, "torch-compile")
+    assert [arm.backend for arm in named.arms] == ["torch", "torch-compile"]
+    assert not named.left_out
 
 
 def test_an_arm_that_computes_something_else_fails_parity_and_shows_no_speedup(

@@ -50,6 +50,55 @@ def test_a_nested_stage_is_taken_off_the_one_around_it() -> None:
     assert set(watch.stages_ms()) == set(STAGES)
 
 
+def test_queued_steps_are_waited_for_together_before_anybody_looks_and_share_the_wait() -> None:
+    clock, waits = Clock(), list[float]()
+    watch = Stopwatch(clock)
+
+    class Stepping:
+        """Queues a step in 1 s; each is done 5 s later."""
+
+        name, device, precision, queued = "own", "cuda", "fp32", 0
+
+        def stepper(self, *_: Any) -> Callable[..., tuple[Tensor, Tensor]]:
+            def step(x_t: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+                clock.now += 1
+                self.queued += 1
+                return x_t, x_t
+
+            return step
+
+        def synchronize(self) -> None:
+            waits.append(5.0 * self.queued)
+            clock.now += waits[-1]
+            self.queued = 0
+
+    class Perceptual:
+        name = "none"
+
+        def against(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+            return lambda x_rec: x_rec
+
+    stops: list[int] = []
+    timed = TimedDenoiser(Stepping(), watch, lambda: stops.append(0))  # type: ignore[arg-type]
+    tools = timed_tools(
+        make_tools(timed, linear_schedule(), lambda t: torch.zeros(1, 1, 4, 4), Perceptual()), watch
+    )
+    x = torch.zeros(1, 1, 4, 4)
+    with watch.stage("other"):
+        compare = tools.against(x)
+        for t in (9, 8, 7):
+            x, _ = tools.reverse(x, t, t - 1)
+        assert waits == [0], "once before the first, then the host goes on"
+        compare(x)
+        tools.reverse(x, 6, 5)
+        watch.settle()
+        watch.settle()
+    assert waits == [0, 15, 0, 5]
+    assert watch.samples["network"] == [6, 6, 6, 6]
+    assert watch.calls["network"] == len(stops) == 4
+    assert watch.elapsed["network"] == watch.total == clock.now == 24
+
+
 def test_whoever_is_told_hears_of_every_stage_when_it_is_left() -> None:
     ticks, told = iter([0.0, 1.0, 3.0, 6.0]), list[tuple[str, float, float]]()
     watch = Stopwatch(lambda: next(ticks), told=lambda *span: told.append(span))

@@ -159,7 +159,9 @@ def test_a_call_that_does_not_fit_the_network_is_explained(tmp_path: Path, name:
         pytest.param("openvino", "fp16", "cpu", "fp32 or bf16, not 'fp16'", id="OpenVINO fp16"),
         pytest.param("openvino", "fp32", "cuda", "runs on cpu, not on 'cuda'", id="OpenVINO device"),
         pytest.param("torch", "fp16", "cpu", "torch runs fp32 or bf16", id="torch fp16"),
-        pytest.param("nonesuch", "fp32", "cpu", "choose from torch, onnxruntime, openvino", id="unknown"),
+        pytest.param(
+            "nonesuch", "fp32", "cpu", "choose from torch, torch-compile, torch-cudagraph, onnx", id="unknown"
+        ),
     ],
 )
 def test_what_a_back_end_cannot_do_is_an_error_and_never_another_back_end(
@@ -223,6 +225,7 @@ def test_openvino_compiles_once_for_each_batch_size(tmp_path: Path) -> None:
 
 def test_every_back_end_is_checked_here() -> None:
     on_gpu = {name for name, backend in BACKENDS.items() if "cpu" not in backend.precisions}
-    # test_tensorrt_run.py, test_onnxruntime_tensorrt.py
-    assert on_gpu == {"tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt"}
-    assert set(BACKENDS) - on_gpu == {"torch", *(name for name, _ in ARMS)}
+    # test_tensorrt_run.py, test_onnxruntime_tensorrt.py, test_torch_cudagraph.py
+    assert on_gpu == {"tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt", "torch-cudagraph"}
+    # test_torch_compile.py
+    assert set(BACKENDS) - on_gpu == {"torch", "torch-compile", *(name for name, _ in ARMS)}

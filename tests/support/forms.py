@@ -32,8 +32,9 @@ def conditioned() -> nn.Module:
     return as_epsilon(model.eval().requires_grad_(False), "x0", linear_schedule())
 
 
-def restoring(model: nn.Module) -> nn.Module:
+def restoring(make: Callable[[], nn.Module]) -> nn.Module:
     torch.manual_seed(0)
+    model = make()
     for weight in model.parameters():
         if not bool(weight.any()):
             nn.init.normal_(weight, std=0.1)
@@ -54,11 +55,11 @@ KINDS = {
     ),
     "conditioned-unet": Kind(conditioned, {"sha256": "0", "kind": "conditioned-unet"}),
     "restoration-unet": Kind(
-        lambda: restoring(RestorationUNet(RestorationUNetConfig(**asdict(SMALL)))),
+        lambda: restoring(lambda: RestorationUNet(RestorationUNetConfig(**asdict(SMALL)))),
         {"sha256": "0", "kind": "restoration-unet", "prediction": "change"},
     ),
     "vae": Kind(
-        lambda: restoring(VAE(VAEConfig((8, 16), 4, 8))),
+        lambda: restoring(lambda: VAE(VAEConfig((8, 16), 4, 8))),
         {"sha256": "0", "kind": "vae", "prediction": "change"},
         attends=False,
     ),

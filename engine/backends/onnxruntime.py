@@ -1,4 +1,4 @@
-"""ONNX Runtime: the exported U-Net on the CPU, or on an NVIDIA GPU with onnxruntime-gpu."""
+"""ONNX Runtime: the exported U-Net on the CPU in fp32 or int8, or in fp32 on an NVIDIA GPU with onnxruntime-gpu."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = [
     "open_denoiser",
 ]
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "int8")
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 CUDA = "CUDAExecutionProvider"
 
 
 class OnnxRuntimeDenoiser:
-    """A session on one exported U-Net, fp32.
+    """A session on one exported U-Net, fp32 or int8.
 
     threads : of its own pool on the CPU; None takes torch's number, so that back ends are compared alike
 
@@ -44,7 +44,7 @@ class OnnxRuntimeDenoiser:
         self, artifact: Artifact, precision: str = "fp32", device: str = "cpu", threads: int | None = None
     ) -> None:
         check(precision, device)
-        check_precision(artifact, "fp32")
+        check_precision(artifact, precision)
         onnxruntime = load_runtime()
         self.device, self.precision = device, precision
         self._artifact, self._version = artifact, onnxruntime.__version__
@@ -110,6 +110,7 @@ class OnnxRuntimeDenoiser:
             "onnxruntime": self._version,
             "threads": self._threads,
             "graph_optimization": "all",
+            "quantized_convolutions": self._artifact.quantized,
             "spinning": False,
             "opset": manifest["opset"],
             "batch": manifest["batch"],
@@ -154,6 +155,8 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
             f"onnxruntime runs {', '.join(PRECISIONS)}, not {precision!r} (its CPU provider has no bf16 arithmetic); "
             "use --precision fp32, or the back end openvino or torch for bf16"
         )
+    if precision == "int8" and device != "cpu":
+        raise BackendError(f"onnxruntime runs int8 on cpu, not on {device!r}; use --precision fp32 there")
     kind = device.partition(":")[0]
     if kind not in ("cpu", "cuda"):
         raise BackendError(f"onnxruntime runs on cpu or cuda, not on {device!r}")
@@ -186,6 +189,8 @@ def _session_options(onnxruntime: Any, threads: int, device: str) -> Any:
     # Between two calls torch and Numba work on the same cores; threads that spin would steal them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # session.set_denormal_as_zero stays off: it switches the calling thread, hence torch's and NumPy's arithmetic.
+    # Without VNNI 8-bit products of mixed sign saturate; then weights are made unsigned, which does not.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if device != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     options.log_severity_level = 3

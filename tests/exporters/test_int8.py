@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,22 +17,19 @@ import torch
 from onnx import numpy_helper
 from support import tiny_network as tiny
 from support.forms import KINDS
+from support.int8 import CARD, INT8, healthy, slices
 from torch import Tensor, nn
 
-from uadbench.bench.run import networks
-from uadbench.bench.run.calibration import training_slices
 from uadbench.engine.backends import BackendError, check_backend, open_backend
 from uadbench.engine.backends import openvino as openvino_backend
 from uadbench.engine.backends.artifacts import manifest_path, read_artifact
 from uadbench.engine.backends.form import Form
 from uadbench.engine.backends.onnxruntime import load_runtime
-from uadbench.engine.networks.checkpoint import load_denoiser, save_checkpoint
-from uadbench.engine.networks.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
-from uadbench.engine.perceptual.distance import open_squeeze
-from uadbench.engine.schedule import linear_schedule
-from uadbench.exporters.cache import cached_artifact
-from uadbench.exporters.calibration import Calibration, Healthy, calibration_levels, calibration_set
-from uadbench.exporters.onnx import ExportError, export_perceptual, export_unet
+from uadbench.engine.backends.torch import TorchDenoiser
+from uadbench.engine.networks.checkpoint import load_denoiser
+from uadbench.exporters.calibration import Calibration, calibration_levels, calibration_set
+from uadbench.exporters.int8 import float_convolutions, quantize
+from uadbench.exporters.onnx import ExportError, export_unet
 from uadbench.exporters.parity import (
     MARGINS,
     NETWORK_GATES,
@@ -39,20 +37,6 @@ from uadbench.exporters.parity import (
     network_parity,
     relative_l2,
 )
-from uadbench.exporters.step import export_step
-from uadbench.reports.identity import Arm
-
-INT8 = Form("int8", norms="plain")
-CARD = {"sha256": "0", "noise": "gaussian"}
-
-
-def slices(seed: int = 0, count: int = 3) -> Tensor:
-    draw = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 1, tiny.SIZE, tiny.SIZE, generator=draw) * 2 - 1
-
-
-def healthy(name: str = "squares", seed: int = 0) -> Healthy:
-    return Healthy({"data": name, "slices": 3, "split": "training"}, lambda: slices(seed))
 
 
 class Exported(NamedTuple):
@@ -134,37 +118,6 @@ def test_what_is_rounded_for_a_convolution_reaches_everything_else_as_it_was(exp
                 assert quantize.input[0] in convolutions  # that convolution's own output
 
 
-def test_the_calibration_reaches_every_tenth_of_the_levels_and_is_densest_where_methods_begin() -> None:
-    levels = np.array(calibration_levels(1000))
-    assert len(levels) == 16
-    assert (levels[0], levels[-1]) == (1, 1000)
-    assert np.all(np.diff(levels) > 0)
-    counts = np.histogram(levels, bins=[0, 100, 200, 300, 400, 600, 800, 1000])[0]
-    assert counts.min() >= 1
-    assert np.mean(levels <= 400) == 0.75
-    assert calibration_levels(10)[-1] == 10
-
-
-@pytest.mark.parametrize("noise", ["gaussian", "simplex"])
-def test_calibration_inputs_are_slices_noised_to_their_level_with_noise_of_the_networks_kind(
-    noise: str,
-) -> None:
-    pairs = calibration_set(CARD | {"noise": noise}, healthy())
-    abar, levels = linear_schedule().abar, pairs.record["levels"]
-    assert pairs.inputs["timesteps"].tolist() == [level - 1 for level in levels]
-    assert "cond" not in pairs.inputs
-    draws = []
-    for k, level in enumerate(levels):
-        image = slices()[k % 3]
-        drawn = (pairs.inputs["x"][k] - np.sqrt(abar[level]) * image) / np.sqrt(1 - abar[level])
-        draws.append(drawn)
-        rough = float((drawn[0, 1:] - drawn[0, :-1]).std() / drawn.std())
-        # White noise differs by sqrt(2) of its spread from pixel to pixel; simplex noise is smooth.
-        assert rough == pytest.approx(np.sqrt(2), abs=0.15) if noise == "gaussian" else rough < 0.8
-    assert len({draw.numpy().tobytes() for draw in draws}) == len(levels)  # none is used twice
-    assert pairs.record["noise"] == noise
-
-
 def test_the_manifest_tells_the_calibration_and_hashes_of_all_that_went_in(exported: Exported) -> None:
     told = exported.manifest["quantization"]
     pairs = calibration_set(CARD, healthy())
@@ -185,23 +138,10 @@ def test_the_manifest_tells_the_calibration_and_hashes_of_all_that_went_in(expor
     assert json.loads(manifest_path(exported.path).read_text())["quantization"] == told
 
 
-def test_the_same_network_and_calibration_give_the_same_bytes_without_a_word(
-    exported: Exported, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    model, card = load_denoiser(exported.checkpoint)
-    with caplog.at_level(logging.WARNING):
-        pairs = calibration_set(card, healthy())
-        export_unet(model, card, tmp_path / "again.onnx", INT8, size=tiny.SIZE, calibration=pairs)
-    assert (tmp_path / "again.onnx").read_bytes() == exported.path.read_bytes()
-    assert not caplog.records
-
-
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_a_back_end_computes_in_int8_within_its_gate_on_slices_that_were_not_calibrated_on(
     exported: Exported, name: str
 ) -> None:
-    from uadbench.engine.backends.torch import TorchDenoiser
-
     denoiser = open_backend(name, exported.path, "int8", threads=1, batch_size=2)
     reference = TorchDenoiser(exported.model, CARD)
     result = network_parity(reference, denoiser, slices(seed=9, count=2), seeds=(0,))
@@ -271,22 +211,23 @@ def test_the_gates_of_int8_are_no_looser_than_those_of_bf16() -> None:
         assert gates["int8"] <= gates["bf16"]
 
 
-def test_a_fixed_batch_is_calibrated_in_batches_of_its_size(tmp_path: Path) -> None:
+def test_a_fixed_batch_is_calibrated_in_batches_of_its_size_to_the_same_bytes_each_time_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model, pairs = KINDS["unet of x0"].make(), calibration_set(CARD, healthy())
     few = Calibration({name: value[:5] for name, value in pairs.inputs.items()}, pairs.record)
-    form = Form("int8", "plain", 2, "plain")
-    manifest = export_unet(model, CARD, tmp_path / "net.onnx", form, size=tiny.SIZE, calibration=few)
-    assert (manifest["batch"], manifest["attention"], manifest["opset"]) == (2, "plain", 21)
+    form, path = Form("int8", "plain", 2, "plain"), tmp_path / "net.onnx"
+    export_unet(model, CARD, path, replace(form, precision="fp32"), size=tiny.SIZE)
+    with caplog.at_level(logging.WARNING):
+        files = [
+            quantize(onnx.load(str(path)), form, few)[0].SerializeToString(deterministic=True) for _ in "ab"
+        ]
+    assert files[0] == files[1]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     x, t = pairs.inputs["x"][:2], pairs.inputs["timesteps"][:2]
-    session = load_runtime().InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    session = load_runtime().InferenceSession(files[0], providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"x": x.numpy(), "timesteps": t.numpy()})
     assert relative_l2(torch.from_numpy(found), model(x, t)) < 0.1
-
-
-def test_a_conditioned_network_is_calibrated_with_the_clean_slice() -> None:
-    pairs = calibration_set(CARD | {"kind": "conditioned-unet"}, healthy())
-    assert torch.equal(pairs.inputs["cond"][1], slices()[1])
-    assert pairs.inputs["cond"].shape == pairs.inputs["x"].shape
 
 
 def test_a_network_without_a_convolution_that_may_be_quantized_is_refused(tmp_path: Path) -> None:
@@ -312,92 +253,32 @@ def test_a_network_without_a_convolution_that_may_be_quantized_is_refused(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_int8_without_images_and_of_what_is_no_denoiser_is_refused(tmp_path: Path) -> None:
-    checkpoint = tiny.make_checkpoint(tmp_path)
-    model, card = load_denoiser(checkpoint)
-    with pytest.raises(ExportError, match="int8 needs images to calibrate on"):
-        export_unet(model, card, tmp_path / "net.onnx", INT8)
-    with pytest.raises(ExportError, match="int8 needs images to calibrate on; name another --precision"):
-        cached_artifact(checkpoint, tmp_path / "cache", INT8)
-    with pytest.raises(ExportError, match="a whole step is not exported in int8"):
-        export_step(model, card, tmp_path / "step.onnx", [(2, 1)], INT8)
-    opened = open_squeeze("brain-squeeze")
-    with pytest.raises(ExportError, match="the perceptual net is not exported in int8"):
-        export_perceptual(opened.net, {"sha256": "0"}, tmp_path, "p", INT8)
-
-
-@pytest.fixture
-def exports(monkeypatch: pytest.MonkeyPatch) -> list[Calibration]:
-    """Replaces the export by a few bytes; what each was calibrated on."""
-    calls: list[Calibration] = []
-
-    def export(model: Any, card: dict[str, Any], path: Path, form: Form, calibration: Calibration) -> None:
-        from uadbench.engine.backends.artifacts import write_artifact
-
-        calls.append(calibration)
-        write_artifact(path, b"onnx", tiny.manifest(card["sha256"], None) | {"precision": "int8"})
-
-    monkeypatch.setattr("uadbench.exporters.onnx.export_unet", export)
-    return calls
-
-
-def test_the_cache_keeps_int8_by_what_it_was_calibrated_on_and_loads_no_slice_for_what_it_has(
-    tmp_path: Path, exports: list[Calibration]
-) -> None:
-    checkpoint, cache, said = tiny.make_checkpoint(tmp_path), tmp_path / "cache", []
-    first = cached_artifact(checkpoint, cache, INT8, healthy(), said.append)
-    assert said == [
-        "exporting unet-gaussian in int8, calibrated on 3 training slices of squares at 16 levels from 1 to 1000"
+def test_first_and_last_are_told_by_what_reaches_them_without_another_convolution() -> None:
+    """Images x and cond each have a first; levels reach every block and have none; attention's stay at any size."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["x", "w3"], ["a"], name="first"),
+        node("Conv", ["cond", "w3"], ["b"], name="first of cond"),
+        node("Conv", ["b", "w3"], ["c"], name="second of cond"),
+        node("Add", ["a", "c"], ["d"], name="sum"),
+        node("Add", ["d", "timesteps"], ["e"], name="level"),
+        node("Conv", ["e", "w3"], ["f"], name="middle"),
+        node("Conv", ["f", "w1"], ["g"], name="skip"),
+        node("Conv", ["g", "w3"], ["h"], name="queries"),
+        node("Softmax", ["h"], ["i"], name="softmax"),
+        node("Conv", ["i", "w3"], ["j"], name="out of attention"),
+        node("Conv", ["j", "w3"], ["k"], name="late"),
+        node("Conv", ["k", "w3"], ["l"], name="last"),
+        node("Sigmoid", ["l"], ["eps"], name="squashed"),
     ]
-
-    def fail() -> Tensor:
-        raise AssertionError("loaded")
-
-    assert cached_artifact(checkpoint, cache, INT8, Healthy(healthy().record, fail), said.append) == first
-    assert cached_artifact(checkpoint, cache, INT8, healthy("circles")) != first
-    save_checkpoint(checkpoint, tiny.make_unet(), {"noise": "simplex"})
-    assert cached_artifact(checkpoint, cache, INT8, healthy()) != first
-    assert (len(exports), len(said)) == (3, 1)
-
-
-def test_an_arm_of_int8_is_exported_on_demand_with_training_slices_of_the_phantom_for_both_back_ends(
-    tmp_path: Path, exports: list[Calibration], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[Path] = []
-    monkeypatch.setattr(networks, "open_backend", lambda name, source, *rest: opened.append(source))
-    checkpoint, said = tiny.make_checkpoint(tmp_path), []
-    for name in ("openvino", "onnxruntime"):
-        networks.open_denoiser(Arm(name, "int8"), checkpoint, cache=tmp_path / "cache", say=said.append)
-    (pairs,) = exports
-    assert opened[0] == opened[1]
-    assert pairs.record["source"]["data"] == "phantom"
-    assert pairs.record["source"]["split"] == "training"
-    assert pairs.inputs["x"].shape == (16, 1, 128, 128)
-    assert len(said) == 1
-
-
-def test_no_calibration_slice_is_a_test_case() -> None:
-    from uadbench.datasets import DATASETS
-
-    dataset = DATASETS["phantom"]()
-    test = {dataset.load(case).image.tobytes() for case in dataset.split("test")[:6]}
-    images = (training_slices(count=4).load() + 1) / 2
-    assert images.min() >= 0
-    assert not test & {image.numpy().tobytes() for image in images}
-
-
-def test_a_conditioned_networks_encoder_keeps_its_first_convolution_in_fp32(tmp_path: Path) -> None:
-    from uadbench.exporters.int8 import float_convolutions
-
-    torch.manual_seed(0)
-    config = ConditionedUNetConfig(
-        channels=(16,), attention=(False,), head_channels=16, groups=8, embedding=16, encoder=(8, 8), code=12
+    image, number = [1, 1, 8, 8], onnx.TensorProto.FLOAT
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [value("x", number, image), value("cond", number, image), value("timesteps", number, [1])],
+        [value("eps", number, image)],
+        [numpy_helper.from_array(np.ones((1, 1, k, k), np.float32), f"w{k}") for k in (1, 3)],
     )
-    model = ConditionedUNet(config).eval().requires_grad_(False)
-    path = tmp_path / "net.onnx"
-    export_unet(model, CARD | {"kind": "conditioned-unet"}, path, Form(norms="plain"), size=16)
-    proto = onnx.load(str(path))
-    kept = float_convolutions(proto)
-    fed = {node.input[1]: node.name in kept for node in proto.graph.node if node.op_type == "Conv"}
-    encoder = [name for name in fed if "encoder" in name]
-    assert [fed[name] for name in encoder] == [True] + [False] * (len(encoder) - 1)
+    kept = float_convolutions(onnx.helper.make_model(graph))
+    assert kept == {"first", "first of cond", "skip", "queries", "out of attention", "last"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -32,11 +32,13 @@ def write_graph(
     form: Form,
     opset: int,
     record: Mapping[str, Any],
+    after: Callable[[Any], tuple[Any, dict[str, Any]]] | None = None,
 ) -> dict[str, Any]:
     """Write the module to ``path`` and its manifest beside it; returns the manifest.
 
     example : the module's arguments, tensors or tuples of tensors, whose first axis is the batch
     record : what the manifest says besides
+    after : what is done to the graph that torch wrote, and what the manifest says of that
     Raises ExportError.
     """
     if not OPSETS[0] <= opset <= OPSETS[1]:
@@ -46,12 +48,17 @@ def write_graph(
     dynamic = None if form.batch is not None else _axes(example)
     proto = _trace(model, example, inputs, outputs, dynamic, opset)
     _check(proto, opset)
+    more: dict[str, Any] = {}
+    if after is not None:
+        proto, more = after(proto)
+        _check(proto, opset)
     shapes = [_shape(value) for value in (*proto.graph.input, *proto.graph.output)]
     wanted = "batch" if form.batch is None else form.batch
     if any(shape["shape"][0] != wanted for shape in shapes):
         raise ExportError(f"the exporter fixed the batch size against the request: {shapes}")
     manifest = {
         **record,
+        **more,
         "opset": opset,
         "precision": form.precision,
         "batch": "dynamic" if form.batch is None else form.batch,

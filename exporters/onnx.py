@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from torch import nn
 from uadbench.engine.backends.form import Form
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.perceptual.distance import PerceptualDistance
+from uadbench.exporters.calibration import Calibration
 from uadbench.exporters.graph import OPSETS, example_batch, opset_of, write_graph
+from uadbench.exporters.int8 import quantize
 from uadbench.exporters.precision import ExportError, in_form, lowered
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "export_unet",
     "lowered_stages",
     "origin",
+    "refuse_int8",
 ]
 
 SIZE = 128  # side of the images, pixels
@@ -37,6 +40,7 @@ def export_unet(
     form: Form | None = None,
     opset: int | None = None,
     size: int = SIZE,
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
     """Write a network that predicts eps to ``path`` (NAME.onnx), its manifest to NAME.onnx.json; returns the manifest.
 
@@ -46,11 +50,13 @@ def export_unet(
     card : the checkpoint's model card
     form : ``Form()`` where None
     opset : None = that of the form, see ``graph.opset_of``
+    calibration : for int8
     Raises ExportError.
     """
     form = form or Form()
+    after = _quantizer(form, calibration)
     example = denoiser_inputs(card, form, size)
-    record = {"kind": "unet", **origin(card), "attention": form.attention}
+    record = {"kind": "unet", **origin(card), "attention": form.attention, "norms": form.norms}
     return write_graph(
         in_form(model, form),
         tuple(example.values()),
@@ -60,7 +66,24 @@ def export_unet(
         form,
         denoiser_opset(form, opset),
         record,
+        after,
     )
+
+
+def _quantizer(
+    form: Form, calibration: Calibration | None
+) -> Callable[[Any], tuple[Any, dict[str, Any]]] | None:
+    """What makes int8 of the fp32 graph; None in other precisions."""
+    if form.precision != "int8":
+        return None
+    if calibration is None:
+        raise ExportError("int8 needs images to calibrate on; give a calibration, or export in fp32")
+
+    def after(proto: Any) -> tuple[Any, dict[str, Any]]:
+        proto, told = quantize(proto, form, calibration)
+        return proto, {"quantization": told}
+
+    return after
 
 
 def denoiser_inputs(card: Mapping[str, Any], form: Form, size: int) -> dict[str, torch.Tensor]:
@@ -80,6 +103,14 @@ def origin(card: Mapping[str, Any]) -> dict[str, Any]:
         "network": card.get("network", {}),
         "source": {"sha256": card["sha256"], "noise": card.get("noise")},
     }
+
+
+def refuse_int8(form: Form, what: str) -> None:
+    """ExportError where that is to be exported in int8, which only denoisers are."""
+    if form.precision == "int8":
+        raise ExportError(
+            f"{what} is not exported in int8, only a denoiser is; export it in another precision"
+        )
 
 
 def denoiser_opset(form: Form, opset: int | None) -> int:
@@ -112,6 +143,7 @@ def export_perceptual(
     Returns {file name: manifest}. Raises ExportError.
     """
     form = form or Form()
+    refuse_int8(form, "the perceptual net")
     net = lowered_stages(net, form.precision)
     image = torch.zeros(example_batch(form), 1, size, size)
     with torch.no_grad():

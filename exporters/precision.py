@@ -9,6 +9,7 @@ the operator could be told a precision for it, but TensorRT refuses that (seen w
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -53,6 +54,36 @@ class Norm(nn.Module):
         return self.layer(x.float()).to(x.dtype)
 
 
+class PlainNorm(nn.Module):
+    """A group norm from each channel's means, [B, C, ...] -> the same; two passes, as one would cancel in fp32.
+
+    The operator's reshape to [B, groups, rest] wants the channels before the pixels, so a back end whose convolutions
+    keep them last turns the image round and back again for every norm.
+    """
+
+    ones: Tensor
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = layer.weight, layer.bias, layer.eps
+        self.groups, self.channels = layer.num_groups, layer.num_channels
+        self.register_buffer(
+            "ones", torch.ones(1, self.groups, self.channels // self.groups), persistent=False
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = tuple(range(2, x.ndim))
+        each, beside = (-1, self.groups, self.ones.shape[2]), (-1, self.channels, *[1] * len(pixels))
+        mean = x.mean(pixels).reshape(each).mean(2, keepdim=True)
+        x = x - (mean * self.ones).reshape(beside)
+        squares = torch.linalg.vector_norm(x, dim=pixels).square() / math.prod(x.shape[2:])
+        scale = self.ones / (squares.reshape(each).mean(2, keepdim=True) + self.eps).sqrt()
+        if self.weight is None:
+            return x * scale.reshape(beside)
+        scale = scale * self.weight.reshape(each)
+        return x * scale.reshape(beside) + self.bias.reshape(beside)
+
+
 class InForm(nn.Module):
     """A network as a form wants it; inputs and the answer, float32, are those of the network."""
 
@@ -67,13 +98,17 @@ class InForm(nn.Module):
 
 
 def in_form(network: nn.Module, form: Form) -> nn.Module:
-    """The network as ``form`` wants it, a copy; itself where that is how it is.
+    """The network as ``form`` wants it, a copy; itself where that is how it is. Of int8 it is what is quantized later.
 
     Raises ExportError where its weights do not fit into the precision.
     """
-    if (form.precision, form.attention) == ("fp32", "fused"):
+    precision = "fp32" if form.precision == "int8" else form.precision
+    if (precision, form.attention, form.norms) == ("fp32", "fused", "fused"):
         return network
-    return InForm(lowered(network, form.precision), form.attention == "plain").eval().requires_grad_(False)
+    holder = nn.ModuleList([lowered(network, precision)])  # so that the network itself may be a norm
+    if form.norms == "plain":
+        _write_out_norms(holder)
+    return InForm(holder[0], form.attention == "plain").eval().requires_grad_(False)
 
 
 def lowered(network: nn.Module, precision: str) -> nn.Module:
@@ -86,6 +121,14 @@ def lowered(network: nn.Module, precision: str) -> nn.Module:
         _replace(holder, dtype)
         network = holder[0]
     return network
+
+
+def _write_out_norms(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.GroupNorm):
+            setattr(module, name, PlainNorm(child))
+        else:
+            _write_out_norms(child)
 
 
 def _replace(module: nn.Module, dtype: torch.dtype) -> None:

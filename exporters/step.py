@@ -19,7 +19,7 @@ from uadbench.engine.fused_step import FusedStep
 from uadbench.engine.networks.checkpoint import schedule_of
 from uadbench.engine.schedule import LINEAR, Schedule
 from uadbench.exporters.graph import write_graph
-from uadbench.exporters.onnx import SIZE, denoiser_inputs, denoiser_opset, origin
+from uadbench.exporters.onnx import SIZE, denoiser_inputs, denoiser_opset, origin, refuse_int8
 from uadbench.exporters.precision import ExportError, in_form
 
 __all__ = ["export_step"]
@@ -49,6 +49,7 @@ def export_step(
             "this network undoes anomalies and predicts no noise, so it has no steps; export it alone"
         )
     form, schedule = form or Form(), schedule_of(card)
+    refuse_int8(form, "a whole step")
     _check_chain(schedule, pairs, eta, x0_variance is not None)
     step = FusedStep(in_form(model, form), schedule, pairs, eta, x0_variance).eval().requires_grad_(False)
     x, number, *cond = denoiser_inputs(card, form, size).values()
@@ -57,6 +58,7 @@ def export_step(
         "kind": "step",
         **origin(card),
         "attention": form.attention,
+        "norms": form.norms,
         "chain": {
             "schedule": dict(card.get("schedule") or LINEAR),
             "pairs": [list(pair) for pair in pairs],

@@ -144,8 +144,9 @@ def _backends() -> Iterator[Check]:
             for precision in backend.precisions.get(device, ()):
                 needed = (name, precision, device) == ("torch", "fp32", "cpu")
                 title = f"{name} {precision}" + ("" if device == "cpu" else f" {device}")
-                compiles = backend.slow and device == "cpu"  # minutes of all cores, for each precision
-                attempt = partial(_available if compiles else _forward, name, precision, device)
+                # Minutes of all cores for each precision to compile, half a minute to calibrate.
+                long = device == "cpu" and (backend.slow or precision == "int8")
+                attempt = partial(_available if long else _forward, name, precision, device)
                 yield _tried("back end", title, needed, attempt)
 
 
@@ -154,7 +155,9 @@ def _available(name: str, precision: str, device: str) -> str:
     from uadbench.engine.backends import check_backend
 
     check_backend(name, precision, device)
-    return f"all that it needs is here; not compiled now, `bench profile --backends {name}:{precision}` does"
+    return (
+        f"all that it needs is here; not made ready now, `bench profile --backends {name}:{precision}` does"
+    )
 
 
 def _forward(name: str, precision: str, device: str) -> str:

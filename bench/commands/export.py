@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from uadbench.engine.backends.form import Form
+    from uadbench.exporters.calibration import Calibration
 
-# Relative L2 against torch fp32, as the gates of parity. The perceptual net scales its features to unit length, which
-# makes rounding of near-zero features visible (bf16 9e-2 measured, and 1e-3 of the distance that is made of them).
-DENOISER = {"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}
-TOLERANCES = {
-    "unet": DENOISER,
-    "step": DENOISER,
-    "perceptual-features": {"fp32": 1e-4, "fp16": 3e-2, "bf16": 0.3},
-    "perceptual-distance": {"fp32": 1e-4, "fp16": 3e-3, "bf16": 3e-2},
-}
 BATCH_OF_ANY = 2  # what a network with an open batch size is tried with
 
 
@@ -81,15 +72,21 @@ class Request:
 @click.option("--only", type=click.Choice(["unet", "perceptual"]), help="Just one of the two.")
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "bf16"]),
+    type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
     default="fp32",
     show_default=True,
-    help="Of convolutions, linear layers and attention's products; norms, softmax, inputs and outputs stay fp32.",
+    help="Of convolutions, linear layers and attention's products; norms, softmax, inputs and outputs stay fp32. int8, "
+    "for the U-Net alone, is of its large convolutions, and calibrated on slices that the phantom trains on.",
 )
 @click.option(
     "--attention",
     type=click.Choice(["fused", "plain"]),
     help="One operator (opset 23), the default, or MatMul, Softmax, MatMul for older consumers.",
+)
+@click.option(
+    "--norms",
+    type=click.Choice(["fused", "plain"]),
+    help="One operator, the default, or means over pixels and channels, which OpenVINO runs faster (int8's default).",
 )
 @click.option(
     "--batch",
@@ -126,6 +123,7 @@ def command(
     only: str | None,
     precision: str,
     attention: str | None,
+    norms: str | None,
     batch_size: int | None,
     chain: tuple[int, int | None] | None,
     opset: int | None,
@@ -140,14 +138,19 @@ def command(
     """
     from uadbench.engine.backends.form import Form
 
+    if precision == "int8" and (only != "unet" or chain):
+        raise click.UsageError("int8 is for the U-Net alone: give --only unet, and no --step")
     chosen = attention or ("fused" if opset in (None, 23) else "plain")
+    usual = "plain" if precision == "int8" else "fused"
+    norms = norms or usual
     differs = (
         precision if precision != "fp32" else "",
         chosen if chosen != "fused" else "",
+        f"norms-{norms}" if norms != usual else "",
         f"batch{batch_size}" if batch_size else "",
     )
     suffix = "".join(f"-{word}" for word in differs if word)
-    request = Request(output, suffix, Form(precision, chosen, batch_size), opset)
+    request = Request(output, suffix, Form(precision, chosen, batch_size, norms), opset)
     errors: dict[Path, float] = {}
     if only != "perceptual":
         errors |= _network(network, checkpoint, request, chain)
@@ -164,6 +167,7 @@ def _network(
 ) -> dict[Path, float]:
     import torch
 
+    from uadbench.bench.compare.exported import hold_against
     from uadbench.bench.plan.weights import find_network
     from uadbench.engine.networks.checkpoint import load_denoiser, schedule_of
     from uadbench.exporters.onnx import SIZE, denoiser_inputs, export_unet
@@ -177,13 +181,23 @@ def _network(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--step'") from error
     path = request.output / f"{source.stem}{request.suffix}.onnx"
-    manifest = export_unet(model, card, path, form, request.opset)
+    calibration = _calibration(card) if form.precision == "int8" else None
+    manifest = export_unet(model, card, path, form, request.opset, calibration=calibration)
     named = denoiser_inputs(card, form, SIZE)
     named |= {key: _noise(form.batch, SIZE, seed) for seed, key in enumerate(("x", "cond")) if key in named}
     inputs = (named.pop("x"), torch.full_like(named.pop("timesteps"), 249), *named.values())
     lower = in_form(model, form)
-    errors = {path: _check(path, manifest, inputs, model, lower)}
+    errors = {path: hold_against(path, manifest, inputs, model, lower)}
     return errors | (_step(model, card, pairs, source.stem, request) if pairs else {})
+
+
+def _calibration(card: dict[str, Any]) -> Calibration:
+    from uadbench.bench.run.calibration import training_slices
+    from uadbench.exporters.calibration import calibration_set, told
+
+    slices = training_slices()
+    click.echo(f"calibrating on {told(card, slices)}", err=True)
+    return calibration_set(card, slices)
 
 
 def _step(
@@ -192,6 +206,7 @@ def _step(
     """One step of the chain; tried at the first, the middle and the last."""
     import torch
 
+    from uadbench.bench.compare.exported import hold_against
     from uadbench.engine.fused_step import FusedStep
     from uadbench.engine.networks.checkpoint import schedule_of
     from uadbench.exporters.onnx import SIZE, denoiser_inputs
@@ -205,7 +220,7 @@ def _step(
     x, z, cond = (_noise(form.batch, SIZE, seed) for seed in range(3))
     shown = (cond,) if "cond" in denoiser_inputs(card, form, SIZE) else ()
     excess = [
-        _check(path, manifest, (x, torch.full((len(x),), step), z, *shown), full, lower)
+        hold_against(path, manifest, (x, torch.full((len(x),), step), z, *shown), full, lower)
         for step in sorted({0, len(pairs) // 2, len(pairs) - 1})
     ]
     return {path: max(excess)}
@@ -214,6 +229,7 @@ def _step(
 def _perceptual(name: str, weights: Path | None, request: Request) -> dict[Path, float]:
     import torch
 
+    from uadbench.bench.compare.exported import hold_against
     from uadbench.engine.perceptual.distance import open_squeeze
     from uadbench.exporters.onnx import SIZE, export_perceptual, lowered_stages
 
@@ -227,8 +243,8 @@ def _perceptual(name: str, weights: Path | None, request: Request) -> dict[Path,
         features = net.features(x)
     (first, a), (second, b) = written.items()
     return {
-        output / first: _check(output / first, a, (x,), net.features, lower.features),
-        output / second: _check(
+        output / first: hold_against(output / first, a, (x,), net.features, lower.features),
+        output / second: hold_against(
             output / second,
             b,
             (*features, x.flip(-1)),
@@ -243,56 +259,3 @@ def _noise(batch: int | None, size: int, seed: int = 0) -> Tensor:
 
     count = batch or BATCH_OF_ANY
     return torch.randn(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def _check(
-    path: Path,
-    manifest: dict[str, Any],
-    inputs: tuple[Tensor, ...],
-    full: Callable[..., Any],
-    lower: Callable[..., Any],
-) -> float:
-    """Hold the written file against torch fp32; prints a line; returns the error over what is tolerated.
-
-    It runs in ONNX Runtime, which on a CPU knows no bf16 and computes fp16 in fp32: that shows that the graph is right.
-    What a precision rounds is seen in torch, by the module that the file was written from.
-    full, lower : the module in fp32, and in the precision of the file
-    """
-    import torch
-
-    from uadbench.exporters.parity import relative_l2
-
-    precision = manifest["precision"]
-    with torch.inference_mode():
-        wanted, found = _several(full(*inputs)), []
-        if precision != "bf16":
-            found.append(_run(path, manifest, inputs))
-        if precision != "fp32":
-            found.append(_several(lower(*inputs)))
-    errors = [[relative_l2(a, b) for a, b in zip(each, wanted, strict=True)] for each in found]
-    # A step's second answer, x0, divides an error of the first levels by next to nothing; the chain does not.
-    worst = max(each[0] if manifest["kind"] == "step" else max(each) for each in errors)
-    at = f"  step {int(inputs[1][0])}" if manifest["kind"] == "step" else ""
-    click.echo(
-        f"{path}{at}  {manifest['bytes'] / 2**20:.1f} MiB  opset {manifest['opset']}  batch {manifest['batch']}  "
-        f"{precision}  sha256 {manifest['sha256'][:12]}  relative L2 against torch fp32 {worst:.1e}"
-    )
-    return worst / TOLERANCES[manifest["kind"]][precision]
-
-
-def _several(answer: Any) -> tuple[Tensor, ...]:
-    return tuple(answer) if isinstance(answer, tuple | list) else (answer,)
-
-
-def _run(path: Path, manifest: dict[str, Any], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    import torch
-
-    from uadbench.engine.backends.artifacts import read_artifact
-    from uadbench.engine.backends.onnxruntime import check, load_runtime
-
-    check()
-    data = read_artifact(path, manifest["kind"]).data
-    session = load_runtime().InferenceSession(data, providers=["CPUExecutionProvider"])
-    names = [entry["name"] for entry in manifest["inputs"]]
-    found = session.run(None, {n: value.numpy() for n, value in zip(names, inputs, strict=True)})
-    return tuple(torch.from_numpy(value) for value in found)

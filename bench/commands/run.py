@@ -40,7 +40,7 @@ COMPRESSED = 0.6
 @click.option(
     "--backends", metavar="NAMES", help="Comma-separated, each NAME or NAME:PRECISION; torch is the default."
 )
-@click.option("--precision", metavar="NAMES", help="fp32 (default), bf16; comma-separated for several.")
+@click.option("--precision", metavar="NAMES", help="fp32 (default), bf16, int8; comma-separated for several.")
 @click.option(
     "--steps", metavar="N[,N]", help="Network calls of a chain, 1 to 1000; `paper` visits every timestep."
 )

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from uadbench.bench.plan.plan import Plan
+from uadbench.bench.run.calibration import training_slices
 from uadbench.bench.run.evaluate import NoNetwork
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.engine.backends import BACKENDS, check_backend, open_backend
@@ -33,14 +34,15 @@ def open_denoiser(
     cache : folder of exported networks; the user's cache folder where None
     say : is told before work of minutes; it has no default, so that no caller forgets its user
 
-    The first export of a checkpoint takes 5 to 10 seconds on two free cores. Raises BackendError (also its kinds
-    ExportError and ArtifactError) and CheckpointError, each with one line and the remedy.
+    The first export of a checkpoint takes 5 to 10 seconds on two free cores, in int8 twice as long. Raises BackendError
+    (also its kinds ExportError and ArtifactError) and CheckpointError, each with one line and the remedy.
     """
     check_backend(arm.backend, arm.precision, arm.device)  # before the export, which takes seconds
     backend, source = BACKENDS[arm.backend], checkpoint
     if backend.source == "onnx":
         form = backend.form(arm.precision, batch_size, arm.device.partition(":")[0])
-        source = cached_artifact(checkpoint, cache, form)
+        healthy = training_slices() if form.precision == "int8" else None
+        source = cached_artifact(checkpoint, cache, form, healthy, say)
     return open_backend(arm.backend, source, arm.precision, arm.device, threads, batch_size, say)
 
 

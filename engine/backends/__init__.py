@@ -16,14 +16,26 @@ from uadbench.engine.interfaces import Denoiser
 __all__ = ["BACKENDS", "PRECISIONS", "Backend", "BackendError", "check_backend", "open_backend"]
 
 
+INT8 = Form("int8", norms="plain")
+
+
 def _default_form(precision: str, batch_size: int, device: str) -> Form:
-    """One file for all: fp32 and any batch size; what runs it chooses its precision by itself."""
-    return Form()
+    """fp32 and any batch size; the int8 file is the one that OpenVINO takes."""
+    return INT8 if precision == "int8" else Form()
+
+
+def _plain_norms(precision: str, batch_size: int, device: str) -> Form:
+    """For OpenVINO, which lowers to bf16 itself, and turns the image round and back again for each fused norm."""
+    return INT8 if precision == "int8" else Form(norms="plain")
 
 
 def _fixed_on_gpus(precision: str, batch_size: int, device: str) -> Form:
     """On a GPU a file for each precision and batch size, for a CUDA graph holds for one shape."""
-    return Form() if device == "cpu" else Form(precision, "fused", batch_size)
+    return (
+        _default_form(precision, batch_size, device)
+        if device == "cpu"
+        else Form(precision, "fused", batch_size)
+    )
 
 
 def _own_precision(precision: str, batch_size: int, device: str) -> Form:
@@ -57,9 +69,9 @@ BACKENDS: dict[str, Backend] = {
     ),
     "torch-cudagraph": Backend("torch_cudagraph", {"cuda": ("fp32", "bf16")}, "checkpoint"),
     "onnxruntime": Backend(
-        "onnxruntime", {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}, "onnx", _fixed_on_gpus
+        "onnxruntime", {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}, "onnx", _fixed_on_gpus
     ),
-    "openvino": Backend("openvino", {"cpu": ("fp32", "bf16")}, "onnx"),
+    "openvino": Backend("openvino", {"cpu": ("fp32", "bf16", "int8")}, "onnx", _plain_norms),
     "tensorrt": Backend("tensorrt", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True),
     "tensorrt-rtx": Backend(
         "tensorrt_rtx", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True

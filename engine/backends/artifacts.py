@@ -64,6 +64,11 @@ class Artifact:
         return str(self.manifest.get("precision", "fp32"))
 
     @property
+    def quantized(self) -> int:
+        """How many convolutions are in 8 bits."""
+        return len((self.manifest.get("quantization") or {}).get("quantized", ()))
+
+    @property
     def conditioned(self) -> bool:
         """Whether the network is also shown the clean image."""
         return any(entry["name"] == "cond" for entry in self.manifest["inputs"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ATTENTIONS", "FORM_PRECISIONS", "Form"]
+__all__ = ["ATTENTIONS", "FORM_PRECISIONS", "NORMS", "Form"]
 
-FORM_PRECISIONS = ("fp32", "fp16", "bf16")
+FORM_PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 ATTENTIONS = ("fused", "plain")
+NORMS = ("fused", "plain")
 
 
 @dataclass(frozen=True)
@@ -16,19 +17,27 @@ class Form:
 
     precision : of convolutions, linear layers and attention's products: "fp32", "fp16" or "bf16". Below fp32, group
         and layer norms, plain attention's softmax and the level's sines stay in fp32, and so do the graph's inputs and
-        outputs; how fused attention sums is up to what runs it
+        outputs; how fused attention sums is up to what runs it. "int8" is fp32 but for most convolutions, see
+        ``exporters.int8``
     attention : "fused" is one Attention operator, which needs opset 23; "plain" is MatMul, Softmax, MatMul in opset 21
         (22 in bf16), for TensorRT in fp32 and for consumers older than opset 23
     batch : the fixed batch size; None leaves it open
+    norms : "fused" is one GroupNormalization operator; "plain" is means over pixels, then over a group's channels,
+        which leaves the image in whatever layout the convolutions keep it
     Raises ValueError on anything else.
     """
 
     precision: str = "fp32"
     attention: str = "fused"
     batch: int | None = None
+    norms: str = "fused"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("precision", FORM_PRECISIONS), ("attention", ATTENTIONS)):
+        for name, allowed in (
+            ("precision", FORM_PRECISIONS),
+            ("attention", ATTENTIONS),
+            ("norms", NORMS),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
         if self.batch is not None and self.batch < 1:

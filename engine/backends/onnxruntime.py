@@ -1,4 +1,4 @@
-"""ONNX Runtime: the exported U-Net on the CPU, or on an NVIDIA GPU with onnxruntime-gpu (``onnxruntime_gpu``)."""
+"""ONNX Runtime: the exported U-Net on the CPU in fp32 or int8, or on an NVIDIA GPU (``onnxruntime_gpu``)."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ __all__ = [
     "open_denoiser",
 ]
 
-PRECISIONS = {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}
+PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}
 # Read from the libraries of onnxruntime and onnxruntime-gpu 1.31.1.
 WHY_NOT = {
-    "cpu": "its CPU provider has no bf16 arithmetic",
-    "cuda": "its CUDA provider resizes no bf16",
+    ("cpu", "bf16"): " (its CPU provider has no bf16 arithmetic)",
+    ("cuda", "bf16"): " (its CUDA provider resizes no bf16)",
+    ("cuda", "int8"): " (files in int8 are for CPUs)",
 }
 INSTEAD = {
     "cpu": "--precision fp32, or the back end openvino or torch for bf16",
@@ -43,18 +44,19 @@ INSTEAD = {
 
 
 class OnnxRuntimeDenoiser:
-    """A session on one exported U-Net, fp32, on the CPU.
+    """A session on one exported U-Net, fp32 or int8, on the CPU.
 
     threads : of its own pool; None takes torch's number, so that back ends are compared alike
 
     Raises BackendError when the package is missing or cannot load the network.
     """
 
-    name, device, precision = "onnxruntime", "cpu", "fp32"
+    name, device = "onnxruntime", "cpu"
 
-    def __init__(self, artifact: Artifact, threads: int | None = None) -> None:
-        check()
-        check_precision(artifact, "fp32")
+    def __init__(self, artifact: Artifact, precision: str = "fp32", threads: int | None = None) -> None:
+        check(precision)
+        check_precision(artifact, precision)
+        self.precision = precision
         onnxruntime = load_runtime()
         self._artifact, self._version = artifact, onnxruntime.__version__
         self._threads = threads or torch.get_num_threads()
@@ -94,6 +96,7 @@ class OnnxRuntimeDenoiser:
             "onnxruntime": self._version,
             "threads": self._threads,
             "graph_optimization": "all",
+            "quantized_convolutions": self._artifact.quantized,
             "spinning": False,
             "opset": manifest["opset"],
             "batch": manifest["batch"],
@@ -109,7 +112,7 @@ def open_denoiser(
     check(precision, device)
     artifact = read_artifact(source)
     if device == "cpu":
-        return OnnxRuntimeDenoiser(artifact, threads)
+        return OnnxRuntimeDenoiser(artifact, precision, threads)
     check_precision(artifact, precision)
     onnxruntime, gpu = load_runtime(), CudaDevice(device)
     start = cuda_session(onnxruntime, artifact.data, precision, gpu)
@@ -123,8 +126,8 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
         raise BackendError(f"onnxruntime runs on cpu or cuda, not on {device!r}")
     if precision not in PRECISIONS[kind]:
         raise BackendError(
-            f"onnxruntime runs {', '.join(PRECISIONS[kind])} on {kind}, not {precision!r} ({WHY_NOT[kind]}); "
-            f"use {INSTEAD[kind]}"
+            f"onnxruntime runs {', '.join(PRECISIONS[kind])} on {kind}, not {precision!r}"
+            f"{WHY_NOT.get((kind, precision), '')}; use {INSTEAD[kind]}"
         )
     import_it("gpu" if kind == "cuda" else "cpu", CUDA if kind == "cuda" else None)
     if kind == "cuda" and not torch.cuda.is_available():

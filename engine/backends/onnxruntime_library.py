@@ -11,6 +11,7 @@ from typing import Any
 from uadbench.engine.backends.errors import BackendError
 
 __all__ = [
+    "PACKAGES",
     "REMEDY",
     "first_line",
     "import_it",
@@ -78,6 +79,8 @@ def session_options(onnxruntime: Any, threads: int, device: str) -> Any:
     # Between two calls torch and Numba work on the same cores; threads that spin would steal them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # session.set_denormal_as_zero stays off: it switches the calling thread, hence torch's and NumPy's arithmetic.
+    # Without VNNI 8-bit products of mixed sign saturate; then weights are made unsigned, which does not.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if device != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

@@ -7,7 +7,7 @@ import re
 import pytest
 from support.pages import code, page, table
 
-from uadbench.bench.commands.export import TOLERANCES
+from uadbench.bench.compare.exported import TOLERANCES
 from uadbench.engine.backends import BACKENDS
 from uadbench.engine.backends.form import ATTENTIONS, FORM_PRECISIONS, Form
 from uadbench.exporters.graph import opset_of
@@ -16,12 +16,12 @@ TEXT = page("backends.md")
 SIZE = 7  # of a run's batch
 
 
-def given(name: str, precision: str, device: str) -> tuple[str, str, str]:
-    """Precision, attention and batch of the file that a back end is given."""
+def given(name: str, precision: str, device: str) -> tuple[str, str, str, str]:
+    """Precision, attention, norms and batch of the file that a back end is given."""
     if BACKENDS[name].source != "onnx":
-        return "-", "-", "-"
+        return "-", "-", "-", "-"
     form = BACKENDS[name].form(precision, SIZE, device)
-    return form.precision, form.attention, {None: "any", SIZE: "the run's"}[form.batch]
+    return form.precision, form.attention, form.norms, {None: "any", SIZE: "the run's"}[form.batch]
 
 
 def test_every_arm_has_its_row_with_the_form_of_its_file() -> None:
@@ -37,7 +37,7 @@ def test_every_arm_has_its_row_with_the_form_of_its_file() -> None:
 @pytest.mark.parametrize("precision", FORM_PRECISIONS)
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_the_opset_of_a_form_is_that_of_the_page(precision: str, attention: str) -> None:
-    half = "fp32" if precision == "fp32" else "fp16 or bf16"
+    half = "fp32 or int8" if precision in ("fp32", "int8") else "fp16 or bf16"
     row = re.search(rf"^\| {half}, {attention} \| [^|]+ \| ([^|]+) \|", TEXT, re.MULTILINE)
     assert row
     told = re.search(r"bf16: (\d+)", row[1]) if precision == "bf16" else None
@@ -47,7 +47,9 @@ def test_the_opset_of_a_form_is_that_of_the_page(precision: str, attention: str)
 def test_the_tolerances_of_an_export_are_those_of_the_code() -> None:
     told = re.sub(r"\s+", " ", TEXT)
     assert "at most 1e-5 in fp32 (perceptual net 1e-4), 3e-3 in fp16, 3e-2 in bf16 (the perceptual" in told
+    assert "those of int8 are those of bf16" in told
     denoiser = {"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}
-    assert TOLERANCES["unet"] == TOLERANCES["step"] == denoiser
+    assert TOLERANCES["step"] == denoiser
+    assert TOLERANCES["unet"] == denoiser | {"int8": denoiser["bf16"]}
     assert TOLERANCES["perceptual-distance"] == denoiser | {"fp32": 1e-4}
     assert TOLERANCES["perceptual-features"] == pytest.approx({p: 10 * t for p, t in denoiser.items()})

@@ -153,7 +153,9 @@ def test_bench_export_writes_verifies_and_repeats_itself(
     # export_unet's default size was bound when it was defined, so the small size is handed over here
     monkeypatch.setattr(
         "uadbench.exporters.onnx.export_unet",
-        lambda model, card, path, form, opset: export_unet(model, card, path, form, opset, tiny.SIZE),
+        lambda model, card, path, form, opset, calibration: export_unet(
+            model, card, path, form, opset, tiny.SIZE, calibration
+        ),
     )
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
@@ -175,6 +177,16 @@ def test_bench_export_writes_verifies_and_repeats_itself(
             id="attention and batch",
         ),
         pytest.param(["--opset", "21"], "unet-gaussian-plain", Form("fp32", "plain"), 21, id="older opset"),
+        pytest.param(
+            ["--norms", "plain"],
+            "unet-gaussian-norms-plain",
+            Form(norms="plain"),
+            None,
+            id="norms written out",
+        ),
+        pytest.param(
+            ["--precision", "int8"], "unet-gaussian-int8", Form("int8", norms="plain"), None, id="int8"
+        ),
     ],
 )
 def test_bench_export_asks_for_the_form_of_its_options(
@@ -187,8 +199,16 @@ def test_bench_export_asks_for_the_form_of_its_options(
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr("uadbench.exporters.onnx.SIZE", tiny.SIZE)
-    monkeypatch.setattr("uadbench.exporters.onnx.export_unet", lambda *given: asked.append(given[2:]))
-    monkeypatch.setattr("uadbench.bench.commands.export._check", lambda *given: 0.0)
+
+    def export(*given: Any, calibration: Any) -> None:
+        asked.append(given[2:])
+        # 16 training slices of the phantom, noised, for int8 and for nothing else
+        assert (calibration is not None) == (form.precision == "int8")
+        if calibration is not None:
+            assert calibration.record["source"]["data"] == "phantom"
+
+    monkeypatch.setattr("uadbench.exporters.onnx.export_unet", export)
+    monkeypatch.setattr("uadbench.bench.compare.exported.hold_against", lambda *given: 0.0)
     checkpoint = tiny.make_checkpoint(tmp_path)
     result = CliRunner().invoke(
         command, ["--only", "unet", "--checkpoint", str(checkpoint), "--output", str(tmp_path), *arguments]
@@ -206,7 +226,9 @@ def test_bench_export_writes_a_step_beside_the_network_and_tries_both(
     monkeypatch.setattr("uadbench.exporters.onnx.SIZE", tiny.SIZE)
     monkeypatch.setattr(
         "uadbench.exporters.onnx.export_unet",
-        lambda model, card, path, form, opset: export_unet(model, card, path, form, opset, tiny.SIZE),
+        lambda model, card, path, form, opset, calibration: export_unet(
+            model, card, path, form, opset, tiny.SIZE, calibration
+        ),
     )
     monkeypatch.setattr(
         "uadbench.exporters.step.export_step",
@@ -233,7 +255,13 @@ def test_bench_export_writes_a_step_beside_the_network_and_tries_both(
         pytest.param(["--only", "perceptual", "--perceptual", "vgg"], "vgg", id="unknown net"),
         pytest.param(["--opset", "7"], "18<=x<=23", id="old opset"),
         pytest.param(["--opset", "21", "--attention", "fused"], "operator of opset 23", id="no operator"),
-        pytest.param(["--precision", "int8"], "'int8' is not one of 'fp32', 'fp16', 'bf16'", id="precision"),
+        pytest.param(["--precision", "int4"], "'int4' is not one of 'fp32', 'fp16', 'bf16'", id="precision"),
+        pytest.param(["--precision", "int8"], "int8 is for the U-Net alone: give --only unet", id="int8"),
+        pytest.param(
+            ["--precision", "int8", "--only", "unet", "--step", "350:4"],
+            "int8 is for the U-Net alone: give --only unet, and no --step",
+            id="a step in int8",
+        ),
         pytest.param(["--step", "far"], "'far' is not T or T:N, as 350 or 350:25", id="no chain"),
         pytest.param(["--step", "2000"], "t_start is 2000; allowed is 1 to 1000", id="beyond the schedule"),
         pytest.param(["--step", "9:10"], "steps is 10; allowed is 1 to t_start = 9", id="many steps"),

@@ -1,0 +1,284 @@
+"""int8: the convolutions that are quantized and those that are not, what it is calibrated on, and how far off it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from support import tiny_network as tiny
+from support.forms import KINDS
+from support.int8 import CARD, INT8, healthy, slices
+from torch import Tensor, nn
+
+from uadbench.engine.backends import BackendError, check_backend, open_backend
+from uadbench.engine.backends import openvino as openvino_backend
+from uadbench.engine.backends.artifacts import manifest_path, read_artifact
+from uadbench.engine.backends.form import Form
+from uadbench.engine.backends.onnxruntime import load_runtime
+from uadbench.engine.backends.torch import TorchDenoiser
+from uadbench.engine.networks.checkpoint import load_denoiser
+from uadbench.exporters.calibration import Calibration, calibration_levels, calibration_set
+from uadbench.exporters.int8 import float_convolutions, quantize
+from uadbench.exporters.onnx import ExportError, export_unet
+from uadbench.exporters.parity import (
+    MARGINS,
+    NETWORK_GATES,
+    TRAJECTORY_GATES,
+    network_parity,
+    relative_l2,
+)
+
+
+class Exported(NamedTuple):
+    path: Path
+    manifest: dict[str, Any]
+    model: nn.Module
+    checkpoint: Path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The tiny U-Net, quantized."""
+    folder = tmp_path_factory.mktemp("int8")
+    checkpoint = tiny.make_checkpoint(folder)
+    model, card = load_denoiser(checkpoint)
+    path = folder / "unet.onnx"
+    pairs = calibration_set(card, healthy())
+    manifest = export_unet(model, card, path, INT8, size=tiny.SIZE, calibration=pairs)
+    return Exported(path, manifest, model, checkpoint)
+
+
+def test_the_large_convolutions_are_quantized_and_first_last_attention_and_1_by_1_are_not(
+    exported: Exported,
+) -> None:
+    graph = onnx.load(str(exported.path)).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    shapes = {
+        name.removeprefix("network."): tuple(weight.shape)
+        for name, weight in exported.model.named_parameters()
+        if weight.ndim == 4
+    }
+    wanted = {
+        name
+        for name, shape in shapes.items()
+        if shape[2:] == (3, 3) and name not in ("conv_in.weight", "conv_out.weight")
+    }
+    found = set()
+    for node in graph.node:
+        if node.op_type == "Conv":
+            sources = [makers.get(name) for name in node.input[:2]]
+            kinds = {source.op_type == "DequantizeLinear" for source in sources if source is not None}
+            if sources[1] is not None:
+                assert kinds == {True}
+                found.add(sources[1].input[0].removesuffix("_quantized").removeprefix("network."))
+    assert found == wanted
+    told = exported.manifest["quantization"]
+    assert {name.removeprefix("network.") for name in told["quantized"]} == wanted
+    assert {name.removeprefix("network.") for name in told["kept"]} == set(shapes) - wanted
+    attention = next(node for node in graph.node if node.op_type == "Attention")
+    assert any("qkv" in name for name in told["kept"])
+    assert all(makers[name].op_type != "DequantizeLinear" for name in attention.input)
+
+
+def test_weights_are_symmetric_int8_by_channel_and_activations_uint8(exported: Exported) -> None:
+    graph = onnx.load(str(exported.path)).graph
+    tensors = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in tensors:
+            stored, scale, zero = (tensors[name] for name in node.input)
+            assert not zero.any()
+            assert scale.shape == stored.shape[:1]
+            assert stored.dtype == (np.int8 if stored.ndim == 4 else np.int32)  # a bias is a sum of products
+        if node.op_type == "QuantizeLinear":
+            assert tensors[node.input[2]].dtype == np.uint8
+            assert tensors[node.input[1]].ndim == 0
+
+
+def test_what_is_rounded_for_a_convolution_reaches_everything_else_as_it_was(exported: Exported) -> None:
+    """The residual stream goes to norms, sums and skips unrounded; only a quantized convolution's output is rounded."""
+    graph = onnx.load(str(exported.path)).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    convolutions = {name for node in graph.node if node.op_type == "Conv" for name in node.output}
+    for node in graph.node:
+        for name in node.input:
+            source = makers.get(name)
+            if source is not None and source.op_type == "DequantizeLinear" and node.op_type != "Conv":
+                quantize = makers[source.input[0]]
+                assert quantize.op_type == "QuantizeLinear"
+                assert quantize.input[0] in convolutions  # that convolution's own output
+
+
+def test_the_manifest_tells_the_calibration_and_hashes_of_all_that_went_in(exported: Exported) -> None:
+    told = exported.manifest["quantization"]
+    pairs = calibration_set(CARD, healthy())
+    data = pairs.inputs["x"].numpy().tobytes() + pairs.inputs["timesteps"].numpy().tobytes()
+    assert told["calibration"] == {
+        "source": {"data": "squares", "slices": 3, "split": "training"},
+        "noise": "gaussian",
+        "levels": list(calibration_levels(1000)),
+        "seed": 0,
+        "pairs": 16,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    assert "min-max" in told["method"]
+    assert told["library"].startswith("onnxruntime")
+    assert len(told["fp32_sha256"]) == 64
+    artifact = read_artifact(exported.path)
+    assert (artifact.precision, artifact.quantized) == ("int8", len(told["quantized"]))
+    assert json.loads(manifest_path(exported.path).read_text())["quantization"] == told
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_back_end_computes_in_int8_within_its_gate_on_slices_that_were_not_calibrated_on(
+    exported: Exported, name: str
+) -> None:
+    denoiser = open_backend(name, exported.path, "int8", threads=1, batch_size=2)
+    reference = TorchDenoiser(exported.model, CARD)
+    result = network_parity(reference, denoiser, slices(seed=9, count=2), seeds=(0,))
+    assert result["pass"]
+    assert result["rel_image"] > 1e-4  # else it ran in fp32
+    record = json.loads(json.dumps(denoiser.describe()))
+    assert record["artifact_sha256"] == exported.manifest["sha256"]
+    if name == "openvino":
+        assert record["precision_hint"] == "f32"
+        assert record["layers_by_precision"]["u8"] >= len(exported.manifest["quantization"]["quantized"])
+    else:
+        assert record["quantized_convolutions"] == len(exported.manifest["quantization"]["quantized"])
+    denoiser.close()
+
+
+def test_onnxruntime_and_openvino_agree_to_within_the_gate(exported: Exported) -> None:
+    """And no better: a difference of 1e-7 moves a few values to the next of 256, which moves more in the next layer."""
+    a, b = (
+        open_backend(name, exported.path, "int8", threads=1, batch_size=2)
+        for name in ("openvino", "onnxruntime")
+    )
+    result = network_parity(a, b, slices(seed=9, count=2), seeds=(0,))
+    assert 0 < result["rel_image"] < NETWORK_GATES["int8"]
+
+
+def test_onnxruntime_has_an_integer_kernel_for_every_quantized_convolution(
+    exported: Exported, tmp_path: Path
+) -> None:
+    runtime = load_runtime()
+    options = runtime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 4
+    runtime.InferenceSession(str(exported.path), options, providers=["CPUExecutionProvider"])
+    ran = Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+    assert ran["QLinearConv"] == len(exported.manifest["quantization"]["quantized"])
+
+
+def test_convolutions_that_openvino_did_not_quantize_are_an_error(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_backend, "_precisions", lambda *_: {"f32": 12})
+    with pytest.raises(BackendError, match=r"to \{'f32': 12\}, not to f32 but for \d+ in 8 bits"):
+        open_backend("openvino", exported.path, "int8")
+
+
+def test_a_file_of_int8_is_refused_as_fp32_and_the_other_way_round(
+    exported: Exported, tmp_path: Path
+) -> None:
+    for name in ("openvino", "onnxruntime"):
+        with pytest.raises(BackendError, match="is exported in int8, fp32 is needed"):
+            open_backend(name, exported.path, "fp32")
+        with pytest.raises(BackendError, match=r"is exported in fp32, int8 is needed.*--precision int8"):
+            open_backend(name, tiny.make_artifact(tmp_path), "int8")
+
+
+def test_int8_is_for_the_cpu() -> None:
+    with pytest.raises(
+        BackendError, match=r"on cuda, not 'int8' \(files in int8 are for CPUs\); use --precision fp16"
+    ):
+        check_backend("onnxruntime", "int8", "cuda")
+    with pytest.raises(BackendError, match="torch runs fp32 or bf16, not 'int8'"):
+        check_backend("torch", "int8")
+
+
+def test_the_gates_of_int8_are_no_looser_than_those_of_bf16() -> None:
+    for gates in (NETWORK_GATES, TRAJECTORY_GATES, MARGINS):
+        assert gates["int8"] <= gates["bf16"]
+
+
+def test_a_fixed_batch_is_calibrated_in_batches_of_its_size_to_the_same_bytes_each_time_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, pairs = KINDS["unet of x0"].make(), calibration_set(CARD, healthy())
+    few = Calibration({name: value[:5] for name, value in pairs.inputs.items()}, pairs.record)
+    form, path = Form("int8", "plain", 2, "plain"), tmp_path / "net.onnx"
+    export_unet(model, CARD, path, replace(form, precision="fp32"), size=tiny.SIZE)
+    with caplog.at_level(logging.WARNING):
+        files = [
+            quantize(onnx.load(str(path)), form, few)[0].SerializeToString(deterministic=True) for _ in "ab"
+        ]
+    assert files[0] == files[1]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    x, t = pairs.inputs["x"][:2], pairs.inputs["timesteps"][:2]
+    session = load_runtime().InferenceSession(files[0], providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": x.numpy(), "timesteps": t.numpy()})
+    assert relative_l2(torch.from_numpy(found), model(x, t)) < 0.1
+
+
+def test_a_network_without_a_convolution_that_may_be_quantized_is_refused(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Conv2d(1, 4, 3, padding=1), nn.SiLU(), nn.Conv2d(4, 1, 3, padding=1)
+            )
+
+        def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+            return self.layers(x) + 0 * timesteps[:, None, None, None]
+
+    with pytest.raises(ExportError, match="none of the network's 2 convolutions can be quantized"):
+        export_unet(
+            Two().eval().requires_grad_(False),
+            CARD,
+            tmp_path / "net.onnx",
+            Form("int8"),
+            size=tiny.SIZE,
+            calibration=calibration_set(CARD, healthy()),
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_first_and_last_are_told_by_what_reaches_them_without_another_convolution() -> None:
+    """Images x and cond each have a first; levels reach every block and have none; attention's stay at any size."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["x", "w3"], ["a"], name="first"),
+        node("Conv", ["cond", "w3"], ["b"], name="first of cond"),
+        node("Conv", ["b", "w3"], ["c"], name="second of cond"),
+        node("Add", ["a", "c"], ["d"], name="sum"),
+        node("Add", ["d", "timesteps"], ["e"], name="level"),
+        node("Conv", ["e", "w3"], ["f"], name="middle"),
+        node("Conv", ["f", "w1"], ["g"], name="skip"),
+        node("Conv", ["g", "w3"], ["h"], name="queries"),
+        node("Softmax", ["h"], ["i"], name="softmax"),
+        node("Conv", ["i", "w3"], ["j"], name="out of attention"),
+        node("Conv", ["j", "w3"], ["k"], name="late"),
+        node("Conv", ["k", "w3"], ["l"], name="last"),
+        node("Sigmoid", ["l"], ["eps"], name="squashed"),
+    ]
+    image, number = [1, 1, 8, 8], onnx.TensorProto.FLOAT
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [value("x", number, image), value("cond", number, image), value("timesteps", number, [1])],
+        [value("eps", number, image)],
+        [numpy_helper.from_array(np.ones((1, 1, k, k), np.float32), f"w{k}") for k in (1, 3)],
+    )
+    kept = float_convolutions(onnx.helper.make_model(graph))
+    assert kept == {"first", "first of cond", "skip", "queries", "out of attention", "last"}

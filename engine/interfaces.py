@@ -89,7 +89,7 @@ class Stepping(Denoiser, Protocol):
 
         schedule, eta, x0_variance : as for ``tools.make_tools``
         noise : the field that the step adds; None where it adds none
-        None, for one that wraps another which cannot. See ``tools.stepper_of``.
+        None for a network that predicts no noise, and where another is wrapped which cannot. See ``tools.stepper_of``.
         """
         ...
 

@@ -40,8 +40,9 @@ class CudaGraphDenoiser:
     side : of the square images that are recorded for at once, pixels; other sizes are recorded when they first come,
         which the record shows
 
-    bf16 is autocast, as of the back end torch, with the weights of convolutions and linear layers in bf16 already, so
-    that no graph converts them anew in each call. Raises BackendError where a graph cannot be recorded.
+    A network that undoes anomalies has no step. bf16 is autocast, as of the back end torch, with the
+    weights of convolutions and linear layers in bf16 already, so that no graph converts them anew in each call. Raises
+    BackendError where a graph cannot be recorded.
     """
 
     name = NAME
@@ -58,12 +59,14 @@ class CudaGraphDenoiser:
         self.device, self.precision = str(device.device), precision
         self._gpu, self._batch, self._sha256 = device, batch_size, card["sha256"]
         self._conditioned = NETWORKS[card.get("kind", "unet")].conditioned
+        self._steps_down = card.get("prediction") != "change"
         model = _with_weights_in(model.eval(), precision)
         self._model = model.to(device=device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._calls: dict[tuple[int, ...], tuple[KeptCall, Callable[[], None]]] = {}
         self._steps: dict[tuple[int, ...], tuple[KeptStep, Callable[[], None]]] = {}
         self._call((side, side))
-        self._step((side, side))
+        if self._steps_down:
+            self._step((side, side))
 
     @torch.inference_mode()
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -81,8 +84,10 @@ class CudaGraphDenoiser:
         schedule: Schedule,
         eta: float = 1.0,
         x0_variance: Callable[[int], float] | None = None,
-    ) -> Callable[..., tuple[Tensor, Tensor]]:
+    ) -> Callable[..., tuple[Tensor, Tensor]] | None:
         """See ``interfaces.Stepping``."""
+        if not self._steps_down:
+            return None
 
         @torch.inference_mode()
         def step(
@@ -177,7 +182,7 @@ def check(precision: str = "fp32", device: str = "cuda") -> None:
 def open_denoiser(
     source: Path, precision: str, device: str, threads: int | None, batch_size: int
 ) -> CudaGraphDenoiser:
-    """See ``backends.open_backend``; both graphs are recorded here."""
+    """See ``backends.open_backend``; its graphs are recorded here."""
     model, card = load_denoiser(source)
     return CudaGraphDenoiser(model, card, precision, CudaDevice(device), batch_size)
 

@@ -58,14 +58,21 @@ def shown(kind: str, count: int) -> Tensor | None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("kind", ["unet", "unet of v", "conditioned-unet"])
+@pytest.mark.parametrize("kind", ["unet", "unet of v", "conditioned-unet", "restoration-unet", "vae"])
 def test_a_replayed_call_is_the_networks_call_for_any_batch_up_to_its_own(kind: str, precision: str) -> None:
     (replayed, _), reference = graphs(kind, precision), eager(kind, precision)
     for count in (3, 1, 2):
         x_t, t = images(count, count), torch.linspace(1, 1000, count).long()
         found, wanted = (d.denoise(x_t, t, shown(kind, count)) for d in (replayed, reference))
-        assert found.shape == x_t.shape
+        assert found.shape == wanted.shape
         assert relative_l2(found, wanted) < GATES[precision]
+
+
+@pytest.mark.parametrize("kind", ["restoration-unet", "vae"])
+def test_a_network_that_predicts_no_noise_has_no_step(kind: str) -> None:
+    denoiser, _ = graphs(kind)
+    assert denoiser.stepper(SCHEDULE) is None
+    assert denoiser.describe()["recorded"] == [f"3x1x{SIZE}x{SIZE}"]
 
 
 @pytest.mark.parametrize("count", [3, 2])

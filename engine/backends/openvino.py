@@ -47,9 +47,8 @@ class OpenVinoDenoiser:
         batch_size: int = 1,
     ) -> None:
         check(precision, device)
-        check_precision(
-            artifact, "int8" if precision == "int8" else "fp32"
-        )  # to bf16 it lowers by its own hint
+        # To bf16 it lowers by its own hint.
+        check_precision(artifact, "int8" if precision == "int8" else "fp32")
         openvino = load_runtime()
         self.precision = precision
         self._artifact, self._openvino = artifact, openvino
@@ -129,7 +128,7 @@ class OpenVinoDenoiser:
         wanted, quantized = HINTS[self.precision], self._artifact.quantized
         found = _precisions(compiled, (), "Convolution")
         integers = sum(found.get(name, 0) for name in INTEGERS)
-        if not {*found} <= {wanted, *INTEGERS} or integers != quantized:
+        if {*found} - {*INTEGERS} != {wanted} or integers != quantized:  # none found says nothing
             raise BackendError(
                 f"openvino compiled the convolutions to {found}, not to {wanted}"
                 + (f" but for {quantized} in 8 bits" if quantized else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -193,11 +194,11 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(
         open_backend(name, tiny.make_artifact(tmp_path))
 
 
-def test_onnxruntime_on_the_gpu_without_its_provider_is_an_error(tmp_path: Path) -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has the CUDA provider")
+def test_onnxruntime_on_the_gpu_without_its_provider_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = onnxruntime_library.load_runtime()
+    monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(BackendError, match=r"has no CUDAExecutionProvider; .*uadbench\[gpu\]"):
         open_backend("onnxruntime", tiny.make_artifact(tmp_path), device="cuda")
 
@@ -208,12 +209,13 @@ def test_the_two_onnxruntime_packages_together_are_refused(monkeypatch: pytest.M
         check_backend("onnxruntime")
 
 
-def test_convolutions_in_another_precision_than_asked_for_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("found", [{"bf16": 12}, {"bf16": 1, "f32": 11}, {"f32": 11, "u8": 1}, {}])
+def test_convolutions_in_another_precision_than_asked_for_or_in_none_that_is_told_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: dict[str, int]
 ) -> None:
-    monkeypatch.setattr(openvino_backend, "_precisions", lambda *_: {"f32": 12})
-    with pytest.raises(BackendError, match=r"to \{'f32': 12\}, not to bf16"):
-        _open("openvino", "bf16", tmp_path)
+    monkeypatch.setattr(openvino_backend, "_precisions", lambda *_: found)
+    with pytest.raises(BackendError, match=rf"to {re.escape(str(found))}, not to f32"):
+        _open("openvino", "fp32", tmp_path)
 
 
 def test_openvino_compiles_once_for_each_batch_size(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "check_cond",
+    "check_levels",
     "check_precision",
     "feed",
     "manifest_path",
@@ -143,13 +144,18 @@ def _missing(manifest: Mapping[str, Any]) -> str | None:
         "batch": lambda value: value == "dynamic" or (type(value) is int and value > 0),
         "opset": lambda value: type(value) is int,
         "source": lambda value: isinstance(value, dict) and isinstance(value.get("sha256"), str),
-        "inputs": lambda value: isinstance(value, list) and bool(value) and all(map(_is_tensor, value)),
+        "inputs": _are_tensors,
+        "outputs": _are_tensors,
     }
     return next((key for key, usable in checks.items() if not usable(manifest.get(key))), None)
 
 
+def _are_tensors(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_tensor, value))
+
+
 def _is_tensor(value: Any) -> bool:
-    """Whether this describes an input: a name and a shape, whose first side is the batch."""
+    """Whether this describes an input or output: a name and a shape, whose first side is the batch."""
     return (
         isinstance(value, dict)
         and isinstance(value.get("name"), str)
@@ -178,8 +184,7 @@ def feed(artifact: Artifact, x_t: Tensor, t: Tensor, cond: Tensor | None) -> dic
     if x_t.ndim != 4 or tuple(x_t.shape[1:]) != wanted:
         shape = ", ".join(str(side) for side in wanted)
         raise BackendError(f"the exported network takes images [B, {shape}], not {list(x_t.shape)}")
-    if t.shape != x_t.shape[:1]:
-        raise BackendError(f"{x_t.shape[0]} images need as many levels, not t of shape {list(t.shape)}")
+    check_levels(x_t, t)
     if artifact.batch is not None and x_t.shape[0] > artifact.batch:
         raise BackendError(
             f"{artifact.path.name} takes batches of up to {artifact.batch}, not {x_t.shape[0]}; export a larger one"
@@ -198,6 +203,12 @@ def check_cond(conditioned: bool, x_t: Tensor, cond: Tensor | None) -> None:
         raise BackendError("this network is unconditional; give no cond")
     if cond is not None and cond.shape != x_t.shape:
         raise BackendError(f"cond is {list(cond.shape)}, the images are {list(x_t.shape)}")
+
+
+def check_levels(x_t: Tensor, t: Tensor) -> None:
+    """BackendError unless each image has a level."""
+    if t.shape != x_t.shape[:1]:
+        raise BackendError(f"{x_t.shape[0]} images need as many levels, not t of shape {list(t.shape)}")
 
 
 def pad(value: Tensor, batch: int | None) -> Tensor:

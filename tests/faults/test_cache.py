@@ -197,6 +197,7 @@ def without(key: str) -> Callable[[dict[str, Any]], Any]:
         pytest.param(without("source"), "no usable 'source'", id="no source"),
         pytest.param(without("opset"), "no usable 'opset'", id="no opset"),
         pytest.param(without("inputs"), "no usable 'inputs'", id="no inputs"),
+        pytest.param(without("outputs"), "no usable 'outputs'", id="no outputs"),
         pytest.param(without("kind"), "kind None", id="no kind"),
         pytest.param(lambda m: m | {"batch": "many"}, "no usable 'batch'", id="batch a word"),
         pytest.param(lambda m: m | {"batch": -1}, "no usable 'batch'", id="negative batch"),

@@ -86,5 +86,6 @@ def manifest(checkpoint_sha256: str, batch: int | None) -> dict[str, Any]:
             {"name": "x", "dtype": "float32", "shape": sides},
             {"name": "timesteps", "dtype": "int64", "shape": sides[:1]},
         ],
+        "outputs": [{"name": "eps", "dtype": "float32", "shape": sides}],
         "source": {"sha256": checkpoint_sha256, "noise": "gaussian"},
     }

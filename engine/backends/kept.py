@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import check_cond, pad
+from uadbench.engine.backends.artifacts import check_cond, check_levels, pad
 from uadbench.engine.backends.errors import BackendError
 
 __all__ = ["SIDE", "KeptCall", "check_call", "load"]
@@ -39,6 +39,11 @@ class KeptCall:
             self.inputs["cond"] = torch.zeros(shape, device=device)
         self.eps = torch.zeros(shape, device=device)
 
+    def fill(self, x_t: Tensor, t: Tensor, cond: Tensor | None) -> None:
+        """Copy in what ``Denoiser.denoise`` is given, of a batch that ``check_call`` has let pass."""
+        check_levels(x_t, t)
+        load(self.inputs, {"x": x_t, "timesteps": t - 1, "cond": cond})
+
     def run(self) -> None:
         """From the buffers to ``eps``; the first run finds out how many channels that has."""
         answer = self.network(*self.inputs.values())
@@ -47,11 +52,11 @@ class KeptCall:
         self.eps.copy_(answer)
 
 
-def load(buffers: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+def load(buffers: Mapping[str, Tensor], values: Mapping[str, Tensor | None]) -> None:
     """Copy a batch into buffers of at least its size; rows that are left over repeat its last image."""
     for name, value in values.items():
-        buffer = buffers[name]
-        buffer.copy_(pad(value, buffer.shape[0]), non_blocking=True)
+        if value is not None:
+            buffers[name].copy_(pad(value, buffers[name].shape[0]), non_blocking=True)
 
 
 def check_call(name: str, batch: int, conditioned: bool, x_t: Tensor, cond: Tensor | None) -> None:

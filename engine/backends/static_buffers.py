@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.artifacts import Artifact, feed, pad
+from uadbench.engine.backends.artifacts import Artifact, feed
 from uadbench.engine.backends.cuda_device import CudaDevice
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.kept import load
 
 __all__ = ["OUTPUT", "StaticBuffers"]
 
@@ -41,8 +42,7 @@ class StaticBuffers:
             )
         inputs = feed(self._artifact, x_t, t, cond)
         with self._gpu.queued():
-            for name, value in inputs.items():
-                self.tensors[name].copy_(pad(value, self.batch), non_blocking=True)
+            load(self.tensors, inputs)
             launch()
         # Copied, because the next call writes to the same memory.
         return self.tensors[OUTPUT][:count].clone()

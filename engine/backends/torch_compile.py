@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.inductor_cache import headers_are_safe, kernel_cache
-from uadbench.engine.backends.kept import SIDE, KeptCall, check_call, load
+from uadbench.engine.backends.kept import SIDE, KeptCall, check_call
 from uadbench.engine.backends.torch import check_gpu, computing_in, torch_record
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
@@ -66,7 +66,7 @@ class CompiledDenoiser:
         """See ``interfaces.Denoiser``."""
         check_call(NAME, self._batch, self._conditioned, x_t, cond)
         kept = self._call(tuple(x_t.shape[2:]))
-        load(kept.inputs, {"x": x_t, "timesteps": t - 1} | ({} if cond is None else {"cond": cond}))
+        kept.fill(x_t, t, cond)
         with self._state():
             kept.run()
         return kept.eps[: x_t.shape[0]].clone()

@@ -74,7 +74,7 @@ class CudaGraphDenoiser:
         check_call(NAME, self._batch, self._conditioned, x_t, cond)
         kept, launch = self._call(tuple(x_t.shape[2:]))
         with self._gpu.queued():
-            load(kept.inputs, {"x": x_t, "timesteps": t - 1} | ({} if cond is None else {"cond": cond}))
+            kept.fill(x_t, t, cond)
             launch()
         # Copied, because the next call writes to the same memory.
         return kept.eps[: x_t.shape[0]].clone()
@@ -98,11 +98,9 @@ class CudaGraphDenoiser:
             row = step_row(schedule, t, t_prev, eta, x0_variance(t) if x0_variance else 0.0)
             with self._gpu.queued():
                 kept.place(t, row)
-                load(kept.inputs, {"x": x_t} | ({} if cond is None else {"cond": cond}))
+                load(kept.inputs, {"x": x_t, "z": noise, "cond": cond})
                 if noise is None:
                     kept.inputs["z"].zero_()  # it weighs 0, but what is there might not be finite
-                else:
-                    load(kept.inputs, {"z": noise})
                 launch()
             count = x_t.shape[0]
             return kept.inputs["x"][:count].clone(), kept.x0[:count].clone()

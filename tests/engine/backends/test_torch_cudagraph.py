@@ -215,6 +215,12 @@ def test_a_batch_that_does_not_fit_is_refused_by_call_and_step(changes: dict[str
         denoiser.stepper(SCHEDULE)(x_t, 9, 8, x_t, cond)
 
 
+def test_images_without_a_level_each_are_refused() -> None:
+    denoiser, _ = graphs()
+    with pytest.raises(BackendError, match=r"3 images need as many levels, not t of shape \[2\]"):
+        denoiser.denoise(images(3), torch.tensor([9, 90]))
+
+
 @pytest.mark.parametrize(
     ("precision", "device", "message"),
     [

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from uadbench.engine.backends.artifacts import write_artifact
+from uadbench.engine.backends.errors import first_line
 from uadbench.engine.backends.form import Form
 from uadbench.exporters.precision import ExportError
 
@@ -120,7 +121,7 @@ def _trace(
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise ExportError(f"torch cannot export this network: {_first_line(error)}") from error
+            raise ExportError(f"torch cannot export this network: {first_line(error)}") from error
     if program is None:
         raise ExportError("torch's exporter returned nothing")
     proto = program.model_proto  # made anew at every access
@@ -140,7 +141,7 @@ def _check(proto: Any, opset: int) -> None:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the exported network is not valid ONNX: {_first_line(error)}") from error
+        raise ExportError(f"the exported network is not valid ONNX: {first_line(error)}") from error
 
 
 def _forget_origin(proto: Any) -> None:
@@ -168,10 +169,6 @@ def _operators(proto: Any) -> dict[str, int]:
     """Operator -> number of nodes."""
     kinds = [node.op_type for node in proto.graph.node]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

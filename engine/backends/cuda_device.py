@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.errors import BackendError, first_line
 
-__all__ = ["CudaDevice", "Facts", "driver_version", "record"]
+__all__ = ["CudaDevice", "Facts", "check_gpu", "driver_version", "record"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,8 @@ class CudaDevice:
     def __init__(self, name: str) -> None:
         self.device = torch.device("cuda", torch.device(name).index or 0)
         self._stream = torch.cuda.Stream(self.device)
-        self._pool: Any = (
-            None  # of memory within graphs, shared: they are replayed one after the other on one stream
-        )
+        # Of memory within graphs, shared: they are replayed one after the other on one stream.
+        self._pool: Any = None
 
     def facts(self) -> Facts:
         """See ``Facts``."""
@@ -114,7 +113,22 @@ def record(
     try:
         return device.capture(work), "yes"
     except (RuntimeError, BackendError) as error:
-        return work, f"no: {str(error).strip().splitlines()[0][:200]}"
+        return work, f"no: {first_line(error)}"
+
+
+def check_gpu(only: str = "") -> None:
+    """Raise BackendError where torch sees no GPU.
+
+    only : the back end's name where it runs on nothing else
+    """
+    if torch.cuda.is_available():
+        return
+    if only:
+        raise BackendError(
+            f"torch sees no CUDA device, and {only} needs one; use another --backends with --device cpu, or "
+            "install a CUDA build of torch"
+        )
+    raise BackendError("torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
 
 
 def driver_version() -> str:

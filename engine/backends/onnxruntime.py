@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from uadbench.engine.backends.artifacts import Artifact, check_precision, feed, read_artifact
-from uadbench.engine.backends.cuda_device import CudaDevice
-from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.cuda_device import CudaDevice, check_gpu
+from uadbench.engine.backends.errors import BackendError, first_line
 from uadbench.engine.backends.onnxruntime_gpu import CUDA, GpuSessionDenoiser, cuda_session
 from uadbench.engine.backends.onnxruntime_library import (
-    first_line,
     import_it,
     installed_packages,
     load_runtime,
@@ -130,5 +129,5 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
             f"{WHY_NOT.get((kind, precision), '')}; use {INSTEAD[kind]}"
         )
     import_it("gpu" if kind == "cuda" else "cpu", CUDA if kind == "cuda" else None)
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise BackendError("torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
+    if kind == "cuda":
+        check_gpu()

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from uadbench.engine.backends.artifacts import Artifact
 from uadbench.engine.backends.cuda_device import CudaDevice
-from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.errors import BackendError, first_line
 from uadbench.engine.backends.onnxruntime_library import (
     REMEDY,
-    first_line,
     installed_packages,
     make_session,
     placement,
@@ -28,10 +27,8 @@ __all__ = ["CUDA", "GpuSessionDenoiser", "Start", "cuda_session", "preload"]
 CUDA = "CUDAExecutionProvider"
 # Given whether calls are to be recorded as a CUDA graph.
 Start = Callable[[bool], Any]
-ADDRESSES = (
-    "user_compute_stream",
-    "has_user_compute_stream",
-)  # of this process; they say nothing in a record
+# Of this process; they say nothing in a record.
+ADDRESSES = ("user_compute_stream", "has_user_compute_stream")
 
 
 class GpuSessionDenoiser:

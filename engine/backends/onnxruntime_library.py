@@ -8,12 +8,11 @@ from collections import Counter
 from importlib import metadata
 from typing import Any
 
-from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.errors import BackendError, first_line
 
 __all__ = [
     "PACKAGES",
     "REMEDY",
-    "first_line",
     "import_it",
     "installed_packages",
     "load_runtime",
@@ -120,8 +119,3 @@ def placement(session: Any) -> dict[str, Counter[str]]:
     for part in session.get_provider_graph_assignment_info():
         found.setdefault(part.ep_name, Counter()).update(node.op_type for node in part.get_nodes())
     return found
-
-
-def first_line(error: Exception) -> str:
-    """What it says, in short; its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

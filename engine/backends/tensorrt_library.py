@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from uadbench.engine.backends.cuda_device import check_gpu
 from uadbench.engine.backends.errors import BackendError
 
 __all__ = [
@@ -136,11 +137,7 @@ def check(library: Library, precision: str = "fp32", device: str = "cuda") -> No
             f"{library.name} runs on cuda, not on {device!r}; use --device cuda, or another --backends"
         )
     trt = load(library)
-    if not torch.cuda.is_available():
-        raise BackendError(
-            f"torch sees no CUDA device, and {library.name} needs one; use another --backends with --device cpu, or "
-            "install a CUDA build of torch"
-        )
+    check_gpu(library.name)
     index = torch.device(device).index or 0
     if library.targets and index < torch.cuda.device_count():
         target(trt, library, torch.cuda.get_device_capability(index))

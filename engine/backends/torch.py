@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from uadbench.engine.backends.artifacts import check_cond
+from uadbench.engine.backends.cuda_device import check_gpu
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
@@ -19,7 +20,6 @@ __all__ = [
     "PRECISIONS",
     "TorchDenoiser",
     "check",
-    "check_gpu",
     "computing_in",
     "open_denoiser",
     "torch_record",
@@ -101,13 +101,8 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
     """Raise BackendError, naming the remedy, unless this precision and device can be had here."""
     if precision not in PRECISIONS:
         raise BackendError(f"torch runs {' or '.join(PRECISIONS)}, not {precision!r}")
-    check_gpu(device)
-
-
-def check_gpu(device: str) -> None:
-    """Raise BackendError where a GPU is asked for and torch sees none."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise BackendError("torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
+    if device.startswith("cuda"):
+        check_gpu()
 
 
 def open_denoiser(

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uadbench.engine.backends.cuda_device import check_gpu
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.inductor_cache import headers_are_safe, kernel_cache
 from uadbench.engine.backends.kept import SIDE, KeptCall, check_call
-from uadbench.engine.backends.torch import check_gpu, computing_in, torch_record
+from uadbench.engine.backends.torch import computing_in, torch_record
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
 
@@ -132,7 +133,7 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
     if precision not in PRECISIONS[kind]:
         raise BackendError(f"{NAME} on {kind} runs {' or '.join(PRECISIONS[kind])}, not {precision!r}")
     if kind == "cuda":
-        check_gpu(device)
+        check_gpu()
         if importlib.util.find_spec("triton") is None:
             raise BackendError(
                 f"{NAME} needs triton on a GPU; `pip install triton`, which CUDA builds of torch bring on Linux"

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from uadbench.engine.backends.cuda_device import CudaDevice, record
+from uadbench.engine.backends.cuda_device import CudaDevice, check_gpu, record
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.kept import SIDE, KeptCall, check_call, load
-from uadbench.engine.backends.torch import DTYPES, check_gpu, computing_in, torch_record
+from uadbench.engine.backends.torch import DTYPES, computing_in, torch_record
 from uadbench.engine.fused_step import KeptStep, step_row
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
@@ -174,7 +174,7 @@ def check(precision: str = "fp32", device: str = "cuda") -> None:
         raise BackendError(f"{NAME} runs {' or '.join(PRECISIONS)}, not {precision!r}")
     if not device.startswith("cuda"):
         raise BackendError(f"the back end {NAME} runs on cuda, not on {device!r}; give --device cuda")
-    check_gpu(device)
+    check_gpu(NAME)
 
 
 def open_denoiser(

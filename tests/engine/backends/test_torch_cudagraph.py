@@ -226,7 +226,7 @@ def test_images_without_a_level_each_are_refused() -> None:
     [
         ("fp16", "cuda", "runs fp32 or bf16, not 'fp16'"),
         ("fp32", "cpu", "runs on cuda, not on 'cpu'; give --device cuda"),
-        ("bf16", "cuda", "torch sees no CUDA device"),
+        ("bf16", "cuda", "no CUDA device, and torch-cudagraph needs one; use another --backends"),
     ],
 )
 def test_what_it_does_not_run_on_is_said(

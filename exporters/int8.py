@@ -13,7 +13,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from torch import Tensor
 from uadbench.engine.backends.artifacts import pad
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.form import Form
-from uadbench.engine.backends.onnxruntime import check, installed_packages
+from uadbench.engine.backends.onnxruntime import check, installed_packages, load_runtime
 from uadbench.exporters.calibration import Calibration
 from uadbench.exporters.precision import ExportError
 
@@ -56,7 +55,7 @@ def quantize(proto: Any, form: Form, calibration: Calibration) -> tuple[Any, dic
     weights = {node.name: node.input[1] for node in proto.graph.node if node.op_type == "Conv"}
     return quantized, {
         "method": METHOD,
-        "library": f"{' '.join(installed_packages())} {_version()}",
+        "library": f"{' '.join(installed_packages())} {load_runtime().__version__}",
         "quantized": [weights[name] for name in chosen],
         "kept": [weights[name] for name in convolutions if name in kept],
         "fp32_sha256": hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest(),
@@ -185,10 +184,6 @@ def _reader(inputs: Mapping[str, Tensor], batch: int | None) -> Any:
             return next(self._left, None)
 
     return Reader()
-
-
-def _version() -> str:
-    return next(metadata.version(package) for package in installed_packages())
 
 
 @contextmanager

@@ -19,10 +19,8 @@ from uadbench.engine.steps import add_noise
 __all__ = ["PAIRS", "Calibration", "Healthy", "calibration_levels", "calibration_set", "recipe", "told"]
 
 PAIRS = 16  # of (x_t, t); 64 gave no smaller error than 8 did
-FOCUS, FOCUS_SHARE = (
-    0.4,
-    0.75,
-)  # the methods begin below this part of the levels, and make most of their calls there
+# The methods begin below this part of the levels, and make most of their calls there.
+FOCUS, FOCUS_SHARE = 0.4, 0.75
 SEED = 0
 
 
@@ -79,15 +77,15 @@ def calibration_set(card: Mapping[str, Any], healthy: Healthy) -> Calibration:
 
     card : of the network, whose noise and schedule are used
     """
-    told, schedule = recipe(card, healthy), schedule_of(card)
-    images, levels = healthy.load(), told["levels"]
+    record, schedule = recipe(card, healthy), schedule_of(card)
+    images, levels = healthy.load(), record["levels"]
     clean = images[torch.arange(len(levels)) % len(images)]
     ids = [f"calibration-{k}" for k in range(len(levels))]
     shape = (images.shape[2], images.shape[3])
     x = torch.cat(
         [
             add_noise(
-                schedule, clean[k : k + 1], t, noise_source(told["noise"], SEED, ids[k : k + 1], shape)(t)
+                schedule, clean[k : k + 1], t, noise_source(record["noise"], SEED, ids[k : k + 1], shape)(t)
             )
             for k, t in enumerate(levels)
         ]
@@ -96,4 +94,4 @@ def calibration_set(card: Mapping[str, Any], healthy: Healthy) -> Calibration:
     if NETWORKS[card.get("kind", "unet")].conditioned:
         inputs["cond"] = clean.float()
     digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in inputs.values())).hexdigest()
-    return Calibration(inputs, told | {"pairs": len(levels), "sha256": digest})
+    return Calibration(inputs, record | {"pairs": len(levels), "sha256": digest})

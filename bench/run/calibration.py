@@ -6,7 +6,6 @@ No test slice of any data set is among them, and the same file serves runs on al
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,22 +15,19 @@ from uadbench.datasets import DATASETS
 from uadbench.engine.interfaces import to_signed
 from uadbench.exporters.calibration import Healthy
 
-__all__ = ["DATASET", "SLICES", "training_slices"]
+__all__ = ["training_slices"]
 
 DATASET = "phantom"
 SLICES = 16
 
 
-def training_slices(name: str = DATASET, count: int = SLICES, **where: Any) -> Healthy:
-    """The first healthy slices that training draws from, of a data set whose slices are as large as networks take.
-
-    where : how the data set is opened, ``root=FOLDER``; raises CaseError where its files are not there
-    """
-    dataset = DATASETS[name](**where)
+def training_slices(count: int = SLICES) -> Healthy:
+    """The first healthy slices that training draws from."""
+    dataset = DATASETS[DATASET]()
 
     def load() -> Tensor:
         slices = np.stack(list(islice(dataset.training_slices(), count)))
         return to_signed(torch.from_numpy(slices.astype(np.float32)).unsqueeze(1))
 
-    record = {"data": name, "slices": count, "split": "training", "fingerprint": dataset.fingerprint}
+    record = {"data": DATASET, "slices": count, "split": "training", "fingerprint": dataset.fingerprint}
     return Healthy(record, load)

@@ -18,5 +18,5 @@ def slices(seed: int = 0, count: int = 3) -> Tensor:
     return torch.rand(count, 1, tiny.SIZE, tiny.SIZE, generator=draw) * 2 - 1
 
 
-def healthy(name: str = "squares", seed: int = 0) -> Healthy:
-    return Healthy({"data": name, "slices": 3, "split": "training"}, lambda: slices(seed))
+def healthy(name: str = "squares") -> Healthy:
+    return Healthy({"data": name, "slices": 3, "split": "training"}, slices)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -29,6 +30,7 @@ __all__ = [
     "LITTER_S",
     "PARTIAL",
     "Store",
+    "entry_name",
     "kept",
     "open_store",
     "read_entry",
@@ -78,6 +80,11 @@ def open_store(name: str, what: str, patience_s: float, given: Path | None = Non
     except OSError as error:
         raise _unusable(folder, what, error) from error
     return Store(folder, what, patience_s)
+
+
+def entry_name(key: Mapping[str, Any]) -> str:
+    """Of the entry with this content, given all that decides it, as JSON takes it."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def kept(

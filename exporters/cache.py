@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +18,7 @@ from uadbench.engine.backends.form import Form
 from uadbench.engine.backends.onnxruntime_library import PACKAGES as QUANTIZERS
 from uadbench.engine.kernels import simplex
 from uadbench.engine.networks.checkpoint import load_denoiser
-from uadbench.engine.sealed import kept, open_store
+from uadbench.engine.sealed import entry_name, kept, open_store
 from uadbench.exporters import calibration, graph, int8
 from uadbench.exporters import onnx as exporter
 from uadbench.exporters import precision as lower
@@ -113,7 +112,7 @@ def _entry_name(model: nn.Module, card: Mapping[str, Any], form: Form, healthy: 
         "code": sorted(hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in code),
         "versions": {package: _version(package) for package in graph.PACKAGES},
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    return entry_name(content)
 
 
 def _version(package: str) -> str | None:

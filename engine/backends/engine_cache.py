@@ -17,9 +17,9 @@ from uadbench.engine.backends import tensorrt_build
 from uadbench.engine.backends.cuda_device import Facts
 from uadbench.engine.backends.tensorrt_build import Recipe, build
 from uadbench.engine.backends.tensorrt_library import Library
-from uadbench.engine.sealed import Store, kept, open_store, read_entry, write_entry
+from uadbench.engine.sealed import Store, entry_name, kept, open_store, read_entry, write_entry
 
-__all__ = ["Engine", "cached_engine", "engine_store", "entry_key", "entry_name"]
+__all__ = ["Engine", "cached_engine", "engine_store", "entry_key"]
 
 PLAN, RECORD, TIMES = "engine.plan", "engine.json", "timing.cache"
 # One build at a time: it times kernels, which another build on the same GPU would disturb. It takes minutes.
@@ -92,8 +92,3 @@ def entry_key(trt: Any, library: Library, onnx: bytes, recipe: Recipe, facts: Fa
         "recipe": recipe.record(),
         "code": hashlib.sha256(Path(str(tensorrt_build.__file__)).read_bytes()).hexdigest(),
     }
-
-
-def entry_name(key: Mapping[str, Any]) -> str:
-    """Of the entry with this key."""
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]

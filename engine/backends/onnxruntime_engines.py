@@ -20,12 +20,12 @@ from typing import Any
 
 from uadbench.engine.backends.artifacts import Artifact
 from uadbench.engine.backends.cuda_device import CudaDevice
-from uadbench.engine.backends.engine_cache import engine_store, entry_name
+from uadbench.engine.backends.engine_cache import engine_store
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.onnxruntime_gpu import GpuSessionDenoiser, Start
 from uadbench.engine.backends.onnxruntime_library import make_session, session_options
 from uadbench.engine.backends.tensorrt_library import PROVIDER
-from uadbench.engine.sealed import PARTIAL, kept, read_entry, write_entry
+from uadbench.engine.sealed import PARTIAL, entry_name, kept, read_entry, write_entry
 
 __all__ = ["TENSORRT", "TF32_SWITCH", "ProviderEngines", "contents", "pack", "unpack"]
 

@@ -24,8 +24,7 @@ class Recorder:
         self.states: list[Tensor] = []
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        self.levels.append(int(t[0]))
-        self.states.append(x_t.detach().cpu().clone())
+        self._keep(x_t, int(t[0]))
         return self.inner.denoise(x_t, t, cond)
 
     def stepper(
@@ -35,10 +34,11 @@ class Recorder:
         if inner is None:
             return None
 
-        def step(x_t: Tensor, t: int, *others: Tensor | int | None) -> tuple[Tensor, Tensor]:
-            self.levels.append(t)
-            self.states.append(x_t.detach().cpu().clone())
-            return inner(x_t, t, *others)
+        def step(
+            x_t: Tensor, t: int, t_prev: int, noise: Tensor | None, cond: Tensor | None = None
+        ) -> tuple[Tensor, Tensor]:
+            self._keep(x_t, t)
+            return inner(x_t, t, t_prev, noise, cond)
 
         return step
 
@@ -50,3 +50,7 @@ class Recorder:
 
     def describe(self) -> dict[str, Any]:
         return self.inner.describe()
+
+    def _keep(self, x_t: Tensor, level: int) -> None:
+        self.levels.append(level)
+        self.states.append(x_t.detach().cpu().clone())

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from support import tiny_network as tiny
 from uadbench.engine.networks.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
 
 TINY = DiffusionUNetConfig(channels=(16, 32), attention=(False, True), head_channels=16, groups=8)
@@ -16,11 +17,7 @@ TINY = DiffusionUNetConfig(channels=(16, 32), attention=(False, True), head_chan
 def make_network(config: DiffusionUNetConfig = TINY, seed: int = 0) -> DiffusionUNet:
     """Layers that start at zero are drawn too: a network whose answer is 0 agrees with anything."""
     torch.manual_seed(seed)
-    model = DiffusionUNet(config)
-    for weight in model.parameters():
-        if not bool(weight.any()):
-            nn.init.normal_(weight, std=0.05)
-    return model.eval().requires_grad_(False)
+    return tiny.drawn(DiffusionUNet(config), 0.05).eval().requires_grad_(False)
 
 
 def older(name: str) -> str:

@@ -34,11 +34,7 @@ def conditioned() -> nn.Module:
 
 def restoring(make: Callable[[], nn.Module]) -> nn.Module:
     torch.manual_seed(0)
-    model = make()
-    for weight in model.parameters():
-        if not bool(weight.any()):
-            nn.init.normal_(weight, std=0.1)
-    return model.eval().requires_grad_(False)
+    return tiny.drawn(make(), 0.1).eval().requires_grad_(False)
 
 
 def predicting(prediction: str) -> nn.Module:

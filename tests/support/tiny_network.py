@@ -26,16 +26,17 @@ CONFIG = UNetConfig(channels=(16, 32), attention=(False, True), head_channels=16
 def make_unet(config: UNetConfig = CONFIG, seed: int = 0) -> UNet:
     """Layers that start at zero are drawn too: a network whose answer is 0 agrees with anything."""
     torch.manual_seed(seed)
-    return _drawn(UNet(config), 0.02).eval().requires_grad_(False)
+    return drawn(UNet(config), 0.02).eval().requires_grad_(False)
 
 
 def make_conditioned(config: UNetConfig = CONFIG) -> ConditionedUNet:
     """The same with an encoder of the clean image, likewise drawn."""
     torch.manual_seed(0)
-    return _drawn(ConditionedUNet(ConditionedUNetConfig(**asdict(config), encoder=(8, 8), code=12)), 0.1)
+    return drawn(ConditionedUNet(ConditionedUNetConfig(**asdict(config), encoder=(8, 8), code=12)), 0.1)
 
 
-def _drawn(model: Network, std: float) -> Network:
+def drawn(model: Network, std: float) -> Network:
+    """The model, whose layers of zeros are drawn."""
     for weight in model.parameters():
         if not bool(weight.any()):
             nn.init.normal_(weight, std=std)

@@ -55,7 +55,7 @@ def quantize(proto: Any, form: Form, calibration: Calibration) -> tuple[Any, dic
     weights = {node.name: node.input[1] for node in proto.graph.node if node.op_type == "Conv"}
     return quantized, {
         "method": METHOD,
-        "library": f"{' '.join(installed_packages())} {load_runtime().__version__}",
+        "library": " ".join((*installed_packages(), load_runtime().__version__)),
         "quantized": [weights[name] for name in chosen],
         "kept": [weights[name] for name in convolutions if name in kept],
         "fp32_sha256": hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest(),

@@ -230,6 +230,16 @@ def test_a_fixed_batch_is_calibrated_in_batches_of_its_size_to_the_same_bytes_ea
     assert relative_l2(torch.from_numpy(found), model(x, t)) < 0.1
 
 
+def test_another_package_that_provides_onnxruntime_quantizes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = calibration_set(CARD, healthy())
+    few = Calibration({name: value[:1] for name, value in pairs.inputs.items()}, pairs.record)
+    monkeypatch.setattr("uadbench.exporters.int8.installed_packages", lambda: [])
+    _, told = quantize(onnx.load(str(tiny.make_artifact(tmp_path))), Form("int8"), few)
+    assert told["library"] == load_runtime().__version__
+
+
 def test_a_network_without_a_convolution_that_may_be_quantized_is_refused(tmp_path: Path) -> None:
     class Two(nn.Module):
         def __init__(self) -> None:

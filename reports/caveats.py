@@ -50,7 +50,8 @@ def _throughput(section: Section) -> list[str]:
     several = frame[frame["streams"] > 1]
     for streams, rows in several.groupby("streams"):
         rates = "; ".join(
-            f"{cell} {rate:.3g}" for cell, rate in zip(rows["cell"], rows["images_per_s"], strict=True)
+            f"{cell} {'not measured, too few batches' if pd.isna(rate) else f'{rate:.3g}'}"
+            for cell, rate in zip(rows["cell"], rows["images_per_s"], strict=True)
         )
         notes.append(
             f"{int(streams)} batches ran at a time, so there is throughput, in images a second, and no latency: {rates}"

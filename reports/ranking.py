@@ -82,7 +82,7 @@ def _tested(part: pd.DataFrame, paired: Mapping[str, Mapping[str, Any] | None]) 
 
 
 def _note(part: pd.DataFrame, tested: Mapping[str, Any]) -> str:
-    """What the ranks lack, in words; "" where they lack nothing."""
+    """What the ranks lack, in sentences, the first without a capital; "" where they lack nothing."""
     pairs, draws = tested.get("n_pairs") or 0, tested.get("draws") or 0
     if part[HEADLINE.name].notna().sum() < 2:
         return ""
@@ -98,12 +98,12 @@ def _note(part: pd.DataFrame, tested: Mapping[str, Any]) -> str:
             (undefined if some else few).append(MEASURES[score].title)
     for titles, why in ((few, f"fewer than {_FEWEST} subjects"), (undefined, "undefined in many resamples")):
         if titles:
-            notes.append(f"no ranks, for {why}: {', '.join(titles)}")
+            notes.append(f"no ranks, for {why}: {'; '.join(titles)}")  # titles have commas of their own
     if pairs * 2 / (draws + 1) >= ALPHA:
         notes.append(
             f"no difference can pass the correction: {pairs} pairs are too many for {draws} resamples"
         )
-    return "; ".join(notes)
+    return ". ".join(note[0].upper() + note[1:] if n else note for n, note in enumerate(notes))
 
 
 def marks(frame: pd.DataFrame) -> Marks:

@@ -10,15 +10,17 @@ import pandas as pd
 from uadbench.reports.rows import Section, run_id
 from uadbench.reports.runs import Cell
 
-__all__ = ["COLUMNS", "MEANS", "SHIFTED", "shift_rows"]
+__all__ = ["COLUMNS", "KLD", "MEANS", "SHIFTED", "shift_rows"]
 
-MEANS = ("kld", "mae", "ssim")
+KLD = "kld_unclipped"  # renamed when clipped pixels were left out, so that values of before are not taken for it
+MEANS = (KLD, "mae", "ssim")
 COLUMNS = ("dataset", "variant", "arm", "shift", "value", "n", *MEANS, "cell", "run")
 
 SHIFTED = (
     "Healthy test slices, their intensities changed inside the head: how far the reconstruction follows. KLD: "
-    "Kullback-Leibler divergence of the histograms inside the head, KL(input || reconstruction), less is better; value "
-    "1 is the slice as it is. Means over the same cases at all values of a kind, without intervals."
+    "Kullback-Leibler divergence of the histograms inside the head, KL(input || reconstruction), without the pixels "
+    "that are 0 or 1 in the input, less is better; value 1 is the slice as it is. Means over the same cases at all "
+    "values of a kind, without intervals."
 )
 
 Results = dict[tuple[str, float], dict[str, Mapping[str, Any]]]

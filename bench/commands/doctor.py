@@ -14,7 +14,6 @@ from statistics import median
 import click
 
 from uadbench.bench.commands.options import data_root, one_line_errors
-from uadbench.bench.run.machine import prepare_process
 
 DEFAULT_NETWORK = "unet-gaussian"  # what the default job (thor, ddpm, autoddpm) runs with
 CALLS = (3, 7)  # timed calls of a network, at least and at most
@@ -42,7 +41,6 @@ class Check:
 @one_line_errors
 def command(data_root: Path | None, as_json: bool) -> None:
     """Say what is installed and what works here; exit code 1 only if the default job cannot run."""
-    prepare_process()
     checks = list(examine(data_root))
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=1))

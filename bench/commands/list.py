@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from uadbench.bench.commands.options import one_line_errors, warn_of_plugins
-from uadbench.bench.run.machine import prepare_process
 
 if TYPE_CHECKING:
     from uadbench.engine.methods import MethodInfo
@@ -22,7 +21,6 @@ def command(as_json: bool) -> None:
 
     Of each method: title, paper, network calls a case by default, and the checkpoint for each kind of noise.
     """
-    prepare_process()
     listing = names()
     warn_of_plugins()
     if as_json:

@@ -13,7 +13,6 @@ import click
 
 from uadbench.bench.commands import options
 from uadbench.bench.plan.config import parse_set
-from uadbench.bench.run.machine import prepare_process
 
 if TYPE_CHECKING:
     from uadbench.bench.profile.measure import Instruments
@@ -137,7 +136,6 @@ def command(
     Exit codes: 0 done, 1 a row failed, a --fail-on limit is broken or a file cannot be written, 2 wrong usage or
     nothing that --fail-on could judge, 130 interrupted.
     """
-    prepare_process()
     if limit is not None and baseline is None:
         raise click.UsageError("--fail-on needs --compare with the profile to hold this one against")
     from uadbench.bench.profile.compare import load_profile

@@ -11,7 +11,6 @@ import click
 
 from uadbench.bench.commands import options
 from uadbench.bench.plan.config import RunConfig, load_config, make_config, parse_set
-from uadbench.bench.run.machine import prepare_process
 
 if TYPE_CHECKING:
     from uadbench.bench.run.run import Finished
@@ -100,7 +99,6 @@ def command(
     A run that was interrupted is finished by the same command. Exit codes: 0 done, 1 a case failed or a file
     cannot be written, 2 wrong usage, 130 interrupted.
     """
-    prepare_process()
     flags["shift"] = flags["shift"] or None
     config = make_config(load_config(file) if file else {}, flags, [parse_set(text) for text in sets])
     options.warn_of_plugins()

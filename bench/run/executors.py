@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from uadbench.bench.run.evaluate import Bench, Outcome, one_line, run_batch, warm_up
 from uadbench.bench.run.inputs import Loader
@@ -16,7 +16,10 @@ from uadbench.bench.run.timing import Stopwatch
 from uadbench.datasets.case import Case, Sample
 from uadbench.engine.interfaces import Denoiser
 
-__all__ = ["Evaluated", "Here", "Stream", "waves"]
+__all__ = ["Evaluated", "Here", "Stream", "gather", "waves"]
+
+Key = TypeVar("Key")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class Here:
                 )
                 for n in cold
             }
-            warmed = {n: call.result() for n, call in calls.items()}
+            warmed = gather(calls)
         start = time.perf_counter()
         with self.watch.stage("method"):
             batches = {
@@ -118,8 +121,9 @@ class Here:
                 )
                 for n in busy
             }
-            outcomes = {n: call.result() for n, call in batches.items()}
-        timing = {"streams": len(busy), "wave_ms": (time.perf_counter() - start) * 1e3}
+            outcomes = gather(batches)
+        took = (time.perf_counter() - start) * 1e3
+        timing = {"streams": len(self.streams), "wave": len(busy), "wave_ms": took}
         for n, task in enumerate(wave):
             found = [replace(one, timing={**one.timing, **timing}) for one in outcomes.get(n, [])]
             if any(outcome.reason is None for outcome in found):
@@ -146,6 +150,12 @@ class Here:
             if before != cell.slug:  # its first call was another cell's
                 found |= {"first_call_ms": None, "warmed_by": before}
         return found, detail
+
+
+def gather(calls: Mapping[Key, Future[T]]) -> dict[Key, T]:
+    """What each call gave, or what one raised, once all have ended: nothing may be closed under one that runs."""
+    wait(calls.values())
+    return {key: call.result() for key, call in calls.items()}
 
 
 def waves(tasks: Iterable[Task], count: int) -> Iterator[list[Task]]:

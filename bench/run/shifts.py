@@ -24,6 +24,7 @@ from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.post import head
 from uadbench.reports.atomic import RunError
 from uadbench.reports.identity import Variant
+from uadbench.reports.shifts import KLD
 from uadbench.reports.store import CellDirectory, RunDirectory
 
 __all__ = ["UNSHIFTED", "ShiftTask", "cells_to_shift", "plan_shifts", "run_shifts"]
@@ -57,7 +58,7 @@ def plan_shifts(run: RunDirectory, plan: Plan, cells: Sequence[Cell]) -> list[Sh
         done = {
             (record["case_id"], record["shift"], record["value"])
             for record in run.cell(cell.slug).read_shifts()
-            if record.keys() >= KEYS and record["status"] == "ok"
+            if record.keys() >= KEYS and record["status"] == "ok" and KLD in record["metrics"]
         }
         for shift in (UNSHIFTED, *plan.shifts):
             for batch in in_batches(plan.shift_cases, plan.config.batch_size):
@@ -112,7 +113,7 @@ def _shifted(
             yield _line(task, case, one.reason or "no result")
         else:
             kld = histogram_kld(one.sample.image, one.reconstruction, inside_of[case.case_id])
-            yield _line(task, case, None, {**one.metrics, "kld": kld})
+            yield _line(task, case, None, {**one.metrics, KLD: kld})
 
 
 def _unshifted(task: ShiftTask, sample: Sample, directory: CellDirectory) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def _unshifted(task: ShiftTask, sample: Sample, directory: CellDirectory) -> dic
     except RunError as error:
         return _line(task, case, str(error))
     kld = histogram_kld(sample.image, reconstruction, head(sample.image))
-    return _line(task, case, None, {**record["metrics"], "kld": kld})
+    return _line(task, case, None, {**record["metrics"], KLD: kld})
 
 
 def _line(

@@ -11,32 +11,43 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from statistics import geometric_mean, median
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.plan import Plan
-from uadbench.bench.plan.weights import NetworkFile
+from uadbench.bench.profile.inputs import make_inputs
 from uadbench.bench.run.evaluate import one_line
-from uadbench.bench.run.executors import Stream
+from uadbench.bench.run.executors import Stream, gather
 from uadbench.bench.run.inputs import load_case
 from uadbench.bench.run.networks import open_denoiser, open_denoisers
 from uadbench.bench.run.timing import Stopwatch, load_average
 from uadbench.datasets.case import Sample
-from uadbench.engine.interfaces import Denoiser, to_signed
-from uadbench.engine.steps import add_noise
+from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.store import RunDirectory
 
-__all__ = ["WORTH", "Callers", "callers", "choose_streams", "hold_rates", "open_streams", "shared_streams"]
+__all__ = [
+    "WORTH",
+    "Callers",
+    "callers",
+    "choose_streams",
+    "hold_against_one",
+    "hold_rates",
+    "open_streams",
+    "shared_streams",
+]
 
 WORTH = 1.05
 """``auto`` takes more than one stream only where images a second are more than this times those of one."""
 
 CALLS, TURNS = 4, 3  # calls of each caller at a time, and how often the two ways take turns
-LEVEL = 250  # of the noised images
+
+CallInputs = tuple[Tensor, Tensor, Tensor | None]  # x_t, t and cond
 
 
 @dataclass(frozen=True)
@@ -56,8 +67,7 @@ class Callers:
     def run(self, work: Callable[[Denoiser], None]) -> None:
         """Each does the work, all at a time; returns when all have done it, and raises what one raised."""
         pairs = zip(self.workers, self.denoisers, strict=True)
-        for done in [worker.submit(work, denoiser) for worker, denoiser in pairs]:
-            done.result()
+        gather({n: worker.submit(work, denoiser) for n, (worker, denoiser) in enumerate(pairs)})
 
 
 def callers(stack: ExitStack, count: int, threads: int, opened: Callable[[], Denoiser]) -> Callers:
@@ -73,13 +83,13 @@ def callers(stack: ExitStack, count: int, threads: int, opened: Callable[[], Den
 def hold_rates(
     one: Callers,
     several: Callers,
-    inputs: tuple[Tensor, Tensor, Tensor | None],
+    inputs: CallInputs,
     clock: Callable[[], float],
-    calls: int = CALLS,
+    calls: int,
 ) -> tuple[float, float]:
     """Images a second, medians of ``TURNS``; the two ways take turns, so that what disturbs one disturbs the other.
 
-    inputs : x_t, t and cond of one call; calls : of each caller at a time
+    inputs : of one call; calls : of each caller at a time
     """
 
     def work(denoiser: Denoiser) -> None:
@@ -98,6 +108,34 @@ def hold_rates(
     return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
 
 
+def hold_against_one(
+    opened: Callable[[int], Denoiser],
+    threads: int,
+    count: int,
+    inputs: Callable[[], CallInputs],
+    clock: Callable[[], float],
+    calls: int = CALLS,
+) -> dict[str, Any]:
+    """One caller with ``threads`` threads against ``count`` callers, each with a network and its part of them.
+
+    opened : threads -> a network opened for them; inputs, calls : see ``hold_rates``
+    Returns "one_images_per_s", "images_per_s" and "ratio", or "reason" where it cannot be measured: a back end whose
+    threads are the whole process's cannot be given a part.
+    """
+    each, had = threads // count, torch.get_num_threads()
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, had)  # the callers' threads leave theirs to new ones
+        try:
+            one = callers(stack, 1, threads, partial(opened, threads))
+            several = callers(stack, count, each, partial(opened, each))
+            if [*one.threads(), *several.threads()] != [threads, *[each] * count]:
+                return {"reason": "its threads are the process's and cannot be shared out"}
+            rates = hold_rates(one, several, inputs(), clock, calls)
+        except Exception as error:  # a back end may raise anything
+            return {"reason": one_line(error)}
+    return {"one_images_per_s": rates[0], "images_per_s": rates[1], "ratio": rates[1] / rates[0]}
+
+
 def choose_streams(plan: Plan, clock: Callable[[], float], say: Callable[[str], None]) -> dict[str, Any]:
     """How many streams the run takes: measured with a few calls on each of its networks and arms.
 
@@ -109,15 +147,14 @@ def choose_streams(plan: Plan, clock: Callable[[], float], say: Callable[[str], 
         {*(2**n for n in range(1, 11) if 2**n <= threads), *([threads] if threads > 1 else [])}
     )
     pairs = {(c.arm.slug, c.networks["denoiser"].name): c for c in plan.cells if c.networks}
-    load, measured, means = load_average(), [], {1: 1.0}
+    load, samples, measured, means = load_average(), _first_batch(plan), [], {1: 1.0}
     for count in candidates:
         ratios = []
         for cell in pairs.values():
-            entry = _held(plan, cell.arm, cell.networks["denoiser"], count, clock, say)
+            entry = _held(plan, cell, samples, count, clock, say)
             measured.append(entry)
             ratios.append(entry.get("ratio", 1.0))
         means[count] = geometric_mean(ratios) if ratios else 1.0
-    torch.set_num_threads(threads)  # the callers' threads have left theirs as what new threads begin with
     best = max(means, key=lambda count: means[count])
     count = best if means[best] > WORTH else 1
     others = ", ".join(f"{n}: {means[n]:.2f}" for n in candidates) or "one thread, nothing to share"
@@ -163,11 +200,9 @@ def open_streams(
 ) -> list[Stream]:
     """Workers with networks for all cells, closed with the stack; this thread has their number of threads, too."""
     each = max(1, plan.threads // count)
-    streams = [
-        Stream(_worker(stack, each), open_denoisers(plan, stack, watch, say, each)) for _ in range(count)
-    ]
+    # before they are opened: what is compiled is compiled for a number of threads
     torch.set_num_threads(each)
-    return streams
+    return [Stream(_worker(stack, each), open_denoisers(plan, stack, watch, say, each)) for _ in range(count)]
 
 
 def _worker(stack: ExitStack, threads: int) -> ThreadPoolExecutor:
@@ -182,43 +217,28 @@ def _give(threads: int) -> None:
 
 def _held(
     plan: Plan,
-    arm: Any,
-    network: NetworkFile,
+    cell: Cell,
+    samples: Sequence[Sample],
     count: int,
     clock: Callable[[], float],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """``count`` callers against one, in images a second; "reason" where that cannot be measured."""
-    found: dict[str, Any] = {"network": network.name, "arm": arm.label, "streams": count}
-    size = plan.config.batch_size
-    with ExitStack() as stack:
-        try:
-            ways = []
-            for callers_of, threads in ((1, plan.threads), (count, plan.threads // count)):
+    """``count`` callers of a cell's network against one; what cannot be measured the run itself will say."""
+    arm, network = cell.arm, cell.networks["denoiser"]
 
-                def opened(threads: int = threads) -> Denoiser:
-                    return open_denoiser(arm, network.path, threads, size, say=say)
+    def opened(threads: int) -> Denoiser:
+        return open_denoiser(arm, network.path, threads, plan.config.batch_size, say=say)
 
-                ways.append(callers(stack, callers_of, threads, opened))
-            one, several = hold_rates(ways[0], ways[1], _inputs(plan, network), clock)
-        except Exception as error:  # a back end may raise anything; the run itself will say it
-            return found | {"reason": one_line(error)}
-    return found | {"one_images_per_s": one, "images_per_s": several, "ratio": several / one}
+    def inputs() -> CallInputs:
+        if not samples:
+            raise ValueError("no case can be read")
+        return make_inputs(network, samples, plan.config.seed[0]).on(arm.device)
+
+    found = hold_against_one(opened, plan.threads, count, inputs, clock)
+    return {"network": network.name, "arm": arm.label, "streams": count, **found}
 
 
-def _inputs(plan: Plan, network: NetworkFile) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The first cases that can be read, as many as a batch has, noised to one level."""
+def _first_batch(plan: Plan) -> list[Sample]:
+    """The first cases that can be read, as many as a batch has."""
     read = (load_case(plan.dataset, case) for case in plan.cases)
-    images: list[Any] = []
-    for found in read:
-        if isinstance(found, Sample):
-            images.append(found.image)
-        if len(images) == plan.config.batch_size:
-            break
-    if not images:
-        raise ValueError("no case can be read")
-    x = to_signed(torch.from_numpy(np.stack(images)).unsqueeze(1))
-    level = min(LEVEL, network.schedule.length)
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    x_t = add_noise(network.schedule, x, level, noise)
-    return x_t, torch.full((len(x),), level, dtype=torch.int64), x if network.conditioned else None
+    return list(islice((found for found in read if isinstance(found, Sample)), plan.config.batch_size))

@@ -25,7 +25,6 @@ __all__ = [
 ]
 
 KLD_BINS = 64  # a slice of 128 x 128 has some 7000 pixels of head, about 100 a bin
-KLD_EPSILON = 1e-6
 TOO_SMALL = f"lesion of {SMALLEST} px or fewer"
 
 
@@ -123,20 +122,23 @@ def reconstruction_metrics(
 def histogram_kld(
     image: NDArray[np.float32], reconstruction: NDArray[np.float32], inside: NDArray[np.bool_]
 ) -> float | None:
-    """KL(image || reconstruction) of their intensity histograms in nats, >= 0; None where nothing is inside.
+    """KL(image || reconstruction) of their intensity histograms in nats, >= 0; None where nothing counts.
 
     image, reconstruction : [H, W] in [0, 1]; inside : bool [H, W], the pixels that count
-    ``KLD_BINS`` equal bins over [0, 1]; ``KLD_EPSILON`` is added to each bin's share, so that an empty one counts.
+    Pixels that are 0 or 1 in the image are left out: what was clipped has no intensity that could be followed, and as
+    all of it lies in one bin it would outweigh the rest. ``KLD_BINS`` equal bins over [0, 1]; one is added to each
+    count, as an empty bin among some thousand pixels does not say that its intensities never occur.
     """
     from scipy.stats import entropy
 
-    if not inside.any():
+    counted = inside & (image > 0) & (image < 1)
+    if not counted.any():
         return None
-    shares = [
-        np.histogram(pixels[inside], bins=KLD_BINS, range=(0.0, 1.0))[0] / inside.sum() + KLD_EPSILON
+    counts = [
+        np.histogram(pixels[counted], bins=KLD_BINS, range=(0.0, 1.0))[0] + 1
         for pixels in (image, reconstruction)
     ]
-    return float(entropy(*shares))
+    return float(entropy(*counts))
 
 
 def check_cases(cases: Sequence[Scored]) -> None:

@@ -18,12 +18,12 @@ def latency_summary(records: Iterable[dict[str, Any]], warm_up: Mapping[str, Any
 
     A batch is one measurement, however many cases share it, so "n" counts batches. Batches smaller than the usual
     size (the last one, or cases run alone after an error) are another quantity and left out, and so are batches that
-    fewer others ran beside, where several ran at a time; of several, "images_per_s" is of all together.
+    left a stream idle, where there were several; "images_per_s" is then of all streams, None where none was ever full.
     """
     done = [record for record in records if record["status"] == "ok"]
     size = max((record["batch_size"] for record in done), default=0)
     streams = max((record.get("streams", 1) for record in done), default=1)
-    measured = [record for record in _batches(done, size) if record.get("streams", 1) == streams]
+    measured = [record for record in _batches(done, size) if record.get("wave", 1) == streams]
     raw = [record["latency_ms"] for record in measured]
     calls = [record["network_call_ms"] for record in measured if record["network_call_ms"] is not None]
     memory = [record["peak_memory_mib"] for record in done if record["peak_memory_mib"] is not None]
@@ -52,7 +52,7 @@ def _rate(measured: Iterable[dict[str, Any]]) -> float | None:
     images, seconds = 0, 0.0
     for record in measured:
         images += record["batch_size"]
-        seconds += record["wave_ms"] / 1e3 / record["streams"]
+        seconds += record["wave_ms"] / 1e3 / record["wave"]
     return images / seconds if seconds else None
 
 

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from uadbench.reports.page.figures import HEIGHT, WIDTH
 from uadbench.reports.page.shown import looks
 from uadbench.reports.page.svg import MUTED, RC, add_legend, inline_svg, new_axes
+from uadbench.reports.shifts import KLD
 
 __all__ = ["kld_against_shift"]
 
@@ -16,7 +17,7 @@ __all__ = ["kld_against_shift"]
 def kld_against_shift(frame: pd.DataFrame, rows: pd.DataFrame, kind: str, name: str) -> str | None:
     """Mean KL divergence over the shift's value, a line a method. rows : of ``reports.shifts``; None without any."""
     methods = frame.index[frame["kind"] != "floor"]
-    part = rows[(rows["shift"] == kind) & rows["kld"].notna() & rows["index"].isin(methods)]
+    part = rows[(rows["shift"] == kind) & rows[KLD].notna() & rows["index"].isin(methods)]
     if part.empty:
         return None
     known = looks(frame)
@@ -33,7 +34,7 @@ def kld_against_shift(frame: pd.DataFrame, rows: pd.DataFrame, kind: str, name: 
                 "marker": "o",
                 "markersize": 4.5,
             }
-            axes.plot(line["value"].astype(float), line["kld"].astype(float), **style)
+            axes.plot(line["value"].astype(float), line[KLD].astype(float), **style)
             entries.append((Line2D([], [], **style), variant))
         axes.axvline(1.0, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
         axes.set_ylim(bottom=0)

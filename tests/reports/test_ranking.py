@@ -149,6 +149,17 @@ def test_what_the_ranks_lack_is_said(tmp_path: Path, pairs: list, draws: int, sa
         assert said in path.read_text()
 
 
+def test_measures_without_ranks_are_told_apart_though_their_titles_have_commas(tmp_path: Path) -> None:
+    run = ranked_run(tmp_path / "run", [])
+    few, undefined = (pair(SLUGS[3], SLUGS[4], -0.2, None, subjects) for subjects in (9, 12))
+    measures = {"dice_average_papers": [few], "dice_healthy_fpr5": [few], "auprc": [undefined]}
+    RunDirectory(run).write_paired({"seed": 0, "draws": 2000, "n_pairs": 1, "measures": measures})
+    assert rows([run])["rank_note"].unique().tolist() == [
+        "no ranks, for fewer than 10 subjects: Average, papers' weights; Dice at 5 % FPR, image. "
+        "No ranks, for undefined in many resamples: AUPRC"
+    ]
+
+
 def test_a_run_without_tests_and_rows_of_two_runs_have_no_ranks_and_say_why(tmp_path: Path) -> None:
     old = make_run(tmp_path / "old", cells=CELLS[3:5], n_lesion=3, n_healthy=1)
     text = write_reports([old], tmp_path / "x")[1].read_text()

@@ -19,7 +19,7 @@ SLUGS = ["-".join(cell[:5]) for cell in TWO]
 
 
 def line(case: str, shift: str, value: float, kld: float | None, status: str = "ok") -> dict:
-    metrics = {"kld": kld, "mae": 0.1, "ssim": 0.9} if status == "ok" else {}
+    metrics = {"kld_unclipped": kld, "mae": 0.1, "ssim": 0.9} if status == "ok" else {}
     return {
         "case_id": case,
         "shift": shift,
@@ -60,17 +60,17 @@ def test_means_are_over_the_cases_that_have_all_values_of_a_kind_and_1_is_the_ca
     one = found[(found["cell"] == SLUGS[0]) & (found["shift"] == "contrast")]
     assert one["value"].tolist() == [0.6, 1.0, 1.2]
     assert one["n"].tolist() == [2, 2, 2]
-    assert one["kld"].tolist() == pytest.approx([0.6, 0.2, 0.3])
+    assert one["kld_unclipped"].tolist() == pytest.approx([0.6, 0.2, 0.3])
     gamma = found[(found["cell"] == SLUGS[0]) & (found["shift"] == "gamma")]
     assert gamma["n"].tolist() == [0, 3]
-    assert gamma["kld"].isna().tolist() == [True, False]
+    assert gamma["kld_unclipped"].isna().tolist() == [True, False]
 
 
 def test_a_mean_is_missing_where_a_case_has_none(tmp_path: Path) -> None:
     lines = [line("a", "none", 1.0, 0.1), line("b", "none", 1.0, None)]
     lines += [line("a", "gain", 2.0, 0.1), line("b", "gain", 2.0, 0.2)]
     found = rows(run_with(tmp_path / "run", lines))
-    assert found[found["cell"] == SLUGS[0]]["kld"].isna().tolist() == [True, False]
+    assert found[found["cell"] == SLUGS[0]]["kld_unclipped"].isna().tolist() == [True, False]
 
 
 @pytest.fixture(scope="module")

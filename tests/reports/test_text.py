@@ -129,6 +129,9 @@ def test_where_batches_ran_at_a_time_there_is_throughput_and_no_latency_or_speed
     for name in ("latency_ms_p50", "latency_ms_p90", "network_ms_p50", "speedup", "timed_batches"):
         assert pd.isna(frame.loc[slug, name]), name
     assert frame.loc[slug, "speedup_note"] == "2 batches ran at a time: images_per_s says what that gave"
+    edit(path / "cells" / slug / "latency.json", streams=2, images_per_s=None)
+    assert f"no latency: {slug} not measured, too few batches." in markdown([load_run(path)], rows([path]))
+    edit(path / "cells" / slug / "latency.json", streams=2, images_per_s=12.345)
     others = frame.drop(index=slug)
     assert (
         others["latency_ms_p50"].tolist()

@@ -181,7 +181,7 @@ def records(path: Path, slug: str = SLUG) -> dict[str, dict[str, Any]]:
 def results(path: Path, slug: str = SLUG) -> dict[str, Any]:
     """All that must not hang on interruptions: bytes of arrays and inputs, records less their times."""
     timed = ("latency_ms", "network_call_ms", "stages_ms", "load", "peak_memory_mib", "first_call")
-    timed += ("streams", "wave_ms")
+    timed += ("streams", "wave", "wave_ms")
     kept = [{k: v for k, v in record.items() if k not in timed} for record in records(path, slug).values()]
     arrays = sorted((path / "cells" / slug / "arrays").iterdir())
     return {

@@ -87,7 +87,7 @@ def test_the_unshifted_line_is_of_the_result_that_the_run_holds(finished: Path) 
     image, _ = RunDirectory(finished).read_input("case5")
     reconstruction = cell_of(finished).read_arrays("case5")[1]
     kld = histogram_kld(image, reconstruction, head(image))
-    assert line["metrics"] == {**record["metrics"], "kld": kld}
+    assert line["metrics"] == {**record["metrics"], "kld_unclipped": kld}
 
 
 def test_a_shifted_line_is_of_the_shifted_input(finished: Path) -> None:
@@ -96,7 +96,10 @@ def test_a_shifted_line_is_of_the_shifted_input(finished: Path) -> None:
     x = torch.from_numpy(changed)[None, None] * 2 - 1
     blurred = ((BLUR.method(x, None).reconstruction + 1) / 2)[0, 0].numpy()  # type: ignore[arg-type]
     metrics = lines(finished, BLUR)["case5", "gain", 1.2]["metrics"]
-    wanted = {**reconstruction_metrics(changed, blurred), "kld": histogram_kld(changed, blurred, head(image))}
+    wanted = {
+        **reconstruction_metrics(changed, blurred),
+        "kld_unclipped": histogram_kld(changed, blurred, head(image)),
+    }
     assert {key: metrics[key] for key in wanted} == pytest.approx(wanted, rel=1e-4)
 
 
@@ -135,6 +138,17 @@ def test_a_line_torn_by_a_kill_is_computed_again_to_the_same_figures(finished: P
     path.write_bytes(path.read_bytes()[:-20])
     cell_of(tmp_path).repair_cases()
     assert len(lines(tmp_path)) == 8
+    assert shift(tmp_path)[1] == 1
+    assert lines(tmp_path) == lines(finished)
+
+
+def test_a_line_with_the_divergence_of_earlier_versions_is_computed_again(
+    finished: Path, tmp_path: Path
+) -> None:
+    compute(tmp_path)
+    shift(tmp_path)
+    path = tmp_path / "cells" / PLAIN.slug / "shifts.jsonl"
+    path.write_text(path.read_text().replace('"kld_unclipped"', '"kld"', 1))
     assert shift(tmp_path)[1] == 1
     assert lines(tmp_path) == lines(finished)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -79,7 +80,7 @@ def test_batches_on_two_streams_run_at_a_time_to_the_bytes_of_one(
     assert [len(network.threads) for network in networks] == [1, 1]
     assert networks[0].threads.isdisjoint(networks[1].threads)
     found = records(tmp_path / "two")
-    assert [r["streams"] for r in found.values()] == [2] * 8 + [1] * 2
+    assert [(r["streams"], r["wave"]) for r in found.values()] == [(2, 2)] * 8 + [(2, 1)] * 2
     assert len({r["wave_ms"] for r in found.values()}) == 2
     assert all(r["wave_ms"] >= r["latency_ms"] * r["batch_size"] for r in found.values())
     assert "streams" not in next(iter(records(tmp_path / "one").values()))
@@ -105,6 +106,48 @@ def test_stopping_ends_all_streams_and_keeps_what_was_done(
     assert {r["status"] for r in records(tmp_path).values()} == {"ok"}
 
 
+def test_what_one_stream_raises_comes_when_no_other_is_at_work_any_more(
+    tmp_path: Path, streams: Callable[..., list[Stream]]
+) -> None:
+    interrupted, ended = threading.Event(), threading.Event()
+
+    class Stopped(Recording):
+        def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+            interrupted.set()
+            raise Interrupted
+
+    class Working(Recording):
+        def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+            interrupted.wait(20)
+            time.sleep(0.2)
+            ended.set()
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        compute(tmp_path, (method_cell(),), streams=streams(Stopped(), Working()))
+    assert ended.is_set(), "its network would have been closed while it was called"
+
+
+def test_networks_are_opened_with_the_threads_that_they_are_called_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def opened(plan: Plan, stack: ExitStack, watch: Stopwatch, say: Any, threads: int) -> dict[str, Denoiser]:
+        asked.append((threads, torch.get_num_threads()))
+        return {}
+
+    monkeypatch.setattr(module, "open_denoisers", opened)
+    before, dataset = torch.get_num_threads(), make_dataset()
+    plan = Plan(RunConfig(streams=2), (BLUR,), dataset, choose_cases(dataset, 16), 7)
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, before)
+        torch.set_num_threads(7)
+        found = module.open_streams(plan, 2, stack, Stopwatch(), lambda line: None)
+        assert [stream.worker.submit(torch.get_num_threads).result() for stream in found] == [3, 3]
+    assert asked == [(3, 3), (3, 3)]
+
+
 def test_a_wave_holds_neighbours_of_one_cell_only(tmp_path: Path) -> None:
     work = make_work(tmp_path)
     from uadbench.bench.run.tasks import Task
@@ -115,7 +158,7 @@ def test_a_wave_holds_neighbours_of_one_cell_only(tmp_path: Path) -> None:
 
 
 def test_throughput_is_of_full_waves_and_latencies_beside_fewer_others_are_left_out() -> None:
-    def record(batch: int, streams: int, wave: float) -> dict[str, Any]:
+    def record(batch: int, wave: int, wave_ms: float) -> dict[str, Any]:
         stages = dict.fromkeys(
             ("network", "update", "noise", "perceptual", "morphology", "other"), float(batch)
         )
@@ -126,8 +169,9 @@ def test_throughput_is_of_full_waves_and_latencies_beside_fewer_others_are_left_
             "stages_ms": stages,
             "load": 1.0,
             "peak_memory_mib": 1.0,
-            "streams": streams,
-            "wave_ms": wave,
+            "streams": 2,
+            "wave": wave,
+            "wave_ms": wave_ms,
         }
 
     given = [
@@ -140,6 +184,10 @@ def test_throughput_is_of_full_waves_and_latencies_beside_fewer_others_are_left_
     found = latency_summary(given, {})
     assert (found["n"], found["streams"]) == (4, 2)
     assert found["images_per_s"] == pytest.approx(16 / 0.8)
+    alone = latency_summary(given[-1:], {})
+    assert (alone["n"], alone["latency_ms"]["p50"], alone["images_per_s"]) == (0, None, None), (
+        "half the threads"
+    )
 
 
 class Paced(Recording):
@@ -173,7 +221,7 @@ def test_rates_are_images_over_the_time_in_which_all_callers_were_at_work() -> N
     with ExitStack() as stack:
         one = callers(stack, 1, 1, lambda: Paced(clock, 0.5))
         two = callers(stack, 2, 1, lambda: Paced(clock, 0.25))
-        rates = hold_rates(one, two, (x_t, torch.ones(3, dtype=torch.int64), None), lambda: clock[0])
+        rates = hold_rates(one, two, (x_t, torch.ones(3, dtype=torch.int64), None), lambda: clock[0], 4)
     assert rates == pytest.approx((3 / 0.5, 3 / 0.25))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uadbench.bench.score.cases import KLD_BINS, KLD_EPSILON, histogram_kld
+from uadbench.bench.score.cases import KLD_BINS, histogram_kld
 from uadbench.bench.score.summary import (
     Scored,
     healthy_threshold,
@@ -110,17 +110,31 @@ def test_reconstruction_metrics_have_their_closed_forms() -> None:
 
 
 def test_the_divergence_of_histograms_is_that_of_input_to_reconstruction_in_nats() -> None:
-    image, reconstruction = np.zeros((2, 4, 4), np.float32)
-    image[:2], reconstruction[:] = 0.9, 0.9  # half the pixels at 0, half at 0.9; all at 0.9
+    image, reconstruction = np.full((2, 4, 4), 0.9, np.float32)
+    image[2:] = 0.3  # half the pixels at 0.3, half at 0.9; all at 0.9
     inside = np.ones((4, 4), bool)
-    p, q = np.full((2, KLD_BINS), KLD_EPSILON)
-    p[0] += 0.5
-    p[int(0.9 * KLD_BINS)] += 0.5
-    q[int(0.9 * KLD_BINS)] += 1.0
-    p, q = p / p.sum(), q / q.sum()
+    p, q = np.ones((2, KLD_BINS))
+    p[int(0.3 * KLD_BINS)] += 8
+    p[int(0.9 * KLD_BINS)] += 8
+    q[int(0.9 * KLD_BINS)] += 16
+    p, q = p / (16 + KLD_BINS), q / (16 + KLD_BINS)
     assert histogram_kld(image, reconstruction, inside) == pytest.approx((p * np.log(p / q)).sum())
     assert histogram_kld(reconstruction, image, inside) == pytest.approx((q * np.log(q / p)).sum())
     assert histogram_kld(image, image, inside) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_pixels_that_are_clipped_in_the_input_say_nothing_of_the_divergence() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0.05, 0.95, (16, 16)).astype(np.float32)
+    reconstruction = (0.9 * image).astype(np.float32)
+    inside = np.ones((16, 16), bool)
+    clipped = image.copy()
+    clipped[0], clipped[1] = 0, 1
+    kept = inside.copy()
+    kept[:2] = False
+    assert histogram_kld(clipped, reconstruction, inside) == histogram_kld(image, reconstruction, kept)
+    assert histogram_kld(image, clipped, inside) != histogram_kld(image, image, inside), "the output's count"
+    assert histogram_kld(clipped, reconstruction, ~kept) is None
 
 
 def test_only_pixels_inside_enter_the_divergence() -> None:

@@ -212,10 +212,10 @@ def _call(
 
     x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(denoiser.device)
     ids = [str(first + i) for i in range(len(images))]
-    kind = "gaussian" if cell.variant.floor else cell.variant.noise  # a floor draws none
-    noise = noise_source(kind, cell.variant.seed, ids, (images.shape[1], images.shape[2]), denoiser.device)
+    variant, shape = cell.variant, (images.shape[1], images.shape[2])
+    noise = noise_source(variant.noise, variant.seed, ids, shape, denoiser.device)
     tools = make_tools(denoiser, cell.schedule, noise, perceptual, config.eta, lesion_sign)
     found = cell.method(x, tools)
-    anomaly = found.anomaly if (post := cell.variant.post) == "none" else POSTS[post](found.anomaly, x)
+    anomaly = found.anomaly if (post := variant.post) == "none" else POSTS[post](found.anomaly, x)
     reconstruction = to_unit(found.reconstruction).clamp(0, 1)
     return anomaly[:, 0].float().cpu().numpy(), reconstruction[:, 0].float().cpu().numpy()

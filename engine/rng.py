@@ -27,12 +27,14 @@ def noise_source(
     """A function of the level t whose every call draws the next field of each case, [B, 1, H, W] float32.
 
     kind : "gaussian" (white, unit variance, whatever t) or "simplex" (fractal, Wyatt et al. 2022: 3-D noise on the
-        plane z = t, not normalised; every field from a fresh seed)
+        plane z = t, not normalised; every field from a fresh seed); "none" for what draws none, RuntimeError if it does
     shape : (H, W)
 
     Fields are drawn on the CPU, simplex by as many threads as torch has, and moved to ``device``, so all back ends see
     the same noise. The host does not wait for a GPU to take them.
     """
+    if kind == "none":
+        return _no_noise
     if kind not in NOISES:
         raise ValueError(f"unknown noise {kind!r}; choose from {', '.join(NOISES)}")
     generators = [case_generator(seed, case_id) for case_id in case_ids]
@@ -54,3 +56,7 @@ def noise_source(
         return field.pin_memory().to(device, non_blocking=True)
 
     return source
+
+
+def _no_noise(t: int) -> Tensor:
+    raise RuntimeError("this method has no noise to draw")

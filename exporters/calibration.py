@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uadbench.engine.methods.restored import STRENGTHS
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import schedule_of
 from uadbench.engine.rng import noise_source
@@ -55,25 +56,35 @@ def calibration_levels(length: int, count: int = PAIRS) -> tuple[int, ...]:
     return tuple(round(float(level)) for level in (*low, *high))
 
 
+def _restores(card: Mapping[str, Any]) -> bool:
+    """Whether the network undoes anomalies: it sees images as they are, and t is a strength."""
+    return card.get("prediction") == "change"
+
+
+def _levels(card: Mapping[str, Any]) -> tuple[int, ...]:
+    return calibration_levels(STRENGTHS if _restores(card) else schedule_of(card).length)
+
+
 def recipe(card: Mapping[str, Any], healthy: Healthy) -> dict[str, Any]:
     """All that the set of a network depends on, without loading a slice."""
     return {
         "source": dict(healthy.record),
-        "noise": str(card.get("noise") or "gaussian"),
-        "levels": list(calibration_levels(schedule_of(card).length)),
+        "noise": "none" if _restores(card) else str(card.get("noise") or "gaussian"),
+        "levels": list(_levels(card)),
         "seed": SEED,
     }
 
 
 def told(card: Mapping[str, Any], healthy: Healthy) -> str:
     """In words, for a user: '16 training slices of phantom at 16 levels from 1 to 1000'."""
-    source, levels = healthy.record, calibration_levels(schedule_of(card).length)
+    source, levels = healthy.record, _levels(card)
     what = f"{source.get('slices')} {source.get('split')} slices of {source.get('data')}"
     return f"{what} at {len(levels)} levels from {levels[0]} to {levels[-1]}"
 
 
 def calibration_set(card: Mapping[str, Any], healthy: Healthy) -> Calibration:
-    """One pair a level, the slices in turns, each with noise of its own; the same whenever ``recipe`` is.
+    """One pair a level, the slices in turns, each with noise of its own where the network knows any; the same whenever
+    ``recipe`` is.
 
     card : of the network, whose noise and schedule are used
     """
@@ -82,14 +93,10 @@ def calibration_set(card: Mapping[str, Any], healthy: Healthy) -> Calibration:
     clean = images[torch.arange(len(levels)) % len(images)]
     ids = [f"calibration-{k}" for k in range(len(levels))]
     shape = (images.shape[2], images.shape[3])
-    x = torch.cat(
-        [
-            add_noise(
-                schedule, clean[k : k + 1], t, noise_source(record["noise"], SEED, ids[k : k + 1], shape)(t)
-            )
-            for k, t in enumerate(levels)
-        ]
-    )
+    x = clean
+    if record["noise"] != "none":
+        fields = [noise_source(record["noise"], SEED, ids[k : k + 1], shape)(t) for k, t in enumerate(levels)]
+        x = torch.cat([add_noise(schedule, clean[k : k + 1], t, fields[k]) for k, t in enumerate(levels)])
     inputs = {"x": x.float(), "timesteps": torch.tensor(levels) - 1}
     if NETWORKS[card.get("kind", "unet")].conditioned:
         inputs["cond"] = clean.float()

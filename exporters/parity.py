@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from uadbench.engine.interfaces import Denoiser
+from uadbench.engine.methods.restored import STRENGTHS
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.engine.steps import add_noise
@@ -85,25 +86,30 @@ def network_parity(
     """One call of each on the same noised images, at each level and seed.
 
     images : float32 [B, 1, H, W] in [-1, 1]
-    noise : the kind that the network was trained for, so that its inputs are such as it knows
+    noise : the kind that the network was trained for, so that its inputs are such as it knows; "none" for a network
+        that undoes anomalies: it is shown the images as they are, once, at those levels that are strengths
     conditioned : whether the network is also shown the clean images
 
     Each of "calls" has t, seed, "max_abs" and "rel_l2" of eps, and "rel_image": what the error of eps does to the
-    image, |sqrt(1 - abar_t) (eps' - eps)| / |x_t|. The gate is on the latter. At t = 1 the noise is 0.01 of the image
-    and bf16 rounds the input to 0.004, so eps itself cannot be had in bf16 to better than some percent (7e-2
-    measured), which no image ever shows. Returned besides: the worst of each, "batch_size", "gate" and "pass".
+    image, |sqrt(1 - abar_t) (eps' - eps)| / |x_t|, or that of the change, |change' - change| / |x|. The gate is on
+    "rel_image". At t = 1 the noise is 0.01 of the image and bf16 rounds the input to 0.004, so eps itself cannot be had
+    in bf16 to better than some percent (7e-2 measured), which no image ever shows. Returned besides: the worst of each,
+    "batch_size", "gate" and "pass".
     """
     schedule = schedule or linear_schedule()
-    calls = []
+    calls, noisy = [], noise != "none"
+    if not noisy:
+        seeds, levels = seeds[:1], [level for level in levels if level <= STRENGTHS]
     for seed in seeds:
         ids = [f"parity-{i}" for i in range(images.shape[0])]
         draw = noise_source(noise, seed, ids, (images.shape[2], images.shape[3]))
         for level in levels:
-            x_t = add_noise(schedule, images, level, draw(level))
+            x_t = add_noise(schedule, images, level, draw(level)) if noisy else images
             t = torch.full(images.shape[:1], level, dtype=torch.int64)
             cond = images if conditioned else None
             wanted, found = (_answer(d, x_t, t, cond) for d in (reference, other))
-            error = math.sqrt(1 - float(schedule.abar[level])) * (found - wanted)
+            weight = math.sqrt(1 - float(schedule.abar[level])) if noisy else 1.0
+            error = weight * (found - wanted)[:, :1]  # a second output is a logit, and in no image
             calls.append(
                 {
                     "t": level,

@@ -16,7 +16,7 @@ class Variant:
     """A method with all that tells it from others of its run; weights, eta and data are the run's own.
 
     method : its name on the command line; title : as it is printed
-    noise : "gaussian", "simplex", or "none" for a floor
+    noise : "gaussian", "simplex", or "none" where it draws none
     steps : "paper", a number, or "-" where a method has no chain
     perceptual : the perceptual net that it looks through, "" where it uses none
     seed : of its noise
@@ -55,7 +55,7 @@ class Variant:
         if self.floor:
             net = (self.perceptual,) if self.perceptual else ()
             return (*self._changed, *net, *self._post)
-        parts = [self.noise]
+        parts = [] if self.noise == "none" else [self.noise]
         if self.steps != "-":
             parts.append("all steps" if self.steps == "paper" else f"{self.steps} steps")
         parts += self._changed

@@ -15,6 +15,7 @@ from support.runs import CELLS, make_run
 
 from uadbench.bench.cli import cli
 from uadbench.datasets import DATASETS
+from uadbench.engine.networks.checkpoint import read_card, shipped
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -60,6 +61,22 @@ def test_the_published_runs_used_the_shipped_weights() -> None:
         for noise, used in json.loads(manifest.read_text())["checkpoints"].items():
             card = json.loads((ROOT / "models" / f"unet-{noise}.json").read_text())
             assert used["sha256"] == card["sha256"], manifest
+
+
+def test_what_is_said_of_the_shipped_checkpoints_is_in_their_cards() -> None:
+    names = ("unet-gaussian", "unet-simplex", "patch-unet-simplex", "conditioned-unet-simplex", "mend-unet")
+    cards = {name: read_card(shipped(name)) for name in names}
+    for card in cards.values():
+        assert {one["name"]: one["slices"] for one in card["data"]} == {
+            "ixi-stroke": 465,
+            "soop-flair": 220,
+            "phantom": 600,
+        }
+    text = " ".join(README.split())
+    assert "465 healthy IXI slices (CC BY-SA 3.0), 220 lesion-free SOOP FLAIR slices and 600 phantoms" in text
+    patch, guided = cards["patch-unet-simplex"], cards["conditioned-unet-simplex"]
+    assert patch["of_steps"] == guided["of_steps"]
+    assert f"step {patch['steps']} and {guided['steps']} of {guided['of_steps']}, and no table" in text
 
 
 def test_the_result_tables_are_those_of_the_result_files() -> None:

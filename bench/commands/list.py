@@ -57,8 +57,10 @@ def names() -> dict[str, dict[str, str]]:
 
 def _account(info: MethodInfo) -> str:
     """Title, paper, network calls a case, and for each kind of noise the checkpoint."""
-    calls = [] if info.calls is None else [f"{info.calls} calls a case"]
-    networks = [f"{noise}: {_checkpoints(info, noise)}" for noise in info.noises]
+    calls = [] if info.calls is None else [f"{info.calls} call{'s' * (info.calls != 1)} a case"]
+    networks = [
+        ("" if noise == "none" else f"{noise}: ") + _checkpoints(info, noise) for noise in info.noises
+    ]
     return "; ".join([f"{info.title}, {info.paper}", *calls, *networks])
 
 

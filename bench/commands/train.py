@@ -1,4 +1,4 @@
-"""``bench train``: train a denoiser on healthy slices."""
+"""``bench train``: train a network on healthy slices."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ OBJECTIVES = (
     type=click.Choice(OBJECTIVES),
     default="noise",
     show_default=True,
-    help="What is taught: the noise (DDPM, THOR, AutoDDPM), one noised patch (pDDPM), the image guided by an encoder "
-    "of it (cDDPM), or hidden patches (the start of that encoder).",
+    help="What is taught, noise: the noise (DDPM, AnoDDPM, THOR, AutoDDPM, One step); patch: one noised patch (pDDPM); "
+    "conditioned: the image, guided by an encoder of it (cDDPM); masked: hidden patches (the start of that encoder); "
+    "coarse: coarse noise (DAE); code: a short code (VAE); synthetic anomalies, cold: of a known strength (DISYRE), "
+    "flow: along a straight path (REFLECT), restoration: and where they are (Mend).",
 )
 @click.option(
     "--data",
@@ -127,7 +129,7 @@ OBJECTIVES = (
 def command(
     validate_every: int, no_progress: bool, threads: int | None, device: str, precision: str, **given: Any
 ) -> None:
-    """Train a denoiser on the healthy training slices of the named data sets.
+    """Train a network on the healthy training slices of the named data sets.
 
     Writes OUTPUT/NETWORK-NOISE.safetensors with a model card, logs of errors and sample grids at every validation. Run
     the same command again after an interruption: training goes on from the last saved state, to the same result.

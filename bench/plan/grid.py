@@ -132,6 +132,8 @@ def _named(text: str, default: str, known: Mapping[str, MethodInfo]) -> tuple[st
     if default not in (*NOISES, "default"):
         raise unknown("noise", default, (*NOISES, "default"))
     own = known[name].noises
+    if colon and noise not in own and own == ("none",):
+        raise ConfigError(f"{name} draws no noise, and {text!r} asks for some; name it {name}")
     if colon and noise not in own:
         raise unknown(f"noise of {name}", noise, own)
     # a method with a single noise is defined by it, so --noise speaks to the others only

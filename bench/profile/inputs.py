@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ LEVEL = 250  # of the noised images of a single call
 class Inputs:
     """A batch.
 
-    images, x_t : float32 [B, 1, H, W]; x_t is noised to level t; t : int64 [B]
+    images, x_t : float32 [B, 1, H, W]; x_t is noised to level t, or the images where ``noise`` is "none"; t : int64 [B]
     cond : the images again, for a network that is also shown them
     """
 
@@ -49,13 +49,14 @@ def read_samples(count: int) -> tuple[Dataset, tuple[Sample, ...]]:
 
 
 def make_inputs(network: NetworkFile, samples: Sequence[Sample], seed: int) -> Inputs:
-    """Cases noised as the network was trained to see them, the same for every arm."""
+    """Cases as the network was trained to see them, noised or as they are, the same for every arm."""
     images = to_signed(torch.from_numpy(np.stack([sample.image for sample in samples])).unsqueeze(1))
-    noise = str(network.card.get("noise") or "gaussian")
-    level = min(LEVEL, network.schedule.length)
-    draw: Callable[[int], Tensor] = noise_source(
-        noise, seed, [sample.case.case_id for sample in samples], (images.shape[2], images.shape[3])
-    )
-    x_t = add_noise(network.schedule, images, level, draw(level))
+    if network.restores:
+        noise, level, x_t = "none", 1, images
+    else:
+        noise, level = str(network.card.get("noise") or "gaussian"), min(LEVEL, network.schedule.length)
+        ids = [sample.case.case_id for sample in samples]
+        draw = noise_source(noise, seed, ids, (images.shape[2], images.shape[3]))
+        x_t = add_noise(network.schedule, images, level, draw(level))
     t = torch.full(images.shape[:1], level, dtype=torch.int64)
     return Inputs(tuple(samples), images, x_t, t, images if network.conditioned else None, noise)

@@ -168,12 +168,9 @@ def bind(
     """The timed tools of one batch and its images [B, 1, H, W] in [-1, 1]."""
     images = np.stack([sample.image for sample in samples])
     x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(denoiser.device)
-    noise: Callable[[int], Tensor] = _no_noise
-    variant = cell.variant
-    if variant.noise != "none":
-        ids = [sample.case.case_id for sample in samples]
-        shape = (images.shape[1], images.shape[2])
-        noise = watch.wrap("noise", noise_source(variant.noise, variant.seed, ids, shape, denoiser.device))
+    variant, ids = cell.variant, [sample.case.case_id for sample in samples]
+    shape = (images.shape[1], images.shape[2])
+    noise = watch.wrap("noise", noise_source(variant.noise, variant.seed, ids, shape, denoiser.device))
     timed = TimedDenoiser(denoiser, watch, bench.stop)
     perceptual = bench.perceptuals[variant.perceptual] if variant.perceptual else bench.scoring
     v = interpolated(cell.schedule, cell.x0_variance) if cell.x0_variance else None
@@ -201,10 +198,6 @@ def call_method(
         return result
     with watch.stage("morphology"):
         return replace(result, anomaly=POSTS[cell.variant.post](result.anomaly, x))
-
-
-def _no_noise(t: int) -> Tensor:
-    raise RuntimeError("this method has no noise to draw")
 
 
 def _timing(watch: Stopwatch, size: int, load: float) -> dict[str, Any]:

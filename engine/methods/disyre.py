@@ -10,11 +10,9 @@ from torch import Tensor
 
 from uadbench.engine.anomaly import residual
 from uadbench.engine.interfaces import Result, Tools
-from uadbench.engine.methods.restored import restored
+from uadbench.engine.methods.restored import STRENGTHS, restored
 
 __all__ = ["Disyre"]
-
-LEVELS = 100  # strengths that its network knows: 100 is all of an anomaly
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,9 @@ class Disyre:
     steps: int = 2
 
     def __post_init__(self) -> None:
-        if not self.assumed or not all(1 <= t <= LEVELS for t in self.assumed) or self.steps < 1:
+        if not self.assumed or not all(1 <= t <= STRENGTHS for t in self.assumed) or self.steps < 1:
             raise ValueError(
-                f"assumed is {self.assumed}, steps {self.steps}; strengths of 1 to {LEVELS} and a step are needed"
+                f"assumed is {self.assumed}, steps {self.steps}; strengths of 1 to {STRENGTHS} and a step are needed"
             )
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from uadbench.engine.anomaly import residual
 from uadbench.engine.interfaces import Result, Tools
+from uadbench.engine.methods.restored import STRENGTHS
 
 __all__ = ["Reflect"]
-
-LEVELS = 100  # of its network's path: 100 is the image as it is given, 0 the healthy one
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,13 @@ class Reflect:
     steps: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= LEVELS:
-            raise ValueError(f"steps is {self.steps}; 1 to {LEVELS} are possible")
+        if not 1 <= self.steps <= STRENGTHS:
+            raise ValueError(f"steps is {self.steps}; 1 to {STRENGTHS} are possible")
 
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         x_rec = x
         for k in range(self.steps):
-            t = round(LEVELS * (self.steps - k) / self.steps)
+            t = round(STRENGTHS * (self.steps - k) / self.steps)
             x_rec = x_rec + tools.restore(x_rec, t)[:, :1] / self.steps
         x_rec = x_rec.clamp(-1, 1)
         return Result(residual(x, x_rec), x_rec)

@@ -62,8 +62,8 @@ def shipped(name: str) -> Path:
     path = _among_shipped(name)
     if not is_shipped(name):
         raise CheckpointError(
-            f"no network {name} is shipped; train one with `bench train` and name its file by "
-            f"--set checkpoints.{name}=FILE"
+            f"no network {name} is shipped; train one with `bench train`, whose --help says by which --objective, and "
+            f"name its file by --set checkpoints.{name}=FILE"
         )
     return path
 

@@ -64,7 +64,7 @@ class Objective:
     loss : (model, what was drawn) -> a mean over images, so that equal parts of a batch have the batch's as their mean
     estimate : (model, x, t, noise, schedule) -> the clean image as the method will see it, for validation
     levels : kind of noise -> (first, last) level that most draws come from
-    validated : levels at which the estimate's error is recorded; 0 where there is no noise
+    validated : levels, or strengths of anomalies, at which the estimate's error is recorded; 0 where there is neither
     judged : the level at which lesions are looked for: the highest of ``validated`` that is none above a method's own;
         None where the network is no method's denoiser
     partial : whether some of the network's weights take no part in the loss

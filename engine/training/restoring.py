@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uadbench.engine.interfaces import to_signed, to_unit
+from uadbench.engine.methods.restored import STRENGTHS
 from uadbench.engine.networks.restoration_unet import RestorationUNetConfig
 from uadbench.engine.networks.vae import VAEConfig
 from uadbench.engine.rng import case_generator
 from uadbench.engine.schedule import Schedule
-from uadbench.engine.training.contract import Batch, Estimate, Objective, Step, channels_last
+from uadbench.engine.training.contract import Batch, Objective, Step, channels_last
 from uadbench.engine.training.corruptions import FOREGROUND, corrupt, nuisance
 
-__all__ = ["LEVELS", "RESTORING"]
+__all__ = ["RESTORING"]
 
-LEVELS = 100  # of an anomaly's strength: 0 is none of it, 100 all
 COARSE, SPREAD = 16, 0.2  # of DAE's noise: its grid, and its deviation in grey values of [0, 1]
 CHANGED = 0.03  # a grey value that differs by more, in [0, 1], counts as changed
 WEIGHT_CHANGED = 10.0  # of a changed pixel's error, against 1 for the others
@@ -96,8 +96,8 @@ def _code_loss(model: nn.Module, x: Tensor, z: Tensor) -> Tensor:
 def _draw_strength(x: Tensor, step: Step, network: Any) -> Batch:
     """A pair, and the image between them at a strength of its own."""
     clean, corrupted = _pairs(x, step)
-    t = torch.from_numpy(step.rng.integers(1, LEVELS + 1, step.config.images_a_step)[step.rows])
-    return clean, corrupted, clean + (corrupted - clean) * (t / LEVELS).float()[:, None, None, None], t
+    t = torch.from_numpy(step.rng.integers(1, STRENGTHS + 1, step.config.images_a_step)[step.rows])
+    return clean, corrupted, clean + (corrupted - clean) * (t / STRENGTHS).float()[:, None, None, None], t
 
 
 def _cold_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:
@@ -116,13 +116,9 @@ def _call(model: nn.Module, x: Tensor, t: Tensor | int) -> Tensor:
     return out
 
 
-def _restored(level: int) -> Estimate:
+def _restored(model: nn.Module, x: Tensor, t: int, noise: Tensor, schedule: Schedule) -> Tensor:
     """The image after the change that the network makes to it, as it is, at one assumed strength."""
-
-    def estimate(model: nn.Module, x: Tensor, t: int, noise: Tensor, schedule: Schedule) -> Tensor:
-        return (x + _call(model, x, level)[:, :1]).clamp(-1, 1)
-
-    return estimate
+    return (x + _call(model, x, t)[:, :1]).clamp(-1, 1)
 
 
 def _probability(model: nn.Module, x: Tensor) -> Tensor:
@@ -130,7 +126,7 @@ def _probability(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def _levels(noise: str) -> tuple[int, int]:
-    return 1, LEVELS
+    return 1, STRENGTHS
 
 
 def _objective(
@@ -142,15 +138,14 @@ def _objective(
     level: int = 1,
     score: Callable[[nn.Module, Tensor], Tensor] | None = None,
 ) -> Objective:
-    estimate, shapes = _restored(level), {"small": shape}
     return Objective(
         title,
         network,
         "change",
-        shapes,
+        {"small": shape},
         draw,
         loss,
-        estimate,
+        _restored,
         _levels,
         (level,),
         level,
@@ -172,7 +167,7 @@ RESTORING: dict[str, Objective] = {
         PLAIN,
         _draw_strength,
         _cold_loss,
-        LEVELS // 2,
+        STRENGTHS // 2,
     ),
     "flow": _objective(
         "the straight path from synthetic anomalies to none (REFLECT)",
@@ -180,7 +175,7 @@ RESTORING: dict[str, Objective] = {
         PLAIN,
         _draw_strength,
         _flow_loss,
-        LEVELS,
+        STRENGTHS,
     ),
     "restoration": _objective(
         "synthetic anomalies, taken out and pointed at (Mend)",

@@ -53,7 +53,9 @@ def reconstructions(
     rows = []
     for t in levels or objective.validated:
         shape = (x.shape[2], x.shape[3])
-        fields = noise_source(noise, 0, ids, shape, str(device))(t) if t else torch.zeros_like(x)
+        fields = (
+            noise_source(noise, 0, ids, shape, str(device))(t) if objective.noisy else torch.zeros_like(x)
+        )
         rows.append(to_unit(objective.estimate(model, x, t, fields, schedule)).squeeze(1).cpu().numpy())
     return np.stack(rows)
 

@@ -47,6 +47,12 @@ def test_a_floor_looks_where_lesions_are_said_to_be() -> None:
     assert not np.array_equal(dark, bright)
 
 
+def test_a_method_without_noise_is_told_where_lesions_lie_and_no_seed_changes_it() -> None:
+    first, other = (api.detect(IMAGES[0], "mend", seed=seed).anomaly for seed in (0, 1))
+    assert np.array_equal(first, other)
+    assert not np.array_equal(first, api.detect(IMAGES[0], "mend", lesion_sign=1).anomaly)
+
+
 @pytest.mark.parametrize(
     ("image", "settings", "error", "message"),
     [

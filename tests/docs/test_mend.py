@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
+
 import pandas as pd
+import pytest
+from mend_validation import DATA, MAPS
+from mend_validation import rows as scored_maps
 from support.pages import page, table
 from support.places import ROOT
 
+from uadbench.datasets import DATASETS
 from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
 
 RESULTS = ROOT / "docs" / "results"
@@ -13,6 +20,10 @@ RESULTS = ROOT / "docs" / "results"
 
 def percent(value: float) -> str:
     return f"{100 * value:.1f}"
+
+
+def interval(row: pd.Series, score: str) -> str:
+    return f"{percent(row[score])} [{percent(row[f'{score}_lo'])}, {percent(row[f'{score}_hi'])}]"
 
 
 def rows() -> dict[tuple[str, str], pd.Series]:
@@ -26,8 +37,7 @@ def test_the_table_is_that_of_the_committed_runs() -> None:
     assert {(row["data"], row["method"]) for row in told} <= set(found)
     for line in told:
         row = found[line["data"], line["method"]]
-        ends = f"[{percent(row['dice_max_lo'])}, {percent(row['dice_max_hi'])}]"
-        assert line["max Dice"] == f"{percent(row['dice_max'])} {ends}"
+        assert line["max Dice"] == interval(row, "dice_max")
         assert line["average"] == percent(row["dice_average"])
         sizes = " / ".join(percent(row[f"dice_{size}"]) for size in ("small", "medium", "large"))
         assert line["small / medium / large"] == sizes
@@ -57,11 +67,44 @@ def test_the_sentences_are_those_of_the_committed_runs() -> None:
     mend, floor, rival = (found["soop-flair", name] for name in ("mend", "intensity", "cddpm"))
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert (
-        f"max Dice of {percent(mend['dice_max'])} [58.0, 64.1] and an AUPRC of {percent(mend['auprc'])}"
-        in readme
+        f"max Dice of {interval(mend, 'dice_max')} and an AUPRC of {percent(mend['auprc'])} on all "
+        f"{mend['n_lesion']} real lesions" in readme
     )
     assert f"best floor has {percent(floor['dice_max'])} and {percent(floor['auprc'])}" in readme
     assert f"cDDPM, {percent(rival['dice_max'])} and {percent(rival['auprc'])}" in readme
+
+
+def test_the_table_on_validation_is_that_of_its_file_and_of_the_shipped_network() -> None:
+    frame = pd.read_csv(RESULTS / "mend-validation.csv")
+    wanted = [
+        {
+            "data": row["dataset"],
+            "map": row["map"],
+            "max Dice": interval(row, "dice_max"),
+            "any threshold": percent(row["dice_max_exact"]),
+            "average": percent(row["dice_average"]),
+            "AUPRC": percent(row["auprc"]),
+        }
+        for _, row in frame.iterrows()
+    ]
+    text = page("methods/mend.md")
+    assert table(text, "validation: mend") == wanted
+    assert [tuple(row) for row in frame[["dataset", "map"]].to_numpy()] == list(product(DATA, MAPS))
+    assert set(frame["network"]) == {load_checkpoint(shipped("mend-unet"))[1]["sha256"]}
+    for name, count in frame[["dataset", "n_lesion"]].drop_duplicates().itertuples(index=False):
+        assert f"`{name}` ({count})" in text
+
+
+def test_each_map_of_the_table_is_scored_on_validation_lesions_by_its_switches() -> None:
+    dataset = DATASETS["phantom"](None, 0, None)
+    lesions = [case for case in dataset.split("val") if case.lesion]
+    found = {row["map"]: row for row in scored_maps(replace(dataset, cases=tuple(lesions[:2])))}
+    assert [row["n_lesion"] for row in found.values()] == [2] * len(MAPS)
+    exact = {name: row["dice_max_exact"] for name, row in found.items()}
+    assert len(set(exact.values())) == len(MAPS) - 1
+    # a power changes no order of pixels
+    assert exact["T A D, no root"] == pytest.approx(exact["T A D"], abs=1e-6)
+    assert found["T A D, no root"]["dice_max"] != found["T A D"]["dice_max"]
 
 
 def test_every_paired_interval_excludes_zero() -> None:
@@ -75,3 +118,6 @@ def test_the_shipped_network_is_the_one_of_the_page() -> None:
     model, card = load_checkpoint(shipped("mend-unet"))
     assert (card["kind"], card["prediction"], card["steps"]) == ("restoration-unet", "change", 3000)
     assert 1.9e6 < sum(weight.numel() for weight in model.parameters()) < 2.1e6
+    assert card["training"]["initial"] == ""
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"(Mend, 2 M parameters) has seen {card['images_seen']:,} images from random weights" in readme

@@ -18,6 +18,7 @@ from uadbench.bench.plan.config import load_config, make_config
 from uadbench.bench.plan.grid import plan_cells
 from uadbench.bench.plan.walk import walk
 from uadbench.engine.methods import FLOORS, METHODS, build_method
+from uadbench.engine.networks.checkpoint import read_card, shipped
 from uadbench.engine.networks.conditioned_unet import ConditionedUNet
 from uadbench.engine.schedule import linear_schedule
 
@@ -96,3 +97,10 @@ def test_the_encoder_of_cddpm_costs_what_its_page_says() -> None:
     parameters = sum(weight.numel() for weight in network.encoder.parameters()) / 1e6
     assert f"({parameters:.1f} M parameters, {100 * share:.0f} % of a call's operations)" in text
     assert f"would save {100 * share * 2 / 3:.0f} % of the operations of three calls" in text
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "simplex"])
+def test_what_one_steps_page_says_of_the_levels_in_training_is_in_the_cards(noise: str) -> None:
+    told = read_card(shipped(f"unet-{noise}"))["training"]
+    words = f"drew {100 * told['focus_share']:.0f} % of their training levels from 1 to {told['t_focus']}, "
+    assert words in page("methods/one-step.md").replace("\n", " ")

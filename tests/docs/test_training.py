@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import re
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ from uadbench.bench.run.training import Training
 from uadbench.bench.run.training_checks import ERROR_RISE, LOSS_RISE, trouble
 from uadbench.bench.run.training_sources import HELD_OUT, Sources
 from uadbench.datasets.case import TOO_SMALL
+from uadbench.engine.methods import METHODS
 from uadbench.engine.methods.ddpm import DDPM
 from uadbench.engine.networks import NETWORKS, kind_of
 from uadbench.engine.networks.conditioned_unet import ConditionedUNetConfig
@@ -107,6 +109,21 @@ def test_the_objectives_are_those_of_the_code() -> None:
         )
     assert table(TEXT, "objectives") == wanted
     assert tuple(OBJECTIVES) == import_module("uadbench.bench.commands.train").OBJECTIVES
+
+
+def test_the_help_of_train_names_the_objective_of_every_methods_network() -> None:
+    command = import_module("uadbench.bench.commands.train").command
+    (text,) = [option.help for option in command.params if option.name == "objective"]
+    for info in METHODS.values():
+        for noise in info.noises:
+            (taught,) = [
+                key
+                for key, found in OBJECTIVES.items()
+                if found.name(noise) == info.networks(noise)["denoiser"]
+            ]
+            said = re.search(rf"\b{taught}: [^()]*\(([^()]*)\)", text)
+            assert said
+            assert info.title in said[1].split(", ")
 
 
 LAST = {"conv_out.weight", "conv_out.bias"}

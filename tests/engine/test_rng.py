@@ -54,3 +54,9 @@ def test_seed_and_case_cannot_be_confused() -> None:
 def test_an_unknown_kind_lists_the_choices() -> None:
     with pytest.raises(ValueError, match="unknown noise 'perlin'; choose from gaussian, simplex"):
         noise_source("perlin", 0, ["a"], (8, 8))
+
+
+def test_what_draws_no_noise_cannot_draw_any() -> None:
+    draw = noise_source("none", 0, ["a"], (8, 8))
+    with pytest.raises(RuntimeError, match="no noise to draw"):
+        draw(1)

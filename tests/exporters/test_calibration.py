@@ -58,6 +58,14 @@ def test_calibration_inputs_are_slices_noised_to_their_level_with_noise_of_the_n
     assert pairs.record["noise"] == noise
 
 
+def test_a_network_that_undoes_anomalies_is_calibrated_on_slices_without_noise_at_strengths() -> None:
+    pairs = calibration_set(CARD | {"prediction": "change", "noise": None}, healthy())
+    assert pairs.record["noise"] == "none"
+    assert (min(pairs.record["levels"]), max(pairs.record["levels"])) == (1, 100)
+    for k, image in enumerate(pairs.inputs["x"]):
+        assert torch.equal(image, slices()[k % 3])
+
+
 def test_a_conditioned_network_is_calibrated_with_the_clean_slice() -> None:
     pairs = calibration_set(CARD | {"kind": "conditioned-unet"}, healthy())
     assert torch.equal(pairs.inputs["cond"][1], slices()[1])

@@ -69,6 +69,22 @@ def test_the_gate_is_on_what_an_error_of_eps_does_to_the_image(precision: str, f
     assert result["pass"] is (factor < 1)
 
 
+def test_a_change_is_compared_in_full_on_images_without_noise_and_its_logit_is_not() -> None:
+    """f' = (1 + e) f with f = x / 2 gives an image error of e / 2, whatever the level."""
+    seen, error = list[tuple[Tensor, int]](), 4e-4
+
+    def change(x: Tensor, t: Tensor) -> Tensor:
+        seen.append((x, int(t[0])))
+        return torch.cat([0.5 * x, 100 * x], dim=1)
+
+    other = Fake(lambda x, t: torch.cat([0.5 * x * (1 + error), 120 * x], dim=1))
+    result = network_parity(Fake(change), other, IMAGES, noise="none")
+    assert [t for _, t in seen] == [1, 50]
+    assert all(torch.equal(x, IMAGES) for x, _ in seen)
+    assert [call["rel_image"] for call in result["calls"]] == pytest.approx([error / 2] * 2, rel=0.01)
+    assert not result["pass"]
+
+
 def test_a_network_that_is_wrong_at_one_level_only_is_found() -> None:
     other = Fake(lambda x, t: 0.5 * x + (0.01 if int(t[0]) == 350 else 0.0))
     result = network_parity(Fake(_half), other, IMAGES)

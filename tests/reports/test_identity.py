@@ -48,6 +48,7 @@ THOR = Variant("thor", "THOR", "gaussian", "25")
             "perceptual-blur · lpips-squeeze",
             id="floor with a net",
         ),
+        pytest.param(Variant("mend", "Mend"), "mend-none-0", "Mend", id="no noise"),
         pytest.param(Variant("mine", "Mine", "simplex"), "mine-simplex-0", "Mine · simplex", id="no chain"),
     ],
 )

@@ -8,29 +8,32 @@ from typing import Any
 from support.closed_form import AbsolutePerceptual
 from support.files import edit
 from support.runs import make_run
-from uadbench.engine.methods import build_method
+from uadbench.engine.methods import METHODS, build_method
 from uadbench.reports.atomic import write_json
 from uadbench.reports.runs import load_run
 
 PERCEPTUALS = {"brain-squeeze": AbsolutePerceptual()}
 
 
-def judged_run(path: Path, arms: list[tuple[str, str]]) -> Path:
-    """A finished run of THOR in 5 steps on images of 32 x 32 for each (back end, precision), and a floor."""
-    thor: Any = build_method("thor", "gaussian", 5)
-    cells = tuple(("thor", "gaussian", "5", b, p, "method", 0.4, 100.0, 5) for b, p in arms)
+def judged_run(path: Path, arms: list[tuple[str, str]], name: str = "thor", noise: str = "gaussian") -> Path:
+    """A finished run of a method, in 5 steps where it has any, on images of 32 x 32 for each (back end, precision),
+    and a floor.
+    """
+    method: Any = build_method(name, noise, 5)
+    steps = "5" if hasattr(method, "respaced") else "0"
+    cells = tuple((name, noise, steps, b, p, "method", 0.4, 100.0, 5) for b, p in arms)
     floor = ("blur", "none", "0", "torch", "fp32", "floor", 0.1, 0.1, 0)
     make_run(path, cells=(*cells, floor), n_lesion=3, n_healthy=2, parity=False)
     run = load_run(path)
-    fields = {name: getattr(thor, name) for name in thor.__dataclass_fields__}
+    fields = {name: getattr(method, name) for name in method.__dataclass_fields__}
     for cell in run.cells:
         if cell.info["kind"] == "method":
             folder = cell.directory.path
             edit(
                 folder / "cell.json",
                 hyperparameters=fields,
-                t_start=thor.t_start,
-                networks={"denoiser": "unet-gaussian"},
+                t_start=getattr(method, "t_start", None),
+                networks=dict(METHODS[name].networks(noise)),
             )
             write_json(folder / "metrics.json", run.cells[0].metrics)
     for file in (path / "inputs").glob("*.npz"):

@@ -265,17 +265,6 @@ def test_a_dry_run_refuses_a_folder_that_is_no_run_and_touches_nothing(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_list_names_all_that_other_commands_take() -> None:
-    listing = json.loads(CliRunner().invoke(cli, ["list", "--json"]).stdout)
-    assert {"thor", "ddpm", "anoddpm", "autoddpm"} <= set(listing["methods"])
-    floors = {"residual-median", "intensity", "asymmetry", "blur", "perceptual-blur"}
-    assert floors == set(listing["floors (always run)"])
-    assert {"phantom", "ixi-stroke", "soop-flair", "folder"} <= set(listing["data sets"])
-    assert "torch" in listing["back ends"]
-    assert set(listing["noises"]) == {"gaussian", "simplex"}
-    assert {"brain-squeeze", "lpips-squeeze"} <= set(listing["perceptual nets"])
-
-
 def test_doctor_says_what_works_and_fails_only_where_the_default_job_cannot_run() -> None:
     result = CliRunner().invoke(cli, ["doctor", "--json"])
     checks = json.loads(result.stdout)

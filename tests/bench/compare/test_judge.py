@@ -47,6 +47,17 @@ def test_a_real_export_agrees_over_a_whole_thor_chain(tmp_path: Path) -> None:
     assert "blur-none-0-torch-fp32" not in result
 
 
+@pytest.mark.parametrize(("factor", "verdict"), [(1 + 1e-6, "pass"), (1.02, "fail")])
+def test_a_method_without_noise_is_judged_too(tmp_path: Path, factor: float, verdict: str) -> None:
+    run = judged_run(tmp_path, [("torch", "fp32"), ("onnxruntime", "fp32")], "mend", "none")
+    opened = {"torch": Fake(_half), "onnxruntime": Fake(lambda x, t: factor * 0.5 * x)}
+    result = judge_run(load_run(run), lambda cell: opened[cell.info["backend"]], PERCEPTUALS)
+    entry = result["mend-none-0-onnxruntime-fp32"]
+    assert entry["verdict"] == verdict, entry["reason"]
+    assert entry["network"]["rel_image"] == pytest.approx(0.5 * (factor - 1), rel=0.1)
+    assert entry["trajectory"]["levels"] == [1, 1]
+
+
 def test_a_wrong_back_end_fails_in_network_and_trajectory(tmp_path: Path) -> None:
     run = judged_run(tmp_path, [("torch", "fp32"), ("onnxruntime", "fp32")])
     opened = {"torch": Fake(_half), "onnxruntime": Fake(lambda x, t: 0.52 * x)}

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from uadbench.datasets import DATASETS
 from uadbench.engine.interfaces import to_signed
+from uadbench.engine.methods.restored import STRENGTHS
 from uadbench.engine.networks.vae import VAEConfig
 from uadbench.engine.rng import case_generator
 from uadbench.engine.schedule import linear_schedule
@@ -21,7 +22,6 @@ from uadbench.engine.training.contract import Step
 from uadbench.engine.training.losses import OBJECTIVES
 from uadbench.engine.training.restoring import (
     CHANGED,
-    LEVELS,
     RESTORING,
     SPREAD,
     WEIGHT_CHANGED,
@@ -82,11 +82,11 @@ def test_the_change_to_the_clean_image_costs_nothing(name: str, x: Tensor) -> No
 
 def test_the_flow_is_taught_the_whole_way_at_every_place_of_the_path(x: Tensor) -> None:
     clean, corrupted, between, t = batch = drawn("flow", x)
-    share = (t / LEVELS).view(-1, 1, 1, 1)
+    share = (t / STRENGTHS).view(-1, 1, 1, 1)
     torch.testing.assert_close(between, (1 - share) * clean + share * corrupted)
     assert OBJECTIVES["flow"].loss(Answer(lambda seen, t: clean - corrupted), *batch).item() == 0
     assert int(t.min()) >= 1
-    assert int(t.max()) <= LEVELS
+    assert int(t.max()) <= STRENGTHS
 
 
 @pytest.mark.parametrize("name", DRAWN)

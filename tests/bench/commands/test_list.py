@@ -1,0 +1,43 @@
+"""What can be named, and how a network is had that is not shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from uadbench.bench.cli import cli
+
+
+def test_list_names_all_that_other_commands_take() -> None:
+    listing = json.loads(CliRunner().invoke(cli, ["list", "--json"]).stdout)
+    assert {"thor", "ddpm", "anoddpm", "autoddpm"} <= set(listing["methods"])
+    floors = {"residual-median", "intensity", "asymmetry", "blur", "perceptual-blur"}
+    assert floors == set(listing["floors (always run)"])
+    assert {"phantom", "ixi-stroke", "soop-flair", "folder"} <= set(listing["data sets"])
+    assert "torch" in listing["back ends"]
+    assert set(listing["noises"]) == {"gaussian", "simplex"}
+    assert {"brain-squeeze", "lpips-squeeze"} <= set(listing["perceptual nets"])
+    assert listing["methods"]["mend"] == "Mend, docs/methods/mend.md; 2 calls a case; mend-unet"
+    assert listing["methods"]["cddpm"].startswith(
+        "cDDPM, arXiv 2312.04215; 3 calls a case; simplex: conditioned-"
+    )
+
+
+def test_a_noise_is_refused_for_a_method_that_draws_none(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["run", "--methods", "mend:gaussian", "--output", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert result.stderr.strip().endswith(
+        "mend draws no noise, and 'mend:gaussian' asks for some; name it mend"
+    )
+
+
+def test_a_method_whose_network_is_not_shipped_says_how_to_get_one(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        cli, ["run", "--methods", "autoddpm,pddpm:gaussian", "--output", str(tmp_path)]
+    )
+    assert result.exit_code == 2
+    assert "no network patch-unet-gaussian is shipped; train one with `bench train`" in result.stderr
+    assert "--set checkpoints.patch-unet-gaussian=FILE" in result.stderr
+    assert not list(tmp_path.iterdir())

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from uadbench.engine.methods.restored import STRENGTHS
 from uadbench.engine.networks import NETWORKS
+from uadbench.engine.networks.adapters import restores
 from uadbench.engine.networks.checkpoint import schedule_of
 from uadbench.engine.rng import noise_source
 from uadbench.engine.steps import add_noise
@@ -56,20 +57,15 @@ def calibration_levels(length: int, count: int = PAIRS) -> tuple[int, ...]:
     return tuple(round(float(level)) for level in (*low, *high))
 
 
-def _restores(card: Mapping[str, Any]) -> bool:
-    """Whether the network undoes anomalies: it sees images as they are, and t is a strength."""
-    return card.get("prediction") == "change"
-
-
 def _levels(card: Mapping[str, Any]) -> tuple[int, ...]:
-    return calibration_levels(STRENGTHS if _restores(card) else schedule_of(card).length)
+    return calibration_levels(STRENGTHS if restores(card) else schedule_of(card).length)
 
 
 def recipe(card: Mapping[str, Any], healthy: Healthy) -> dict[str, Any]:
     """All that the set of a network depends on, without loading a slice."""
     return {
         "source": dict(healthy.record),
-        "noise": "none" if _restores(card) else str(card.get("noise") or "gaussian"),
+        "noise": "none" if restores(card) else str(card.get("noise") or "gaussian"),
         "levels": list(_levels(card)),
         "seed": SEED,
     }

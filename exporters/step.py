@@ -16,6 +16,7 @@ from torch import nn
 
 from uadbench.engine.backends.form import Form
 from uadbench.engine.fused_step import FusedStep
+from uadbench.engine.networks.adapters import restores
 from uadbench.engine.networks.checkpoint import schedule_of
 from uadbench.engine.schedule import LINEAR, Schedule
 from uadbench.exporters.graph import write_graph
@@ -44,7 +45,7 @@ def export_step(
     model, card, form, opset : as for ``onnx.export_unet``
     Raises ExportError.
     """
-    if card.get("prediction") == "change":
+    if restores(card):
         raise ExportError(
             "this network undoes anomalies and predicts no noise, so it has no steps; export it alone"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.engine.networks import NETWORKS
+from uadbench.engine.networks.adapters import restores
 from uadbench.engine.networks.checkpoint import read_card, schedule_of, shipped
 from uadbench.engine.schedule import Schedule
 
@@ -36,7 +37,7 @@ class NetworkFile:
     @property
     def restores(self) -> bool:
         """Whether it undoes anomalies instead of noise."""
-        return self.card.get("prediction") == "change"
+        return restores(self.card)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from uadbench.engine.backends.kept import SIDE, KeptCall, check_call, load
 from uadbench.engine.backends.torch import DTYPES, computing_in, torch_record
 from uadbench.engine.fused_step import KeptStep, step_row
 from uadbench.engine.networks import NETWORKS
+from uadbench.engine.networks.adapters import restores
 from uadbench.engine.networks.checkpoint import load_denoiser
 from uadbench.engine.schedule import Schedule
 
@@ -59,7 +60,7 @@ class CudaGraphDenoiser:
         self.device, self.precision = str(device.device), precision
         self._gpu, self._batch, self._sha256 = device, batch_size, card["sha256"]
         self._conditioned = NETWORKS[card.get("kind", "unet")].conditioned
-        self._steps_down = card.get("prediction") != "change"
+        self._steps_down = not restores(card)
         model = _with_weights_in(model.eval(), precision)
         self._model = model.to(device=device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._calls: dict[tuple[int, ...], tuple[KeptCall, Callable[[], None]]] = {}

@@ -5,12 +5,15 @@ The identity behind all of them is x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps (Ho
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from uadbench.engine.schedule import Schedule
 
-__all__ = ["PREDICTIONS", "as_epsilon"]
+__all__ = ["PREDICTIONS", "as_epsilon", "restores"]
 
 
 class FromX0(nn.Module):
@@ -43,6 +46,11 @@ class FromV(FromX0):
 
 # "change" is of networks that undo anomalies and not noise: nothing follows for eps.
 PREDICTIONS = ("epsilon", "x0", "v", "change")
+
+
+def restores(card: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's network undoes anomalies and not noise: t is a strength, and there are no steps."""
+    return card.get("prediction") == "change"
 
 
 def as_epsilon(network: nn.Module, prediction: str, schedule: Schedule) -> nn.Module:

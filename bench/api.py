@@ -116,7 +116,7 @@ def detect(
     image : [H, W] or [B, H, W] in [0, 1]; H and W multiples of 8, and 128 for an exported back end
     method, backend : as on the command line, "thor" or "thor:simplex", "torch" or "openvino:bf16"
     seed : of the noise, which hangs on it and on an image's place in the batch
-    lesion_sign : +1 where lesions are bright, -1 where dark; floors look at it
+    lesion_sign : +1 where lesions are bright, -1 where dark; floors and Mend look at it
     settings : further settings of ``bench run``, such as steps=50, device="cuda", post="behrendt", thor={"window": 9}
 
     Networks are opened in each call, so give many images at once. Raises ValueError on images of another form and

@@ -123,7 +123,7 @@ class Tools:
     noise : t -> a fresh field [B, 1, H, W] for level t, every image its own
     against : x -> (x_rec -> perceptual map [B, 1, H, W] >= 0)
     close, dilate : (map [B, 1, H, W], size) -> map, grey morphology with a flat square
-    lesion_sign : +1 where lesions are brighter than tissue (FLAIR), -1 where darker (T1w); for floors
+    lesion_sign : +1 where lesions are brighter than tissue (FLAIR), -1 where darker (T1w); floors and Mend are told
     median : float32 [1, 1, H, W] in [-1, 1], the pixelwise median of healthy slices; None where the data set has none
     """
 

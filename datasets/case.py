@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIZES", "SPLITS", "TOO_SMALL", "Case", "CaseError", "Dataset", "Sample"]
+__all__ = ["SIZES", "SPLITS", "TOO_SMALL", "Box", "Case", "CaseError", "Dataset", "Sample"]
 
 SPLITS = ("train", "val", "test")
 # Lesion pixels at 128 x 128, (more than, up to]: the papers' groups, but that theirs end at 10000.
@@ -28,13 +28,31 @@ class Case:
     case_id : unique in its data set, letters, digits, '.', '_' and '-' only
     subject : who it is of; confidence intervals resample subjects
     split : train | val | test
-    lesion : whether a lesion mask belongs to it (False = healthy)
+    lesion : whether a lesion, mask or box, belongs to it (False = healthy)
+    volume : the volume that it is a slice of, unique in its data set; "" for an image of its own
+    position : which slice of the volume, from 0 at its lowest
     """
 
     case_id: str
     subject: str
     split: str
     lesion: bool
+    volume: str = ""
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where something abnormal is, in pixels of the image as loaded: rows top .. bottom, columns left .. right, half open.
+
+    label : its class, e.g. "fracture"
+    """
+
+    label: str
+    top: int
+    left: int
+    bottom: int
+    right: int
 
 
 @dataclass(frozen=True)
@@ -42,12 +60,14 @@ class Sample:
     """A case, read and pre-processed.
 
     image : float32 [H, W] in [0, 1]
-    mask : bool [H, W], all False when healthy
+    mask : bool [H, W], all False when healthy and where the truth is boxes
+    boxes : the truth where it is boxes, () when healthy; None where it is a mask
     """
 
     case: Case
     image: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    boxes: tuple[Box, ...] | None = None
 
 
 @dataclass(frozen=True)

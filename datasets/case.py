@@ -43,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Box:
-    """Where something abnormal is, in pixels of the image as loaded: rows top .. bottom, columns left .. right, half open.
+    """Where something abnormal is, in pixels of the image as loaded; rows and columns half open, right and bottom out.
 
     label : its class, e.g. "fracture"
     """

@@ -130,7 +130,8 @@ def tally(
     places = [place for place, lesion in enumerate(cases.lesion) if lesion]
     together = bool(places) and cases.read(places[0]).anomaly.size * len(places) > exact_pixels
     subjects = {cases.subjects[place] for place in places}
-    counter = _Counter(thresholds, operating, bins, together, min(len(places), len(SIZES) * len(subjects)))
+    n_units = min(len(places), len(SIZES) * len(subjects)) if together else len(places)
+    counter = _Counter(thresholds, operating, bins, together, n_units)
     if together:
         step = -(-len(places) // EDGE_CASES)
         counter.find_edges((cases.read(place) for place in places[::step]), len(subjects))

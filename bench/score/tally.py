@@ -10,7 +10,7 @@ was taken, bins stand for them, with bounds on the error (``binned``).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,7 @@ from uadbench.bench.score.pooled import (
     exact_curve,
     fine_counts,
     fine_edges,
+    pooled_dice,
 )
 from uadbench.datasets.case import SIZES
 
@@ -90,8 +91,16 @@ class Tally:
 
     @cached_property
     def curve(self) -> Curve:
-        """What all distinct thresholds, or all bins, give; needs a lesion case."""
-        return exact_curve(*_maps_and_masks(self.maps)) if self.pooled is None else binned_curve(self.pooled)
+        """What all distinct thresholds, or all bins and the papers' thresholds, give; needs a lesion case."""
+        if self.pooled is None:
+            return exact_curve(*_maps_and_masks(self.maps))
+        curve = binned_curve(self.pooled)
+        dice = pooled_dice(np.ones((1, len(self.table.lesion))), self.table)[0]
+        best = int(dice.argmax())
+        if dice[best] <= curve.dice:
+            return curve
+        error = curve.dice + curve.dice_error - float(dice[best])
+        return replace(curve, dice=float(dice[best]), threshold=float(THRESHOLDS[best]), dice_error=error)
 
     @cached_property
     def fine(self) -> tuple[Units, Counts]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -87,15 +88,29 @@ def score(n: int, side: int) -> None:
         print(f"# {name}: {found[name]}")
 
 
-def outcomes(cell: Any, n: int, side: int, rate: float | None) -> Iterator[Evaluated]:
-    """An executor that computes nothing and yields batches at this rate of cases a second, or as fast as it can."""
+def lifelike(side: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """20 (map, mask) that are compressed as real ones are: smooth, and 0 outside a head."""
+    y, x = (np.indices((side, side)) + 0.5) / side - 0.5
+    head = y**2 / 0.39**2 + x**2 / 0.33**2 < 1
+    rng = np.random.default_rng(0)
+    noise = [gaussian_filter(rng.standard_normal((side, side)), 1) for _ in range(20)]
+    return [((np.abs(field) * head).astype(np.float32), made(k, side)[1]) for k, field in enumerate(noise)]
+
+
+def outcomes(
+    cell: Any, n: int, side: int, rate: float | None, maps: list[tuple[np.ndarray, np.ndarray]] | None = None
+) -> Iterator[Evaluated]:
+    """An executor that computes nothing and yields batches at this rate of cases a second, or as fast as it can.
+
+    maps : that cases have in turn, where not each its own
+    """
     start = time.perf_counter()
     timing = {"batch_size": BATCH, "nfe": 3, "latency_ms": 900.0, "network_call_ms": 35.0, "load": 0.5}
     stages = dict.fromkeys(("network", "update", "noise", "perceptual", "morphology", "other"), 150.0)
     for first in range(0, n, BATCH):
         results, cases = [], []
         for number in range(first, min(first + BATCH, n)):
-            anomaly, mask = made(number, side)
+            anomaly, mask = maps[number % len(maps)] if maps else made(number, side)
             case = Case(f"c{number}", f"v{number // SLICES}", "test", bool(mask.any()))
             cases.append(case)
             metrics = {} if mask.any() else {"ssim": 0.9, "psnr": 30.0, "mae": 0.1, "lpips": 0.1}
@@ -109,18 +124,23 @@ def outcomes(cell: Any, n: int, side: int, rate: float | None) -> Iterator[Evalu
         )
 
 
-def keep_all(run: RunDirectory, cell: Any, n: int, side: int, rate: float | None) -> None:
+def keep_all(run: RunDirectory, cell: Any, executor: Iterator[Evaluated]) -> None:
     begin_cell(run, cell, "scale", {})
     with keeping(run) as keeper:
-        for evaluated in outcomes(cell, n, side, rate):
+        for evaluated in executor:
             keeper.keep(evaluated)
 
 
 def keep(n: int, side: int, rate: float) -> None:
+    maps = lifelike(side)
     with tempfile.TemporaryDirectory(dir=".") as folder:
         for name, wanted in ((f"keep at {rate:g} a second", rate), ("keep as fast as it can", None)):
             with step(f"{name}, {side} x {side}", n):
-                keep_all(RunDirectory(Path(folder) / str(wanted)), CELLS[1], n, side, wanted)
+                keep_all(
+                    RunDirectory(Path(folder) / str(wanted)),
+                    CELLS[1],
+                    outcomes(CELLS[1], n, side, wanted, maps),
+                )
 
 
 def build(path: Path, n: int, side: int) -> None:
@@ -136,7 +156,7 @@ def build(path: Path, n: int, side: int) -> None:
         run.commit_inputs()
     for cell in CELLS:
         with step(f"keep {cell.slug}", n):
-            keep_all(run, cell, n, side, None)
+            keep_all(run, cell, outcomes(cell, n, side, None))
         run.cell(cell.slug).note_arrays()
 
 

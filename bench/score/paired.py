@@ -18,6 +18,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uadbench.bench.score.cases import Thresholds
 from uadbench.bench.score.cells import operating_point, scored_cases, thresholds_of
@@ -93,7 +94,17 @@ def _row(run: RunDirectory, slug: str) -> _Row | None:
     return _Row(slug, thresholds_of(metrics), operating_point(info), frozenset(ids))
 
 
-Scores = dict[tuple[str, frozenset[str]], dict[str, Score]]
+@dataclass(frozen=True)
+class _Resampled:
+    """What stays of a score while other rows are scored: not its cases."""
+
+    value: float
+    samples: NDArray[np.float64]
+    n_cases: int
+    n_subjects: int
+
+
+Scores = dict[tuple[str, frozenset[str]], dict[str, _Resampled]]
 
 
 def _scores(
@@ -116,7 +127,12 @@ def _scores(
             by_id = {record["case_id"]: record for record in cell.read_cases() if record["case_id"] in shared}
             cases = scored_cases(run, cell, (by_id[case_id] for case_id in order if case_id in shared))
             counted = tally(cases, row.thresholds, row.operating, BINS)
-            found[slug, shared] = scores(RANKED, draw(counted), {"auprc": _auprc_binned})
+            scored = scores(RANKED, draw(counted), {"auprc": _auprc_binned})
+            found[slug, shared] = {
+                name: _Resampled(score.value, score.samples, len(score.cases), score.n_subjects)
+                for name, score in scored.items()
+                if score.value is not None and score.samples is not None
+            }
     return found
 
 
@@ -136,11 +152,11 @@ def _tested(
     found: list[tuple[str, str, Difference]] = []
     for a, b in pairs:
         shared = rows[a].ids & rows[b].ids
-        one, two = scored[a, shared][name], scored[b, shared][name]
-        if one.value is None or two.value is None or one.samples is None or two.samples is None:
+        one, two = scored[a, shared].get(name), scored[b, shared].get(name)
+        if one is None or two is None:
             continue
         values, drawn = (one.value, two.value), (one.samples, two.samples)
-        found.append((a, b, resampled_difference(values, drawn, len(one.cases), one.n_subjects)))
+        found.append((a, b, resampled_difference(values, drawn, one.n_cases, one.n_subjects)))
     corrected = holm([change.p for *_, change in found])
     return [
         {

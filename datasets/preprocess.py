@@ -20,6 +20,8 @@ __all__ = [
     "MAX_SIDE",
     "PREPROCESSING",
     "Preprocessing",
+    "check_image",
+    "grey_range",
     "preprocess",
     "preprocessing_hash",
     "refuse_size",
@@ -126,8 +128,7 @@ def to_square(
 ) -> NDArray[np.float64]:
     """One slice scaled and padded, still on its native grid: float64 [S, S] in [0, 1]; errors as ``preprocess``."""
     pixels = check_image(image, name)
-    low = float(pixels.min())
-    high = float(np.percentile(pixels, params.percentile))
+    low, high = grey_range(pixels, params)
     if not high > low:
         raise CaseError(
             f"{name}: the image is constant ({low:g}) up to its {params.percentile:g}th percentile; "
@@ -137,6 +138,11 @@ def to_square(
     scale = max(abs(low), abs(high))
     unit = (np.clip(pixels, low, high) / scale - low / scale) / (high / scale - low / scale)
     return pad_to_square(unit)
+
+
+def grey_range(pixels: NDArray[np.float64], params: Preprocessing = PREPROCESSING) -> tuple[float, float]:
+    """(what becomes 0, what becomes 1) of a slice [H, W]; equal where it shows nothing."""
+    return float(pixels.min()), float(np.percentile(pixels, params.percentile))
 
 
 def to_size(square: NDArray[np.floating], params: Preprocessing = PREPROCESSING) -> NDArray[np.float32]:

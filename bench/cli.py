@@ -25,6 +25,8 @@ VERBS = {
     "report": "Write the leaderboard again from one run or several.",
     "data": "List, check, fetch and preview data sets.",
     "doctor": "Say what works on this machine, and the remedy for what does not.",
+    "cases": "Write one row a case and cell of any runs, as CSV or Parquet.",
+    "export-maps": "Write maps, reconstructions, inputs and truths of a run as NIfTI, PNG or npy.",
     "export": "Export networks for other back ends.",
     "parity": "Hold back ends against torch: network, trajectory, scores.",
     "profile": "Time back ends call by call: interleaved, with parity, ceilings, memory and a verdict on the times.",

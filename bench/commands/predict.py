@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uadbench.bench.commands import options
-from uadbench.bench.plan.config import ConfigError, RunConfig, load_config, make_config, parse_set
+from uadbench.bench.plan.config import RunConfig, load_config, make_config, parse_set
 
 if TYPE_CHECKING:
     from uadbench.bench.predict.predict import Predicted, Request
@@ -113,7 +113,13 @@ def command(
         _say("no masks are written; --threshold T or --threshold-from RUN has them written")
     words = [word for word in sys.argv[1:] if word != "--overwrite"]
     request = Request(
-        given, output, setup, slices, pattern, _white(map_white), command=shlex.join(["bench", *words])
+        given,
+        output,
+        setup,
+        slices,
+        pattern,
+        options.white_of(map_white),
+        command=shlex.join(["bench", *words]),
     )
     _show(_execute(request, not resume, no_progress))
 
@@ -129,18 +135,6 @@ def _config(
     from uadbench.bench.predict.setup import network_of
 
     return make_config(given, flags, [*pairs, (f"checkpoints.{network_of(config)}", checkpoint)])
-
-
-def _white(text: str) -> float | None:
-    if text == "max":
-        return None
-    try:
-        white = float(text)
-    except ValueError:
-        white = 0.0
-    if not 0 < white < float("inf"):
-        raise ConfigError(f"--map-white is {text[:80]!r}; a number above 0, or max, is needed")
-    return white
 
 
 def _execute(request: Request, overwrite: bool, no_progress: bool) -> Predicted:

@@ -127,8 +127,8 @@ def _take(item: Item, index: int, outcome: Outcome) -> None:
 
 
 def _short(error: BaseException, path: Path) -> str:
-    """In one line, without the folders of this machine."""
-    return short_text(str(error).replace(str(path), path.name))
+    """In one line, without the file's name, which stands beside it, and the folders of this machine."""
+    return short_text(str(error).replace(str(path), path.name)).removeprefix(f"{path.name}: ")
 
 
 def keep(directory: PredictionDirectory, item: Item, setup: Setup, white: float | None) -> Entry:

@@ -23,6 +23,7 @@ VERBS = {
     "train-perceptual": "Train the perceptual net brain-squeeze.",
     "import-weights": "Make a checkpoint from the weights that THOR's and AutoDDPM's authors publish.",
     "report": "Write the leaderboard again from one run or several.",
+    "rescore": "Score the maps of a run again, with other measures, bootstrap or post-processing.",
     "data": "List, check, fetch and preview data sets.",
     "doctor": "Say what works on this machine, and the remedy for what does not.",
     "cases": "Write one row a case and cell of any runs, as CSV or Parquet.",

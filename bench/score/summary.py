@@ -15,7 +15,7 @@ one score over the pixels of all cases, not a mean over cases. The scores themse
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from uadbench.bench.score.cases import (
@@ -53,12 +53,14 @@ def summarize(
     n_boot: int = N_BOOT,
     failed: Sequence[Mapping[str, str]] = (),
     operating: OperatingPoint | None = None,
+    measures: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """All scores of one cell, ready for metrics.json: fractions, with 95 % bootstrap intervals over subjects.
 
     test : scored test cases; healthy_val : healthy validation cases, run through the same method
     failed : {"case_id", "reason"} of the test cases that gave no map; recorded, not scored
     operating : of post-processed maps; without it the optional measures, which are taken there, have no entry
+    measures : only these have an entry, None for all
     A value that cannot be computed is None inside its entry, never 0. Maxima over thresholds are taken anew
     in every resample. Raises ValueError that names the case for a map that is not finite, negative or not
     of the mask's shape, a case given twice, or a mask that contradicts ``lesion``.
@@ -81,7 +83,9 @@ def summarize(
         "excluded": dict(excluded),
         "failed": [dict(case) for case in failed],
         **{
-            name: scorer(sample).entry for name, scorer in SCORERS.items() if operating or not _optional(name)
+            name: scorer(sample).entry
+            for name, scorer in SCORERS.items()
+            if (operating or not _optional(name)) and (measures is None or name in measures)
         },
         "pr_curve": {
             "recall": sample.curve.recall if lesions else [],

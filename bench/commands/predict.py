@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 )
 @options.output("Where to write; folders of the input are kept.", required=True)
 @click.option(
-    "--pattern", metavar="GLOB", help="Of a folder, only files with such names, as '*_FLAIR.nii.gz'."
+    "--pattern",
+    metavar="GLOB",
+    help="Of a folder, only files whose name or path matches, as '*_FLAIR.nii.gz'.",
 )
 @click.option(
     "--slices",

@@ -120,7 +120,7 @@ class _Writer:
         return self.white or float(anomaly.max()) or 1.0
 
     def _encode(self, kind: str, image: NDArray[Any]) -> bytes:
-        stored = image.astype(np.uint8) if kind in MASKS else np.asarray(image, dtype=np.float32)
+        stored: NDArray[Any] = image.astype(np.uint8 if kind in MASKS else np.float32)
         if self.form == "npy":
             return npy_bytes(stored)
         if self.form == "nifti":
@@ -137,7 +137,12 @@ def _export_case(
     """(the case's row of index.csv, its counts where it has a mask); the row says what went wrong."""
     case_id = record["case_id"]
     label = f"{variant_of(cell.info).label} · {arm_of(cell.info).label}"
-    row = {"cell": cell.slug, "label": label, "threshold": called.threshold, "rule": called.rule}
+    row: dict[str, Any] = {
+        "cell": cell.slug,
+        "label": label,
+        "threshold": called.threshold,
+        "rule": called.rule,
+    }
     row |= {"component_px": called.component_px if called.threshold is not None else None}
     row |= {key: record.get(key) for key in ("case_id", "subject", "split", "lesion", "status", "reason")}
     if record["status"] != "ok":

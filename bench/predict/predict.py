@@ -201,9 +201,10 @@ def _predict(
 
 
 def _passed(batch: Sequence[tuple[Item, int]]) -> list[Item]:
+    """A batch of which every slice is done; the items that end with it."""
     for item, _ in batch:
         item.left -= 1
-    return []
+    return [item for item in {id(item): item for item, _ in batch}.values() if item.left == 0]
 
 
 def _record(request: Request, wanted: Mapping[str, Any], denoiser: Denoiser, threads: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from uadbench.bench.plan.fields import ConfigError, shown
@@ -41,7 +42,7 @@ def slice_id(source: Source, grid: Grid, index: int) -> str:
 def find_sources(given: Path, output: Path, pattern: str | None = None) -> list[Source]:
     """The file, or the images below a folder in the order of their names; what lies below ``output`` is left out.
 
-    pattern : only files whose name matches this shell pattern
+    pattern : only files whose name, or path below the folder, matches this shell pattern
     Raises ConfigError where there is none, two would be written under one name, or the output is the input's folder.
     """
     if given.is_file():
@@ -53,11 +54,11 @@ def find_sources(given: Path, output: Path, pattern: str | None = None) -> list[
         raise ConfigError(f"{output}: is the input's folder; give another --output")
     paths = [
         path
-        for path in sorted(given.rglob(pattern or "*"))
-        if _is_image(path) and target not in path.resolve().parents
+        for path in sorted(given.rglob("*"))
+        if _is_image(path) and _matches(path, given, pattern) and target not in path.resolve().parents
     ]
     if not paths:
-        matching = f" matches {shown(pattern)} and" if pattern else ""
+        matching = f" matches {shown(pattern)} and" if pattern is not None else ""
         raise ConfigError(
             f"{given}: no file{matching} is a .png, .npy, .nii or .nii.gz; name another --input"
         )
@@ -66,12 +67,17 @@ def find_sources(given: Path, output: Path, pattern: str | None = None) -> list[
     return sources
 
 
+def _matches(path: Path, folder: Path, pattern: str | None) -> bool:
+    names = (path.name, path.relative_to(folder).as_posix())
+    return pattern is None or any(fnmatchcase(name, pattern) for name in names)
+
+
 def _is_image(path: Path) -> bool:
     try:
         suffix_of(path)
     except CaseError:
         return False
-    return path.is_file() and not any(part.startswith(".") for part in path.parts[-1:])
+    return path.is_file() and not path.name.startswith(".")
 
 
 def _source(path: Path, folder: Path) -> Source:

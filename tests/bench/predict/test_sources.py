@@ -27,6 +27,7 @@ def test_images_below_a_folder_are_taken_in_the_order_of_their_names_and_nothing
     tree(tmp_path, "b.nii.gz", "a/x.PNG", "a/notes.json", ".hidden.png", "out/b_anomaly.nii.gz", "c.npy")
     assert names(tmp_path, tmp_path / "out") == ["a/x", "b", "c"]
     assert names(tmp_path, tmp_path / "elsewhere", "*.nii.gz") == ["b", "out/b_anomaly"]
+    assert names(tmp_path, tmp_path / "elsewhere", "a/*") == ["a/x"]
 
 
 def test_a_file_by_itself_is_called_as_in_its_own_folder(tmp_path: Path) -> None:

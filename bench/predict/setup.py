@@ -18,6 +18,7 @@ from uadbench.bench.plan.config import (
     unknown,
 )
 from uadbench.bench.plan.grid import Cell, plan_cells
+from uadbench.bench.score.cells import thresholds_of
 from uadbench.datasets.preprocess import PREPROCESSING
 from uadbench.engine.interfaces import Fitting
 from uadbench.engine.methods import all_methods
@@ -143,7 +144,7 @@ def called_of(cell: RunCell) -> Called:
         if point.get("threshold") is None:
             return Called(None, pixels, f"none: {point.get('fallback', 'no threshold was fitted')}")
         return Called(float(point["threshold"]), pixels, "fitted on validation lesions")
-    found = ((cell.metrics or {}).get("dice_healthy_fpr5") or {}).get("threshold")
+    found = thresholds_of(cell.metrics or {}).image
     if found is None:
         return Called(None, 1, "none: the run has no healthy validation case, or is not finished")
     return Called(float(found), 1, "5 % of healthy validation pixels exceed it")

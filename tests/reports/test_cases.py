@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -43,13 +42,11 @@ def test_a_row_says_what_the_cell_is_what_the_case_is_and_what_came_of_it(run: P
                 assert (row["dice"] == scores["dice"]) if record["lesion"] else pd.isna(row["dice"])
 
 
-def test_a_slice_of_a_volume_says_which(run: Path, tmp_path: Path) -> None:
-    made = make_run(tmp_path / "run", cells=CELLS[:1], n_lesion=1, n_healthy=1)
-    path = next(made.glob("cells/*/cases.jsonl"))
-    first, *rest = path.read_text().splitlines()
-    record = {**json.loads(first), "volume": "p07", "position": 0}
-    path.write_text("\n".join([json.dumps(record), *rest]) + "\n")
-    frame = case_rows([load_run(made)])
+def test_a_slice_of_a_volume_says_which(tmp_path: Path) -> None:
+    made = load_run(make_run(tmp_path / "run", cells=CELLS[:1], n_lesion=1, n_healthy=1))
+    (cell,) = made.cells
+    cell.directory.append_case({**cell.cases[0], "volume": "p07", "position": 0})
+    frame = case_rows([load_run(made.path)])
     assert frame["volume"].fillna("").tolist() == ["p07", ""]
     assert frame["position"].iloc[0] == 0
     assert pd.isna(frame["position"].iloc[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from support.files import edit
 from support.runs import CELLS, make_run
 
 from uadbench.datasets.readers import read_slice
-from uadbench.reports.runs import load_run
+from uadbench.reports.atomic import RunError
+from uadbench.reports.runs import Cell, load_run
 
 THOR = "thor-gaussian-25-torch-fp32"
 BLUR = "blur-none-0-torch-fp32"
@@ -92,13 +94,22 @@ def test_a_cell_without_a_threshold_has_maps_and_no_masks_and_that_is_said(tmp_p
     assert (output / THOR / "anomaly").is_dir()
 
 
-def test_a_map_that_cannot_be_read_is_named_and_the_rest_comes_out(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", cells=CELLS[:1], n_lesion=2, n_healthy=1)
-    next(run.glob("cells/*/arrays/*")).write_bytes(b"no")
-    done = invoke("export-maps", str(run), "--no-progress")
+def test_a_map_that_cannot_be_read_is_named_and_the_rest_comes_out(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = Cell.arrays
+
+    def damaged(cell: Cell, case_id: str) -> Any:
+        if case_id == "sub-000":
+            raise RunError("arrays of sub-000: damaged")
+        return arrays(cell, case_id)
+
+    monkeypatch.setattr(Cell, "arrays", damaged)
+    words = ["export-maps", str(run), "--cells", THOR, "--output", str(tmp_path / "out"), "--no-progress"]
+    done = invoke(*words)
     assert done.exit_code == 1
-    assert "is not the file that was written" in done.stderr
-    assert sorted(row["status"] for row in index_of(tmp_path / "run-maps")) == ["failed", "ok", "unreadable"]
+    assert f"failed: {THOR}, case sub-000: arrays of sub-000: damaged" in done.stderr
+    assert [row["status"] for row in index_of(tmp_path / "out")] == ["unreadable", "failed", "ok"]
 
 
 def test_nothing_is_overwritten_unasked_and_never_a_run(run: Path, tmp_path: Path) -> None:

@@ -28,13 +28,15 @@ def nifti_bytes(array: NDArray[Any], like: Any, about: str) -> bytes:
 
 
 def plain_nifti_bytes(image: NDArray[Any], about: str) -> bytes:
-    """A .nii.gz of one axial slice [H, W], anterior on top: RAS, 1 x 1 x 1 mm, its middle at the origin."""
+    """A .nii.gz of an axial slice [H, W] or several [D, H, W] from the lowest, anterior on top.
+
+    RAS, 1 x 1 x 1 mm, its middle at the origin.
+    """
     import nibabel
 
-    rows, columns = image.shape
+    stored = np.ascontiguousarray(np.atleast_3d(image.T)[:, ::-1])
     affine = np.eye(4)
-    affine[:2, 3] = -(columns - 1) / 2, -(rows - 1) / 2
-    stored = np.ascontiguousarray(image[::-1].T)[:, :, None]
+    affine[:3, 3] = [-(side - 1) / 2 for side in stored.shape]
     header = nibabel.Nifti1Header()
     header.set_xyzt_units("mm")
     return _packed(nibabel.Nifti1Image, stored, affine, header, about)

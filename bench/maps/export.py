@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.bench.maps.nnunet import Compared, compare, summary_bytes
+from uadbench.bench.maps.units import Unit, make_units
 from uadbench.bench.plan.config import unknown
 from uadbench.bench.predict.outputs import call_pixels
 from uadbench.bench.predict.setup import Called, called_of
@@ -29,10 +30,11 @@ __all__ = ["COLUMNS", "FORMATS", "Exported", "choose_cells", "export_maps"]
 FORMATS = {"nifti": ".nii.gz", "png": ".png", "npy": ".npy"}
 COLUMNS = (
     *("cell", "label", "case_id", "subject", "split", "lesion", "status", "reason"),
-    *("image", "truth", "anomaly", "reconstruction", "mask"),
+    *("image", "truth", "anomaly", "reconstruction", "mask", "slice"),
     *("threshold", "component_px", "rule", "white"),
 )
 MASKS = ("truth", "mask")
+STACKED = ("nifti", "npy")  # forms that hold the slices of a volume in one file
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,14 @@ def export_maps(
         if called.threshold is None:
             say(f"{cell.slug}: no masks and no summary.json; its threshold is {called.rule}")
         compared = []
-        for record in cell.cases:
-            row, one = _export_case(run, cell, called, record, writer)
-            rows.append(row)
-            compared += [one] if one is not None and record.get("split") == "test" else []
-            if row["status"] == "unreadable":
-                failed.append((cell.slug, record["case_id"], row["reason"]))
-            progress(cell.slug)
+        for unit in make_units(cell.cases, form in STACKED):
+            found, one = _export_unit(run, cell, called, unit, writer)
+            rows += found
+            compared += [one] if one is not None and found[0]["split"] == "test" else []
+            for row in found:
+                if row["status"] == "unreadable":
+                    failed.append((cell.slug, row["case_id"], row["reason"]))
+                progress(cell.slug)
         if compared:
             write_bytes(output / cell.slug / "summary.json", summary_bytes(compared))
     write_bytes(output / "index.csv", _table(rows))
@@ -107,13 +110,13 @@ class _Writer:
         self.output, self.form, self.white = output, form, white
         self.done: set[str] = set()
 
-    def write(self, folder: str, case_id: str, kind: str, image: NDArray[Any]) -> str:
+    def write(self, folder: str, name: str, kind: str, image: NDArray[Any]) -> str:
         """The name of the file below the output folder."""
-        name = f"{folder}/{case_id}{FORMATS[self.form]}"
-        if name not in self.done:
-            write_bytes(self.output / name, self._encode(kind, image))
-            self.done.add(name)
-        return name
+        file = f"{folder}/{name}{FORMATS[self.form]}"
+        if file not in self.done:
+            write_bytes(self.output / file, self._encode(kind, image))
+            self.done.add(file)
+        return file
 
     def top(self, anomaly: NDArray[np.float32]) -> float:
         """The value of a map that is white."""
@@ -131,39 +134,61 @@ class _Writer:
         return png_bytes(to_grey16(stored, white), {"uadbench:white": f"{white:.9g}"})
 
 
-def _export_case(
-    run: Run, cell: Cell, called: Called, record: dict[str, Any], writer: _Writer
-) -> tuple[dict[str, Any], Compared | None]:
-    """(the case's row of index.csv, its counts where it has a mask); the row says what went wrong."""
-    case_id = record["case_id"]
-    label = f"{variant_of(cell.info).label} · {arm_of(cell.info).label}"
-    row: dict[str, Any] = {
+def _export_unit(
+    run: Run, cell: Cell, called: Called, unit: Unit, writer: _Writer
+) -> tuple[list[dict[str, Any]], Compared | None]:
+    """(rows of index.csv, one a case; the counts of the file where it has a mask); rows say what went wrong."""
+    rows = [_row(cell, called, record) for record in unit.records]
+    images: dict[str, dict[int, NDArray[Any]]] = {}
+    for record, row in zip(unit.records, rows, strict=True):
+        for kind, image in _read(run, cell, called, row).items():
+            images.setdefault(kind, {})[unit.place(record)] = image
+    if "anomaly" not in images:
+        return rows, None
+    arrays = {kind: unit.array(found) for kind, found in images.items()}
+    files = {
+        kind: writer.write(_folder(cell, kind), unit.name, kind, array) for kind, array in arrays.items()
+    }
+    for record, row in zip(unit.records, rows, strict=True):
+        if row["status"] == "ok":
+            row |= {**files, "slice": unit.place(record) if unit.volume else None}
+            row["white"] = writer.top(arrays["anomaly"]) if writer.form == "png" else None
+    if called.threshold is None:
+        return rows, None
+    return rows, compare(arrays["mask"], arrays["truth"], files["mask"], files["truth"])
+
+
+def _row(cell: Cell, called: Called, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What index.csv says of a case but its files."""
+    keys = ("case_id", "subject", "split", "lesion", "status", "reason")
+    return {
         "cell": cell.slug,
-        "label": label,
+        "label": f"{variant_of(cell.info).label} · {arm_of(cell.info).label}",
+        **{key: record.get(key) for key in keys},
         "threshold": called.threshold,
+        "component_px": called.component_px if called.threshold is not None else None,
         "rule": called.rule,
     }
-    row |= {"component_px": called.component_px if called.threshold is not None else None}
-    row |= {key: record.get(key) for key in ("case_id", "subject", "split", "lesion", "status", "reason")}
-    if record["status"] != "ok":
-        return row, None
+
+
+def _read(run: Run, cell: Cell, called: Called, row: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """Kind -> image of a case; of one that failed its input, if there is one. The row notes what cannot be read."""
+    found: dict[str, NDArray[Any]] = {}
     try:
-        image, truth = run.directory.read_input(case_id)[:2]
-        anomaly, reconstruction = cell.arrays(case_id)
+        found["image"], found["truth"] = run.directory.read_input(row["case_id"])[:2]
+        if row["status"] == "ok":
+            anomaly, reconstruction = cell.arrays(row["case_id"])
+            found |= {"anomaly": anomaly, "reconstruction": reconstruction}
     except RunError as error:
-        return row | {"status": "unreadable", "reason": short_text(str(error))}, None
-    row["image"] = writer.write("images", case_id, "image", image)
-    row["truth"] = writer.write("truths", case_id, "truth", truth)
-    row["anomaly"] = writer.write(f"{cell.slug}/anomaly", case_id, "anomaly", anomaly)
-    row["reconstruction"] = writer.write(
-        f"{cell.slug}/reconstruction", case_id, "reconstruction", reconstruction
-    )
-    row["white"] = writer.top(anomaly) if writer.form == "png" else None
-    if called.threshold is None:
-        return row, None
-    mask = call_pixels(anomaly, called)
-    row["mask"] = writer.write(f"{cell.slug}/mask", case_id, "mask", mask)
-    return row, compare(mask, truth, row["mask"], row["truth"])
+        if row["status"] == "ok":
+            row |= {"status": "unreadable", "reason": short_text(str(error))}
+    if called.threshold is not None and "anomaly" in found:
+        found["mask"] = call_pixels(found["anomaly"], called)
+    return found
+
+
+def _folder(cell: Cell, kind: str) -> str:
+    return {"image": "images", "truth": "truths"}.get(kind, f"{cell.slug}/{kind}")
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:

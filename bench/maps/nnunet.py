@@ -33,7 +33,7 @@ class Compared:
 def compare(
     found: NDArray[np.bool_], truth: NDArray[np.bool_], prediction_file: str, reference_file: str
 ) -> Compared:
-    """Count the pixels of two masks of one shape."""
+    """Count the pixels of two masks of one shape, of a slice or a volume."""
     tp, fp = int(np.count_nonzero(found & truth)), int(np.count_nonzero(found & ~truth))
     fn, tn = int(np.count_nonzero(~found & truth)), int(np.count_nonzero(~found & ~truth))
     either = tp + fp + fn

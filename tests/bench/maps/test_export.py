@@ -112,6 +112,30 @@ def test_a_map_that_cannot_be_read_is_named_and_the_rest_comes_out(
     assert [row["status"] for row in index_of(tmp_path / "out")] == ["unreadable", "failed", "ok"]
 
 
+def test_slices_of_a_volume_are_one_file_and_one_case_of_the_summary_but_single_pngs(tmp_path: Path) -> None:
+    made = load_run(make_run(tmp_path / "run", cells=CELLS[:1], n_lesion=3, n_healthy=1))
+    for record in made.cells[0].cases[:3]:  # of which the second failed
+        place = {"sub-000": 1, "sub-001": 2, "sub-002": 4}[record["case_id"]]
+        made.cells[0].directory.append_case({**record, "volume": "p 07", "position": place})
+    cell, form = load_run(made.path).cells[0], ["--output", str(tmp_path / "out"), "--no-progress"]
+    assert invoke("export-maps", str(made.path), *form).exit_code == 0
+    rows = {row["case_id"]: row for row in index_of(tmp_path / "out")}
+    assert [rows[key]["slice"] for key in ("sub-000", "sub-001", "sub-002", "sub-003")] == ["1", "", "4", ""]
+    volume = tmp_path / "out" / THOR / "anomaly" / "p_07.nii.gz"
+    assert rows["sub-000"]["anomaly"] == rows["sub-002"]["anomaly"] == f"{THOR}/anomaly/p_07.nii.gz"
+    for case_id, place in (("sub-000", 1), ("sub-002", 4)):
+        np.testing.assert_array_equal(read_slice(volume, place), cell.arrays(case_id)[0])
+    assert not any(read_slice(volume, place).any() for place in (0, 2, 3))
+    found = json.loads((tmp_path / "out" / THOR / "summary.json").read_text())["metric_per_case"]
+    assert [case["prediction_file"].split("/")[-1] for case in found] == ["p_07.nii.gz", "sub-003.nii.gz"]
+    masks = [cell.arrays(key)[0] > np.float32(rows["sub-000"]["threshold"]) for key in ("sub-000", "sub-002")]
+    assert found[0]["metrics"]["1"]["n_pred"] == sum(mask.sum() for mask in masks)
+    invoke(
+        "export-maps", str(made.path), "--format", "png", "--output", str(tmp_path / "png"), "--no-progress"
+    )
+    assert (tmp_path / "png" / THOR / "anomaly" / "sub-000.png").is_file()
+
+
 def test_nothing_is_overwritten_unasked_and_never_a_run(run: Path, tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
     words = ["export-maps", str(run), "--no-progress"]

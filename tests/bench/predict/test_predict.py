@@ -164,7 +164,7 @@ def test_other_settings_a_changed_input_and_foreign_files_are_refused_and_nothin
     before = written(output)
     assert "other threshold" in refused(invoke(*invoked, *words))
     assert "other methods, cell" in refused(
-        invoke("predict", "--method", "perceptual-blur", *words, "--threshold", "0.1")
+        invoke("predict", "--method", "intensity", *words, "--threshold", "0.1")
     )
     np.save(data / "a.npy", brain(24, 20))
     assert "a.npy: is not the file that was predicted" in refused(

@@ -7,6 +7,7 @@ from typing import Any
 
 from uadbench.bench.score.cases import Scored, Thresholds
 from uadbench.bench.score.latency import latency_summary
+from uadbench.bench.score.measured import Cases
 from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.summary import summarize
 from uadbench.engine.post import head
@@ -50,9 +51,11 @@ def operating_point(info: Mapping[str, Any]) -> OperatingPoint | None:
     return OperatingPoint(found.get("threshold"), int(found["component_px"])) if found else None
 
 
-def scored_cases(run: RunDirectory, cell: CellDirectory, records: Iterable[dict]) -> list[Scored]:
-    """The cases that have a result, with it; of healthy ones also where the head is."""
-    return [_scored(run, cell, record) for record in records if record["status"] == "ok"]
+def scored_cases(run: RunDirectory, cell: CellDirectory, records: Iterable[dict[str, Any]]) -> Cases:
+    """The cases that have a result, to be read with it one by one; of healthy ones also where the head is."""
+    done = [record for record in records if record["status"] == "ok"]
+    subjects, lesion = [record["subject"] for record in done], [record["lesion"] for record in done]
+    return Cases(subjects, lesion, lambda place: _scored(run, cell, done[place]))
 
 
 def _scored(run: RunDirectory, cell: CellDirectory, record: dict[str, Any]) -> Scored:

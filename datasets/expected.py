@@ -15,6 +15,8 @@ __all__ = ["find_faults", "in_mni", "is_stripped"]
 # Lowest corners (left, back, bottom) and sizes in mm of the MNI152 templates: ICBM 2009 a and c, FSL's, SPM's.
 MNI_CORNER, MNI_SIZE = (-95, -130, -74), (188, 226, 187)
 NEAR_MM = 12.0
+FIELD_MM = (170.0, 270.0)  # of a slice's longer side; the shipped networks were trained on 189 and 233
+LEAST_LEVELS = 8
 MOST_LITRES = 2.3  # no brain is larger; a head is 3 to 5 litres
 REGISTER = (
     "antsRegistrationSyNQuick.sh -d 3 -t a -f MNI152_T1_1mm.nii.gz -m IMAGE -o OUT (ANTs), and the mask by "
@@ -73,6 +75,18 @@ def checks(modality: Modality, slices: str) -> list[Check]:
             "have pixels that are not square in the axial plane",
             "resample to 1 mm: ResampleImage 3 IMAGE OUT 1x1x1 0 (ANTs), and the mask likewise with 1x1x1 0 1",
             lambda m: abs(m.spacing[0] / m.spacing[1] - 1) > 0.02,
+        ),
+        (
+            f"have a field of view under {FIELD_MM[0]:g} or over {FIELD_MM[1]:g} mm, so heads come out large or small",
+            "crop or pad, e.g. `fslroi`, or register as above",
+            lambda m: (
+                not FIELD_MM[0] <= max(m.shape[0] * m.spacing[0], m.shape[1] * m.spacing[1]) <= FIELD_MM[1]
+            ),
+        ),
+        (
+            f"have fewer than {LEAST_LEVELS} grey values, as a mask has",
+            "look which files were taken for images: `bench data preview`",
+            lambda m: m.levels < LEAST_LEVELS and sum(m.tissue) > 10_000,
         ),
     ]
     if modality.stripped:

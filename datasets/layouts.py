@@ -101,7 +101,7 @@ def parse_options(layout: Layout, options: Sequence[str]) -> Choice:
     for word in options:
         if word in layout.modalities:
             kind = "modality"
-        elif word in ("mid-axial", "all") or re.fullmatch(r"[+-]?\d{1,3}mm|\d{1,3}%", word):
+        elif word in ("mid-axial", "all") or re.fullmatch(r"[+-]?\d{1,3}mm|(100|\d\d?)%", word):
             kind = "slices"
         elif word in ("slice", "volume"):
             kind = "scaled"
@@ -116,7 +116,8 @@ def parse_options(layout: Layout, options: Sequence[str]) -> Choice:
 def below(folder: Path, pattern: str, depth: int = 4) -> Iterator[Path]:
     """What matches the pattern in the folder and at most ``depth`` folders further down, each level in order."""
     for level in range(depth + 1):
-        yield from sorted(folder.glob("*/" * level + pattern))
+        found = folder.glob("*/" * level + pattern)
+        yield from sorted(path for path in found if not path.name.startswith("."))  # ._NAME of another system
 
 
 def locate(layout: Layout, modality: str, root: Path | None) -> tuple[Path, list[Found]]:

@@ -124,7 +124,7 @@ def caveats(choice: Choice, every: Sequence[Case]) -> tuple[str, ...]:
 def cases_of(layout: Layout, item: Found, measured: Measured, choice: Choice) -> list[Case]:
     """The chosen slices of one volume, from the lowest; of one that cannot be used, a case that will say why."""
     split = split_of(layout, item)
-    if measured.fault:
+    if unusable(item.files, measured, choice):
         return [Case(item.volume, item.subject, split, item.files.mask is not None, item.volume)]
     cases = [
         Case(f"{item.volume}-{z:03d}", item.subject, split, measured.lesion[z] > 0, item.volume, z)
@@ -146,11 +146,22 @@ def mid_axial(measured: Measured, choice: Choice) -> int:
     """The slice at the chosen height, or, where none is chosen, at MID_AXIAL_MM in MNI space and else half-way up."""
     last = len(measured.tissue) - 1
     if choice.slices.endswith("%"):
-        return min(round(int(choice.slices[:-1]) / 100 * last), last)
+        return round(int(choice.slices[:-1]) / 100 * last)
     if choice.slices.endswith("mm") or in_mni(measured):
         mm = int(choice.slices[:-2]) if choice.slices.endswith("mm") else MID_AXIAL_MM
-        return min(max(round((mm - measured.corner[2]) / measured.spacing[2]), 0), last)
+        return round((mm - measured.corner[2]) / measured.spacing[2])
     return round(last / 2)
+
+
+def unusable(files: Files, measured: Measured, choice: Choice) -> str:
+    """Why no slice can be cut from a volume, or ""."""
+    if measured.fault or choice.slices == "all" or 0 <= mid_axial(measured, choice) < len(measured.tissue):
+        return measured.fault
+    low = measured.corner[2]
+    high = low + measured.spacing[2] * (len(measured.tissue) - 1)
+    return (
+        f"{files.image}: no slice at {choice.slices}, it spans {low:g} to {high:g} mm; choose another, or 50%"
+    )
 
 
 Cut = tuple[NDArray[np.float32], NDArray[np.bool_] | None, str, tuple[float, float] | None]
@@ -161,8 +172,9 @@ def read(
 ) -> Cut:
     """(slice, mask, name of the file, window) of a case; CaseError where its volume cannot be used."""
     known = measured[case.volume]
-    if known.fault:
-        raise CaseError(known.fault)
+    fault = unusable(files[case.volume], known, choice)
+    if fault:
+        raise CaseError(fault)
     image, mask = opened.slice(files[case.volume], case.position)
     window = known.window if choice.scaled == "volume" else None
     return image, mask, f"{files[case.volume].image} slice {case.position}", window

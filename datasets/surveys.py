@@ -12,7 +12,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from uadbench.datasets.volumes import VERSION, Files, Measured, measure
 __all__ = ["survey"]
 
 SAVE_SECONDS = 30.0  # what a kill may cost
+READERS = 4  # volumes at a time, each of which takes a few hundred MB while it is measured
 
 
 def survey(name: str, folder: Path, volumes: Mapping[str, Files], percentile: float) -> dict[str, Measured]:
@@ -36,24 +38,31 @@ def survey(name: str, folder: Path, volumes: Mapping[str, Files], percentile: fl
     keys = {volume: key(files, percentile) for volume, files in volumes.items()}
     missing = [volume for volume in volumes if keys[volume] not in known]
     saved = time.monotonic()
-    for volume in shown(missing, f"measuring {name}"):
-        known[keys[volume]] = measure(volumes[volume], percentile)
-        if time.monotonic() - saved > SAVE_SECONDS:
+    try:
+        found = measure_all([volumes[volume] for volume in missing], percentile, f"measuring {name}")
+        for volume, one in zip(missing, found, strict=True):
+            known[keys[volume]] = one
+            if time.monotonic() - saved > SAVE_SECONDS:
+                write_kept(place, known)
+                saved = time.monotonic()
+    finally:
+        if missing:
             write_kept(place, known)
-            saved = time.monotonic()
-    if missing:
-        write_kept(place, known)
     return {volume: known[keys[volume]] for volume in volumes}
 
 
-def shown(volumes: list[str], title: str) -> Iterable[str]:
-    """The volumes, with a progress bar where it takes long and somebody may be looking."""
-    if len(volumes) < 8 or not sys.stderr.isatty():
-        return volumes
+def measure_all(files: Sequence[Files], percentile: float, title: str) -> Iterator[Measured]:
+    """Each volume measured, in order, several at a time; a progress bar where it takes long and somebody may look."""
     from rich.console import Console
     from rich.progress import track
 
-    return track(volumes, title, console=Console(stderr=True))
+    quiet = len(files) < 8 or not sys.stderr.isatty()
+    with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
+        found = pool.map(measure, files, [percentile] * len(files))
+        try:
+            yield from track(found, title, len(files), console=Console(stderr=True), disable=quiet)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def key(files: Files, percentile: float) -> str:

@@ -54,6 +54,7 @@ class Measured:
     background : grey value outside, the median of the outermost voxels
     window : grey values that become 0 and 1 where the whole volume decides: its smallest, and the percentile of its
         tissue
+    levels : different grey values among every hundredth voxel of tissue
     tissue, lesion, ignored : voxels of each kind by slice, from the lowest
     """
 
@@ -66,6 +67,7 @@ class Measured:
     litres: float = 0.0
     background: float = 0.0
     window: tuple[float, float] = (0.0, 0.0)
+    levels: int = 0
     tissue: tuple[int, ...] = ()
     lesion: tuple[int, ...] = ()
     ignored: tuple[int, ...] = ()
@@ -197,6 +199,7 @@ def measured(
         litres=float(round(np.count_nonzero(image != background) * float(spacing.prod()) / 1e6, 3)),
         background=background,
         window=(float(image.min()), float(np.percentile(image[tissue], percentile))),
+        levels=int(np.unique(image[tissue][::100]).size),
         tissue=tuple(tissue.sum(axis=(1, 2)).tolist()),
         lesion=tuple(lesion.tolist()),
         ignored=tuple(ignored.tolist()),

@@ -80,7 +80,7 @@ def find(folder: Path, modality: str) -> list[Found]:
             raise CaseError(
                 f"{folder / SETTINGS}: no file matches image = {settings['image']!r}; correct the pattern"
             )
-        return []
+        return other_kinds(folder, modality)
     masks = listed(folder, [settings["mask"]]) if "mask" in settings else lesion_masks(folder)
     split = {name: key for key, names in settings.get("split", {}).items() for name in names}
     found, without = [], []
@@ -96,7 +96,22 @@ def find(folder: Path, modality: str) -> list[Found]:
             f"{without[0]}: no lesion mask, and so for {len(without)} of {len(images)} images; say what they are in "
             f'{folder / SETTINGS}: without_mask = "healthy" or "leave-out", or where masks are: mask = "PATTERN"'
         )
+    lacking = next((name for name in split if name not in {item.subject for item in found}), None)
+    if lacking:
+        raise CaseError(
+            f"{folder / SETTINGS}: [split] names {lacking!r}, of whom there is no {suffix} image; correct it"
+        )
     return found
+
+
+def other_kinds(folder: Path, modality: str) -> list[Found]:
+    """Nothing; CaseError where the tree has images of another kind, which the user may mean."""
+    there = [key for key, suffix in SUFFIXES.items() if listed(folder, standard(f"*_{suffix}.nii*"))]
+    if there:
+        raise CaseError(
+            f"{folder}: no {SUFFIXES[modality]} image, but others; say which: bids:{' or bids:'.join(there)}"
+        )
+    return []
 
 
 def standard(pattern: str) -> list[str]:
@@ -117,7 +132,10 @@ def lesion_masks(folder: Path) -> list[Path]:
 def listed(folder: Path, patterns: Sequence[str]) -> list[Path]:
     """NIfTI files of people that match, in order."""
     found = {path for pattern in patterns for path in folder.glob(pattern)}
-    return sorted(p for p in found if p.name.endswith((".nii", ".nii.gz")) and "sub" in entities(p))
+    nifti = [
+        path for path in found if path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+    ]
+    return sorted(path for path in nifti if "sub" in entities(path))
 
 
 def entities(path: Path) -> dict[str, str]:

@@ -152,6 +152,14 @@ def test_one_slice_is_cut_where_it_is_said(
     assert dataset.cases[0].case_id == f"v-{position:03d}"
 
 
+@pytest.mark.parametrize("option", ["300mm", "-90mm"])
+def test_a_height_outside_the_volume_is_said_and_not_moved_inside(tmp_path: Path, option: str) -> None:
+    dataset = opened(tmp_path, option)
+    assert len(dataset.cases) == 1
+    with pytest.raises(CaseError, match=f"no slice at {option}, it spans -74 to 102 mm"):
+        dataset.load(dataset.cases[0])
+
+
 def test_all_slices_are_those_with_a_quarter_of_the_fullest_ones_tissue(tmp_path: Path) -> None:
     voxels = np.zeros(SHAPE, dtype=np.float32)
     for z in range(2, 20):
@@ -233,7 +241,19 @@ def test_what_is_not_as_the_networks_know_it_is_said_with_what_to_run(tmp_path: 
     assert "have the skull on" in amiss(opened(tmp_path, voxels=brain(radius=1.0)))
     assert "mri_synthstrip" in amiss(opened(tmp_path, voxels=brain(radius=1.0)))
     assert "have no skull" in amiss(opened(tmp_path, "t1"))
+    assert "have a field of view under" in amiss(opened(tmp_path, affine=np.diag([4.0, 4, 8, 1])))
     assert "No shipped network was trained on T2w" in amiss(opened(tmp_path, "t2"))
+
+
+def test_a_mask_in_the_place_of_an_image_is_noticed(tmp_path: Path) -> None:
+    box = np.zeros((95, 113, 93), dtype=np.uint8)
+    box[20:75, 20:90, 20:75] = 1
+    affine = np.diag([2.0, 2, 2, 1]) + np.array(
+        [[0, 0, 0, -95], [0, 0, 0, -130], [0, 0, 0, -74], [0, 0, 0, 0]]
+    )
+    image = save(tmp_path / "a.nii.gz", box, affine)
+    dataset = open_layout(one(Found("s", "v", Files(image))), tmp_path, None)
+    assert "fewer than 8 grey values" in amiss(dataset)
 
 
 def test_options_may_come_in_any_order_and_the_first_of_each_is_the_default() -> None:

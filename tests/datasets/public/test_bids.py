@@ -100,6 +100,17 @@ def test_the_split_of_a_subject_can_be_said_and_training_is_healthy(tree: Path) 
     assert len(list(dataset.training_slices())) == 1
 
 
+def test_a_tree_of_another_kind_of_image_says_which_and_files_of_another_system_are_passed_over(
+    tmp_path: Path,
+) -> None:
+    image = save(tmp_path / "sub-1" / "anat" / "sub-1_FLAIR.nii.gz", brain())
+    image.with_name("._sub-1_FLAIR.nii.gz").write_bytes(b"AppleDouble")
+    (tmp_path / "uadbench.toml").write_text('without_mask = "healthy"')
+    with pytest.raises(CaseError, match="no T1w image, but others; say which: bids:flair"):
+        open_dataset("bids", tmp_path)
+    assert len(open_dataset("bids:flair", tmp_path).cases) == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [
@@ -119,6 +130,11 @@ def test_the_split_of_a_subject_can_be_said_and_training_is_healthy(tree: Path) 
         pytest.param("image = [", ["cannot be read as TOML"], id="no TOML"),
         pytest.param('[split]\nval = "sub-01"', ["lists of subjects"], id="no list"),
         pytest.param('[split]\nold = ["sub-01"]', ["allowed: train, val, test"], id="no split"),
+        pytest.param(
+            'without_mask = "leave-out"\n[split]\nval = ["sub-99"]',
+            ["names 'sub-99'", "no T1w image"],
+            id="nobody",
+        ),
         pytest.param(
             '[split]\nval = ["sub-01"]\ntest = ["sub-01"]',
             ["sub-01 is named twice in [split]"],

@@ -136,6 +136,7 @@ def test_every_label_of_brats_is_lesion(tmp_path: Path) -> None:
     ("options", "part"),
     [
         pytest.param("brats:t9", "no option 't9'; choose from flair, t1, t1ce, t2", id="unknown"),
+        pytest.param("brats:101%", "no option '101%'", id="above the volume"),
         pytest.param("brats:t1:t2", "'t1' and 't2' are both given", id="two modalities"),
         pytest.param("brats:all:50%", "'all' and '50%' are both given", id="two choices of slices"),
     ],

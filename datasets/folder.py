@@ -173,7 +173,9 @@ def read_row(fields: dict[str, str], line: int, where: str) -> Row:
         )
     return Row(
         line,
-        Case(case_id, subject, split, bool(fields["mask"])),
+        Case(
+            case_id, subject, split, bool(fields["mask"]), fields["image"] if number else "", int(number or 0)
+        ),
         fields["image"],
         fields["mask"],
         int(number) if number else None,

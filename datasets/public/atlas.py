@@ -15,11 +15,13 @@ from uadbench.datasets.volumes import Files
 
 __all__ = ["LAYOUT"]
 
+SPACE = "space-MNI152NLin2009aSym"  # it tells the set from other BIDS trees
+
 
 def find(folder: Path, modality: str) -> list[Found]:
     """The T1w images and their masks; the archive's Testing part, whose masks are withheld, is no part of it."""
     found = []
-    for image in below(folder, "sub-*/ses-*/anat/*_T1w.nii.gz"):
+    for image in below(folder, f"sub-*/ses-*/anat/*_{SPACE}_T1w.nii.gz"):
         if "Testing" in image.parts:
             continue
         mask = image.with_name(image.name.replace("_T1w.nii.gz", "_label-L_desc-T1lesion_mask.nii.gz"))
@@ -34,7 +36,7 @@ LAYOUT = Layout(
     source=Source(
         name="atlas",
         marker="",
-        layout="sub-*/ses-*/anat/*_T1w.nii.gz with *_label-L_desc-T1lesion_mask.nii.gz beside it",
+        layout=f"sub-*/ses-*/anat/*_{SPACE}_T1w.nii.gz with *_label-L_desc-T1lesion_mask.nii.gz beside it",
         origin="Anatomical Tracings of Lesions After Stroke, release 2.0: 655 T1w images with masks (and 300 without)",
         licence="terms of use of the archive, accepted by a form; see the address",
         citation="Liew et al. 2022, Scientific Data 9:320, doi:10.1038/s41597-022-01401-7",

@@ -73,14 +73,16 @@ def test_every_note_of_the_page_is_one_that_check_may_give() -> None:
     from uadbench.datasets.layouts import Modality
     from uadbench.datasets.volumes import Measured
 
-    strange = {"v": Measured("", spacing=(1, 2, 1), shape=(9, 9, 9), litres=5, tissue=(1,))}
+    strange = {
+        "v": Measured("", spacing=(1, 2, 1), shape=(9, 9, 9), straight=False, litres=5, tissue=(20_000,))
+    }
     whole, bare = Modality("T1w", -1, stripped=False), Modality("FLAIR", 1, stripped=True)
     said = [finding for kind in (bare, Modality("T2w", 1)) for finding in find_faults(kind, "all", strange)]
     said += find_faults(whole, "all", {"v": Measured("", spacing=(1, 1, 1), litres=1)})
     text = " ".join(finding.what + finding.remedy for finding in said).lower()
     for row in table(PAGE, "notes"):
         assert row["so many volumes ..."].lower() in text
-        assert all(tool.lower() in text for tool in re.findall(r"`([\w.-]+)`", row["what to run"])), row
+        assert all(tool.lower() in text for tool in re.findall(r"`([\w. -]+)`", row["what to run"])), row
 
 
 def test_every_layout_has_its_row_with_its_kinds_and_shares() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.datasets.case import Case, CaseError, Dataset, Sample
+from uadbench.datasets.case import Case, CaseError, Dataset, Finding, Sample
 from uadbench.datasets.expected import find_faults, in_mni
 from uadbench.datasets.layouts import Choice, Found, Layout, locate, order, parse_options, split_of
 from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing, preprocess, to_square
@@ -56,7 +56,7 @@ def open_layout(
     every = [case for item in found for case in cases_of(layout, item, measured[item.volume], choice)]
     cases = first(layout, every, measured, choice, limit)
     modality, settings = layout.modalities[choice.modality], layout.settings(folder)
-    findings = find_faults(modality, choice.slices, measured)
+    findings = (*unmasked(found), *find_faults(modality, choice.slices, measured))
     cut = partial(read, Opened(), files, measured, choice)
     key = (choice, settings, params.mask_key(), contents(cases, measured))
     said = (*layout.caveats, *caveats(choice, every), *(finding.what for finding in findings))
@@ -89,6 +89,16 @@ def first(
 
     kept = {case.case_id for case in limit_test(sorted(every, key=rank), limit)}
     return tuple(case for case in every if case.case_id in kept)
+
+
+def unmasked(found: Sequence[Found]) -> tuple[Finding, ...]:
+    """Who is healthy because there is no mask, where others have one: a mask that got lost would look the same."""
+    without = [item.volume for item in found if item.files.mask is None]
+    if not 0 < len(without) < len(found):
+        return ()
+    names = f"{', '.join(without[:5])}{' and others' if len(without) > 5 else ''}"
+    what = f"{len(without)} of {len(found)} volumes have no mask and are taken to be healthy: {names}."
+    return (Finding(what, "where one of them is a patient, restore the mask"),)
 
 
 def described(choice: Choice) -> str:

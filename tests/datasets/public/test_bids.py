@@ -53,6 +53,8 @@ def test_what_has_no_mask_is_healthy_only_where_that_is_said(tree: Path) -> None
         open_dataset("bids", tree)
     healthy = opened(tree, 'without_mask = "healthy"')
     assert [case.lesion for case in healthy.cases if case.subject == "sub-c1"] == [False]
+    said = [finding.what for finding in healthy.findings if "have no mask" in finding.what]
+    assert said == ["1 of 4 volumes have no mask and are taken to be healthy: sub-c1_ses-1."]
 
 
 def test_masks_may_lie_beside_the_images_and_sessions_may_lack(tmp_path: Path) -> None:

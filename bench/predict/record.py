@@ -18,7 +18,7 @@ import filelock
 
 from uadbench.bench.plan.config import digest
 from uadbench.reports.atomic import PARTIAL, RunError, read_json, write_bytes, write_json
-from uadbench.reports.lines import append_record, mend_end, read_records
+from uadbench.reports.lines import append_records, mend_end, read_records
 
 __all__ = ["SCHEMA", "PredictionDirectory", "refuse_other", "sha256_of"]
 
@@ -79,7 +79,7 @@ class PredictionDirectory:
 
     def note(self, entry: Entry) -> None:
         """Add to the journal what is known of a file now."""
-        append_record(self.path / JOURNAL, entry)
+        append_records(self.path / JOURNAL, [entry])
 
     def write_file(self, name: str, data: bytes) -> str:
         """Write a result, whole or not at all; its sha256."""

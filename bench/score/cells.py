@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from uadbench.bench.score.cases import Scored, Thresholds
 from uadbench.bench.score.latency import latency_summary
+from uadbench.bench.score.measured import Cases
 from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.summary import summarize
 from uadbench.engine.post import head
@@ -76,10 +77,16 @@ def operating_point(info: Mapping[str, Any]) -> OperatingPoint | None:
 
 
 def scored_cases(
-    run: RunDirectory, cell: CellDirectory, records: Iterable[dict], change: Change | None = None
-) -> list[Scored]:
-    """The cases that have a result, with it, changed where asked; of healthy ones also where the head is."""
-    return [_scored(run, cell, record, change) for record in records if record["status"] == "ok"]
+    run: RunDirectory,
+    cell: CellDirectory,
+    records: Iterable[dict[str, Any]],
+    change: Change | None = None,
+) -> Cases:
+    """The cases that have a result, to be read with it one by one, changed where asked; of healthy ones also where the
+    head is."""
+    done = [record for record in records if record["status"] == "ok"]
+    subjects, lesion = [record["subject"] for record in done], [record["lesion"] for record in done]
+    return Cases(subjects, lesion, lambda place: _scored(run, cell, done[place], change))
 
 
 def _scored(

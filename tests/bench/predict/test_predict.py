@@ -16,7 +16,7 @@ import uadbench
 from uadbench.bench.predict import predict, work
 from uadbench.bench.run.interrupt import Interrupted
 from uadbench.engine.post import without_small
-from uadbench.reports.lines import append_record
+from uadbench.reports.lines import append_records
 
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, 0, 1.5, -30], [0, 1.0, 0, -9], [0, 0, 0, 1]])  # L S A
 RNG = np.random.default_rng(0)
@@ -216,7 +216,7 @@ def test_what_a_kill_left_half_written_is_ours_and_replaced(two: tuple[Path, Pat
     entry = next(one for one in head["files"] if one["case_id"] == "a")
     head["files"].remove(entry)
     (output / "predictions.json").write_text(json.dumps(head))
-    append_record(output / "predictions.jsonl", {**entry, "status": "begun", "outputs": {}})
+    append_records(output / "predictions.jsonl", [{**entry, "status": "begun", "outputs": {}}])
     with (output / "predictions.jsonl").open("a") as journal:
         journal.write('{"torn')
     (output / "a_anomaly.npy").write_text("half")

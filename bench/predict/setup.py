@@ -200,6 +200,8 @@ def _check_same(run: Run, setup: Setup) -> None:
     theirs = (run.manifest.get("dataset") or {}).get("preprocessing") or {}
     ours = PREPROCESSING.record()
     other = [key for key in ours if key != "mask_rule" and theirs.get(key) != ours[key]]
+    if theirs.get("scaled", "slice") != "slice":
+        other.append("scaled")  # by volume; a prediction scales each slice by itself
     if other:
         raise RunError(f"{run.path}: its slices are pre-processed otherwise ({', '.join(other)})")
 

@@ -62,6 +62,11 @@ def test_a_threshold_of_another_method_or_weights_is_refused(here: Path, tmp_pat
     (other / "cells" / DDPM / "cell.json").write_bytes((here / "run/cells" / DDPM / "cell.json").read_bytes())
     line = refused(invoke(*words, str(other), "--method", "ddpm", "--steps", "2"))
     assert "made with other weights of unet-gaussian" in line
+    manifest = json.loads((here / "run/manifest.json").read_text())
+    manifest["dataset"]["preprocessing"]["scaled"] = "volume"
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    line = refused(invoke(*words, str(other), "--method", "ddpm", "--steps", "2"))
+    assert "pre-processed otherwise (scaled)" in line
 
 
 def test_scored_again_unchanged_the_metrics_are_those_of_the_run_to_the_byte(here: Path) -> None:

@@ -124,9 +124,8 @@ def caveats(choice: Choice, every: Sequence[Case]) -> tuple[str, ...]:
         )
     if choice.slices == "all":
         said.append(
-            f"All slices with at least {LEAST_TISSUE:.0%} of the tissue of their volume's fullest slice; a lesion "
-            "in any other "
-            "slice is not looked for."
+            f"All slices with at least {LEAST_TISSUE:.0%} of the tissue of their volume's fullest slice; a lesion in "
+            "any other slice is not looked for."
         )
     return tuple(said)
 

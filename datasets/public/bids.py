@@ -185,9 +185,8 @@ LAYOUT = Layout(
         licence="not stated (supplied by the user)",
         citation="not stated (supplied by the user)",
         how=steps(
-            "lay images where BIDS has them (https://bids-specification.readthedocs.io/), and lesion masks "
-            "beside them or "
-            "below derivatives/, as sub-01_label-lesion_mask.nii.gz",
+            "lay images where BIDS has them (https://bids-specification.readthedocs.io/), and lesion masks beside "
+            "them or below derivatives/, as sub-01_label-lesion_mask.nii.gz",
             f"if names differ, say so in {SETTINGS} in the tree's root; docs/your-data.md goes through it",
             "bench data check bids --data-root DIR",
         ),

@@ -186,6 +186,7 @@ def damage(folder: Path, kind: str) -> None:
     elif kind == "unreadable":
         image.write_bytes(b"no image")
     elif kind == "truncated":
+        save(image, voxels, np.diag([-8.0, -8, 8, 1]))
         image.write_bytes(image.read_bytes()[:400])
     elif kind == "nothing in it":
         save(image, np.zeros_like(voxels), AWAY)

@@ -162,8 +162,7 @@ def mask_of(image: Path, masks: Sequence[Path]) -> Path | None:
     if len(mine) > 1:
         raise CaseError(
             f"{image}: {len(mine)} masks belong to it, such as {mine[0].name} and {mine[1].name}; say which in "
-            f"{SETTINGS}: "
-            'mask = "PATTERN"'
+            f'{SETTINGS}: mask = "PATTERN"'
         )
     return mine[0] if mine else None
 

@@ -21,7 +21,7 @@ def test_a_name_alone_is_the_registry_s_own_opener() -> None:
 
 @pytest.mark.parametrize("text", ["brts", "brts:t2", ":t2", ""])
 def test_a_name_that_is_none_is_refused_with_the_names_that_there_are(text: str) -> None:
-    with pytest.raises(ConfigError, match="unknown data set .*choose from phantom"):
+    with pytest.raises(ConfigError, match=r"unknown data set .*choose from phantom"):
         open_dataset(text, None)
 
 

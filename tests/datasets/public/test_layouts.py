@@ -125,6 +125,7 @@ def test_slices_with_other_pathology_are_left_out_of_wmh_and_one_label_is_lesion
     assert heights == {11, 12}
     assert 13 not in {case.position for case in dataset.cases}
     assert any("label 2" in caveat for caveat in dataset.caveats)
+    assert any("neither lesion nor healthy: 3." in caveat for caveat in dataset.caveats)
 
 
 def test_every_label_of_brats_is_lesion(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ __all__ = [
     "MAX_SIDE",
     "PREPROCESSING",
     "Preprocessing",
+    "check_image",
+    "grey_range",
     "preprocess",
     "preprocessing_hash",
     "refuse_size",
@@ -134,7 +136,7 @@ def to_square(
     window : the grey values that become 0 and 1, where a whole volume decides; None: the slice's own
     """
     pixels = check_image(image, name)
-    low, high = window or (float(pixels.min()), float(np.percentile(pixels, params.percentile)))
+    low, high = window or grey_range(pixels, params)
     if not high > low:
         raise CaseError(
             f"{name}: the image is constant ({low:g}) up to its {params.percentile:g}th percentile; "
@@ -144,6 +146,11 @@ def to_square(
     scale = max(abs(low), abs(high))
     unit = (np.clip(pixels, low, high) / scale - low / scale) / (high / scale - low / scale)
     return pad_to_square(unit)
+
+
+def grey_range(pixels: NDArray[np.float64], params: Preprocessing = PREPROCESSING) -> tuple[float, float]:
+    """(what becomes 0, what becomes 1) of a slice [H, W]; equal where it shows nothing."""
+    return float(pixels.min()), float(np.percentile(pixels, params.percentile))
 
 
 def to_size(square: NDArray[np.floating], params: Preprocessing = PREPROCESSING) -> NDArray[np.float32]:

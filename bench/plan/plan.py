@@ -11,6 +11,7 @@ import numpy as np
 from uadbench.bench.plan.config import ConfigError, RunConfig, unknown
 from uadbench.bench.plan.data import find_opener
 from uadbench.bench.plan.grid import Cell, plan_cells
+from uadbench.bench.plan.selection import select_test
 from uadbench.bench.plan.shifts import Shift, read_shifts
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.run.machine import available_cores
@@ -75,7 +76,10 @@ def make_plan(config: RunConfig) -> Plan:
     check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
     root = Path(config.data_root) if config.data_root else None
     params = replace(PREPROCESSING, mask_rule=MASK_RULES[config.mask_rule])
-    dataset = opener(root, config.seed[0], config.limit, params)
+    chosen = bool(config.cases or config.subjects)
+    dataset = opener(root, config.seed[0], None if chosen else config.limit, params)
+    if chosen:
+        dataset = select_test(dataset, config.cases, config.subjects, config.limit)
     if not dataset.split("test"):
         raise ConfigError(f"data set {dataset.name} has no test case")
     if config.variance == "exact" and not any(not case.lesion for case in dataset.split("val")):

@@ -59,7 +59,7 @@ def open_layout(
     findings = (*unmasked(found), *find_faults(modality, choice.slices, measured))
     cut = partial(read, Opened(), files, measured, choice)
     key = (choice, settings, params.mask_key(), contents(cases, measured))
-    said = (*layout.caveats, *caveats(choice, every), *(finding.what for finding in findings))
+    said = (*layout.caveats, *caveats(choice, every, measured), *(finding.what for finding in findings))
     return Dataset(
         name=":".join([layout.name, *options]),
         title=f"{layout.title}, {described(choice)}",
@@ -113,20 +113,24 @@ def contents(cases: Sequence[Case], measured: Mapping[str, Measured]) -> list[tu
     return [(volume, measured[volume].sha256) for volume in used]
 
 
-def caveats(choice: Choice, every: Sequence[Case]) -> tuple[str, ...]:
-    """What follows from how cases are made of volumes."""
-    patients = {case.volume for case in every if case.lesion}
-    beside = sum(not case.lesion and case.volume in patients for case in every)
+def caveats(choice: Choice, every: Sequence[Case], measured: Mapping[str, Measured]) -> tuple[str, ...]:
+    """What follows from how cases are made of volumes, counted."""
+    sound = {volume: m for volume, m in measured.items() if not m.fault}
+    beside = sum(not case.lesion and any(sound[case.volume].lesion) for case in every if case.volume in sound)
+    kept = {(case.volume, case.position) for case in every}
+    lost = sum((v, z) not in kept for v, m in sound.items() for z, count in enumerate(m.lesion) if count)
+    ignored = sum(map(bool, (count for m in sound.values() for count in m.ignored)))
     said = []
     if beside:
-        said.append(
-            f"{beside} of the slices without lesion are of patients whose lesion lies elsewhere in the volume."
-        )
+        said.append(f"Slices without lesion of patients whose lesion lies elsewhere in the volume: {beside}.")
     if choice.slices == "all":
         said.append(
-            f"All slices with at least {LEAST_TISSUE:.0%} of the tissue of their volume's fullest slice; a lesion "
-            "in any other "
-            "slice is not looked for."
+            f"All slices with at least {100 * LEAST_TISSUE:g} % of the tissue of their volume's fullest slice; "
+            f"slices with lesion that are not among them: {lost}."
+        )
+    if ignored:
+        said.append(
+            f"Slices left out because they hold a label that is neither lesion nor healthy: {ignored}."
         )
     return tuple(said)
 

@@ -6,7 +6,6 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ VERSION = 1  # of what is measured; raised whenever the same file gives other nu
 TISSUE = (
     0.1  # a voxel is tissue above this share of the way from background to the 98th percentile of all voxels
 )
+SAME_GRID = "bring both on one grid, e.g. `antsApplyTransforms -d 3 -n GenericLabel -r IMAGE -i MASK -o OUT`"
 
 Planes = NDArray[np.float32]
 
@@ -83,7 +83,7 @@ def read_volume(path: Path) -> tuple[Planes, NDArray[np.float64]]:
 
     if file_size(path, "restore it") > MAX_BYTES:
         raise CaseError(f"{path}: more than {MAX_BYTES} bytes; cut out what is needed")
-    image, _ = open_nifti(path)
+    image, axes = open_nifti(path)
     shape = tuple(int(n) for n in image.shape)
     if len(shape) < 3 or min(shape) < 1 or any(n != 1 for n in shape[3:]):
         raise CaseError(
@@ -91,18 +91,16 @@ def read_volume(path: Path) -> tuple[Planes, NDArray[np.float64]]:
             "`mrconvert -coord 3 0`"
         )
     check_voxels(shape, path)
-    turned: Any = nibabel.as_closest_canonical(
-        image.slicer[(..., *(0,) * (len(shape) - 3))] if shape[3:] else image
-    )
-    refuse_size(turned.shape[:2], str(path))
     try:
-        voxels = np.asarray(turned.dataobj, dtype=np.float32)
+        voxels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape[:3])
     except Exception as error:  # a truncated or corrupt stream shows only now
         raise CaseError(
             f"{path}: cannot be read ({first_line(error)}); copy or save the file again"
         ) from error
-    planes = np.ascontiguousarray(voxels[:, ::-1].transpose(2, 1, 0))
-    return planes, np.asarray(turned.affine, dtype=np.float64)
+    turned = nibabel.orientations.apply_orientation(voxels, axes)
+    refuse_size(turned.shape[:2], str(path))
+    affine = image.affine @ nibabel.orientations.inv_ornt_aff(axes, shape[:3])
+    return np.ascontiguousarray(turned[:, ::-1].transpose(2, 1, 0)), np.asarray(affine, dtype=np.float64)
 
 
 def read_both(files: Files) -> tuple[Planes, NDArray[np.int16] | None, NDArray[np.float64]]:
@@ -111,8 +109,8 @@ def read_both(files: Files) -> tuple[Planes, NDArray[np.int16] | None, NDArray[n
     bad = int(np.count_nonzero(~np.isfinite(image)))
     if bad:
         raise CaseError(
-            f"{files.image}: {bad} of {image.size} voxels are NaN or infinite; replace them, e.g. `fslmaths IN "
-            "-nan OUT`"
+            f"{files.image}: {bad} of {image.size} voxels are NaN or infinite; replace them, e.g. "
+            "`fslmaths IN -nan OUT`"
         )
     if float(np.median(border(image))) == 0:
         np.maximum(image, 0, out=image)  # below the background is nothing; resampling rings there
@@ -122,9 +120,7 @@ def read_both(files: Files) -> tuple[Planes, NDArray[np.int16] | None, NDArray[n
     if labels.shape != image.shape:
         raise CaseError(
             f"{files.mask}: the mask has shape {labels.shape[::-1]}, its image {files.image.name} "
-            f"{image.shape[::-1]} (right, "
-            "front, up); bring both on one grid, e.g. `antsApplyTransforms -d 3 -n GenericLabel -r IMAGE -i MASK "
-            "-o OUT`"
+            f"{image.shape[::-1]} (right, front, up); {SAME_GRID}"
         )
     if not np.isfinite(labels).all():
         raise CaseError(f"{files.mask}: the mask holds NaN or infinity; save it as 0 and 1")
@@ -132,8 +128,7 @@ def read_both(files: Files) -> tuple[Planes, NDArray[np.int16] | None, NDArray[n
     if apart > 1:
         raise CaseError(
             f"{files.mask}: by their affines the mask lies {apart:.1f} voxels away from its image "
-            f"{files.image.name}; bring "
-            "both on one grid, e.g. `antsApplyTransforms -d 3 -n GenericLabel -r IMAGE -i MASK -o OUT`"
+            f"{files.image.name}; {SAME_GRID}"
         )
     # Labels are whole numbers; an interpolated mask is lesion where it is nearer to 1 than to 0.
     return image, np.rint(np.clip(labels, -32768, 32767)).astype(np.int16), affine

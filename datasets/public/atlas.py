@@ -50,8 +50,7 @@ LAYOUT = Layout(
     find=find,
     modalities={"t1": Modality("T1w", -1, stripped=False)},
     caveats=(
-        "atlas: a patient with several sessions is one subject; THOR's authors left out 20 slices with dark "
-        "artefacts by eye, "
-        "which are in here.",
+        "atlas: a patient with several sessions is one subject; THOR's authors left out 20 slices with dark artefacts "
+        "by eye, which are in here.",
     ),
 )

@@ -162,8 +162,7 @@ def mask_of(image: Path, masks: Sequence[Path]) -> Path | None:
     if len(mine) > 1:
         raise CaseError(
             f"{image}: {len(mine)} masks belong to it, such as {mine[0].name} and {mine[1].name}; say which in "
-            f"{SETTINGS}: "
-            'mask = "PATTERN"'
+            f'{SETTINGS}: mask = "PATTERN"'
         )
     return mine[0] if mine else None
 
@@ -185,9 +184,8 @@ LAYOUT = Layout(
         licence="not stated (supplied by the user)",
         citation="not stated (supplied by the user)",
         how=steps(
-            "lay images where BIDS has them (https://bids-specification.readthedocs.io/), and lesion masks "
-            "beside them or "
-            "below derivatives/, as sub-01_label-lesion_mask.nii.gz",
+            "lay images where BIDS has them (https://bids-specification.readthedocs.io/), and lesion masks beside "
+            "them or below derivatives/, as sub-01_label-lesion_mask.nii.gz",
             f"if names differ, say so in {SETTINGS} in the tree's root; docs/your-data.md goes through it",
             "bench data check bids --data-root DIR",
         ),

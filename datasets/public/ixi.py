@@ -57,8 +57,7 @@ LAYOUT = Layout(
     shares=(0.8, 0.1),
     caveats=(
         "ixi is healthy: it gives thresholds, training slices and false positives, no score that needs lesions.",
-        "ixi: subjects are split as in datasets/splits/ixi-stroke.csv, on which the shipped networks were "
-        "trained; those not "
-        "in it by the hash rule.",
+        "ixi: subjects are split as in datasets/splits/ixi-stroke.csv, on which the shipped networks were trained; "
+        "those not in it by the hash rule.",
     ),
 )

@@ -54,8 +54,7 @@ LAYOUT = Layout(
         citation="Lesjak et al. 2017, Neuroinformatics, doi:10.1007/s12021-017-9348-7",
         how=steps(
             "open https://lit.fe.uni-lj.si/en/research/resources/3D-MR-MS/ and download the patients' archives; "
-            "unpack them "
-            "into a folder mslub, one folder a patient",
+            "unpack them into a folder mslub, one folder a patient",
             "or git clone https://github.com/muschellij2/open_ms_data and name its folder "
             "cross_sectional/coregistered, or "
             "cross_sectional/MNI: a few patients in MNI space, skull-stripped",

@@ -44,9 +44,8 @@ LAYOUT = Layout(
         licence="terms of the archive; see the address",
         citation="Kuijf et al. 2019, IEEE Transactions on Medical Imaging, doi:10.1109/TMI.2019.2905770",
         how=steps(
-            "open https://doi.org/10.34894/AECRSD (DataverseNL), accept the terms, download training and test "
-            "with their "
-            "folders kept",
+            "open https://doi.org/10.34894/AECRSD (DataverseNL), accept the terms, download training and test with "
+            "their folders kept",
             "unpack both into a folder wmh",
             "bench data check wmh --data-root wmh",
         ),

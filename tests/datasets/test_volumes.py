@@ -166,6 +166,14 @@ def test_all_slices_are_those_with_a_quarter_of_the_fullest_ones_tissue(tmp_path
         voxels[4:20, 4 : 4 + z, z] = 100  # as wide as it is high: 16 z voxels
     dataset = opened(tmp_path, "all", voxels=voxels)
     assert [case.position for case in dataset.cases] == list(range(5, 20)), "19 / 4 = 4.75"
+    assert "lies elsewhere in the volume: 14." in " ".join(dataset.caveats)
+    assert "not among them: 0." in " ".join(dataset.caveats)
+    low = opened(tmp_path, "all", voxels=voxels, heights=(3, 11))
+    assert "not among them: 1." in " ".join(low.caveats)
+    assert not any(case.lesion for case in opened(tmp_path, "50%", voxels=voxels, heights=(3,)).cases)
+    assert "lies elsewhere in the volume: 1." in " ".join(
+        opened(tmp_path, "50%", voxels=voxels, heights=(3,)).caveats
+    )
 
 
 def test_scaled_by_volume_a_slice_keeps_its_place_among_the_others_and_by_slice_it_does_not(

@@ -125,6 +125,7 @@ def test_slices_with_other_pathology_are_left_out_of_wmh_and_one_label_is_lesion
     assert heights == {11, 12}
     assert 13 not in {case.position for case in dataset.cases}
     assert any("label 2" in caveat for caveat in dataset.caveats)
+    assert any("neither lesion nor healthy: 3." in caveat for caveat in dataset.caveats)
 
 
 def test_every_label_of_brats_is_lesion(tmp_path: Path) -> None:
@@ -186,6 +187,7 @@ def damage(folder: Path, kind: str) -> None:
     elif kind == "unreadable":
         image.write_bytes(b"no image")
     elif kind == "truncated":
+        save(image, voxels, np.diag([-8.0, -8, 8, 1]))
         image.write_bytes(image.read_bytes()[:400])
     elif kind == "nothing in it":
         save(image, np.zeros_like(voxels), AWAY)

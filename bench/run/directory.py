@@ -34,8 +34,9 @@ def run_id(
 
 
 def default_output(config: RunConfig, identity: str) -> Path:
-    """runs/<dataset>-<first 8 of the run id> in the current folder."""
-    return Path("runs") / f"{config.dataset}-{identity[:8]}"
+    """runs/<dataset>-<first 8 of the run id> in the current folder; "brats:t2" is brats-t2 there."""
+    name = config.dataset.replace(":", "-").replace("%", "pc")
+    return Path("runs") / f"{name}-{identity[:8]}"
 
 
 def check_output(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) -> None:

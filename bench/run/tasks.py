@@ -157,6 +157,7 @@ def _record(task: Task, case: Case, entry: dict[str, Any]) -> dict[str, Any]:
         "subject": case.subject,
         "split": case.split,
         "lesion": case.lesion,
+        **({"volume": case.volume, "position": case.position} if case.volume else {}),
         "seed": task.cell.variant.seed,
         "batch": task.number,
         "nfe": 0,

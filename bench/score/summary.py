@@ -18,7 +18,7 @@ says how far it may be off.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,7 @@ def summarize(
     n_boot: int = N_BOOT,
     failed: Sequence[Mapping[str, str]] = (),
     operating: OperatingPoint | None = None,
+    measures: Collection[str] | None = None,
     exact_pixels: int = EXACT_PIXELS,
 ) -> dict[str, Any]:
     """All scores of one cell, ready for metrics.json: fractions, with 95 % bootstrap intervals over subjects.
@@ -72,13 +73,18 @@ def summarize(
     test : scored test cases; healthy_val : healthy validation cases, run through the same method
     failed : {"case_id", "reason"} of the test cases that gave no map; recorded, not scored
     operating : of post-processed maps; without it the optional measures, which are taken there, have no entry
+    measures : only these have an entry, None for all
     exact_pixels : of lesion cases, up to which every distinct value is a threshold
     A value that cannot be computed is None inside its entry, never 0. Maxima over thresholds are taken anew
     in every resample. Raises ValueError that names the case for a map that is not finite, negative or not
     of the mask's shape, a case given twice, or a mask that contradicts ``lesion``.
     """
     counted = tally(test, fix_thresholds(healthy_val, exact_pixels), operating, exact_pixels=exact_pixels)
-    names = [name for name in SCORERS if operating or not _optional(name)]
+    names = [
+        name
+        for name in SCORERS
+        if (operating or not _optional(name)) and (measures is None or name in measures)
+    ]
     found = scores(names, samples(counted, seed, n_boot))
     lesions, healthy = counted.lesions, counted.healthy
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,21 @@ def test_a_case_that_cannot_be_read_is_recorded_and_the_run_goes_on(tmp_path: Pa
     assert sum(r["status"] == "ok" for r in found.values()) == 8
     compute(tmp_path)  # the file was copied again
     assert {r["status"] for r in records(tmp_path).values()} == {"ok"}
+
+
+def test_a_slice_of_a_volume_is_kept_with_its_place_and_an_image_of_its_own_without(tmp_path: Path) -> None:
+    dataset = make_dataset(bad=("case1",))
+    cases = tuple(
+        replace(case, volume="p07", position=int(case.case_id[-1])) if case.split == "test" else case
+        for case in dataset.cases
+    )
+    compute(tmp_path, dataset=replace(dataset, cases=cases))
+    found = records(tmp_path)
+    assert [(found[key]["volume"], found[key]["position"]) for key in ("case0", "case1")] == [
+        ("p07", 0),
+        ("p07", 1),
+    ]
+    assert not {"volume", "position"} & set(found["val0"])
 
 
 def test_scores_and_times_are_written_for_a_report_to_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from uadbench.bench.plan.walk import Walk, walk
 from uadbench.bench.plan.weights import NetworkFile, find_network
 from uadbench.engine.backends import BACKENDS, PRECISIONS
 from uadbench.engine.interfaces import NOISES, Method
-from uadbench.engine.methods import FLOORS, METHODS, MethodInfo, all_methods, build_method
+from uadbench.engine.methods import FLOORS, GROUPS, METHODS, MethodInfo, all_methods, build_method
 from uadbench.engine.networks.checkpoint import is_shipped
 from uadbench.engine.post import POSTS
 from uadbench.engine.schedule import Schedule, linear_schedule
@@ -95,7 +95,7 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
     if not config.methods:
         raise ConfigError(f"no methods given; use --methods with some of {', '.join(known)}")
     ready = [name for name, info in METHODS.items() if _has_networks(info, config)]
-    names = [n for text in config.methods for n in (ready if text == "all" else (text,))]
+    names = [n for text in config.methods for n in ({**GROUPS, "all": ready}.get(text, (text,)))]
     named = list(dict.fromkeys(_named(text, config.noise, known) for text in names))
     if config.variance == "exact" and config.eta != 1:
         raise ConfigError(
@@ -128,7 +128,7 @@ def _named(text: str, default: str, known: Mapping[str, MethodInfo]) -> tuple[st
     """ "name" or "name:noise" -> (name, noise)."""
     name, colon, noise = text.partition(":")
     if name not in known:
-        raise unknown("method", name, [*known, "all"])
+        raise unknown("method", name, [*known, *GROUPS, "all"])
     if default not in (*NOISES, "default"):
         raise unknown("noise", default, (*NOISES, "default"))
     own = known[name].noises

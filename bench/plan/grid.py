@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, convert_field, unknown
+from uadbench.bench.plan.vary import check_vary, points, told
 from uadbench.bench.plan.walk import Walk, walk
 from uadbench.bench.plan.weights import NetworkFile, find_network
 from uadbench.engine.backends import BACKENDS, PRECISIONS
@@ -35,6 +36,7 @@ class Cell:
     fitted : what validation lesions decided (see ``run.fitting``), {} where nothing was open
     x0_variance : what was measured of its network (see ``run.variance``), {} with the "fixed small" variance
     operating : the threshold that they decided for post-processed maps (see ``run.operating``), {} without those
+    varied : name -> value of what a sweep varies, {} outside of one
     """
 
     variant: Variant
@@ -46,6 +48,7 @@ class Cell:
     fitted: Mapping[str, Any] = field(default_factory=dict)
     x0_variance: Mapping[str, Any] = field(default_factory=dict)
     operating: Mapping[str, Any] = field(default_factory=dict)
+    varied: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def slug(self) -> str:
@@ -82,6 +85,7 @@ class Cell:
             "nfe": self.walk.nfe,
             "backend_info": backend_info,
             **({"post": variant.post, "operating": dict(self.operating)} if processed else {}),
+            **({"varied": dict(self.varied)} if self.varied else {}),
         }
 
 
@@ -96,7 +100,10 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
         raise ConfigError(f"no methods given; use --methods with some of {', '.join(known)}")
     ready = [name for name, info in METHODS.items() if _has_networks(info, config)]
     names = [n for text in config.methods for n in ({**GROUPS, "all": ready}.get(text, (text,)))]
-    named = list(dict.fromkeys(_named(text, config.noise, known) for text in names))
+    noises = config.vary.get("noise", (config.noise,))
+    named = list(dict.fromkeys(_named(text, noise, known) for text in names for noise in noises))
+    fields = {name: _fields(known[name], noise) for name, noise in named}
+    check_vary(config, fields)
     if config.variance == "exact" and config.eta != 1:
         raise ConfigError(
             f"variance is 'exact', of the ancestral chain, and eta is {config.eta}; "
@@ -109,12 +116,23 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
     _check_tables(config, [*FLOORS, *(name for name, _ in named)], known)
     cells = [cell for name in FLOORS for cell in _cells(config, name, "none", known[name], [Arm()])]
     for name, noise in named:
-        if name not in FLOORS:  # those are there already
-            cells += _cells(config, name, noise, known[name], [Arm()] if known[name].floor else arms)
+        if name in FLOORS and not config.vary:  # those are there already
+            continue
+        for point in points(config, name, fields[name]):
+            cells += _cells(point, name, noise, known[name], [Arm()] if known[name].floor else arms)
     slugs = [cell.slug for cell in cells]
-    if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+    twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
+    if twice and not config.vary:
         raise ConfigError(f"--methods asks for {twice[0]} twice")
-    return tuple(cells)
+    return tuple({cell.slug: cell for cell in cells}.values())  # a sweep may come to the same by two ways
+
+
+def _fields(info: MethodInfo, noise: str) -> tuple[str, ...]:
+    """The method's hyper-parameters; () where it cannot be built, which is found out further on."""
+    try:
+        return tuple(field.name for field in dataclasses.fields(info.preset(noise)))  # type: ignore[arg-type]
+    except (Exception, SystemExit):  # a method of others may raise anything
+        return ()
 
 
 def _has_networks(info: MethodInfo, config: RunConfig) -> bool:
@@ -187,7 +205,9 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
                     info.floor,
                     post,
                 )
-                cells += [Cell(variant, arm, method, networks, found, info.needs_median) for arm in arms]
+                cell = Cell(variant, Arm(), method, networks, found, info.needs_median)
+                cell = dataclasses.replace(cell, varied=told(config.vary, variant, method))
+                cells += [dataclasses.replace(cell, arm=arm) for arm in arms]
     return list({cell.slug: cell for cell in cells}.values())  # a method without a chain ignores steps
 
 

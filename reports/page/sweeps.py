@@ -28,6 +28,7 @@ from uadbench.reports.vocabulary import HEADLINE
 
 __all__ = ["curves", "pareto_front"]
 
+MOST_TICKS = 12
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 
 
@@ -45,7 +46,7 @@ def curves(
     place, numeric = _places(values)
     factor = HEADLINE.factor if column == HEADLINE.name else 1.0
     keys = ["method", "arm", *(other for other in names if other != over)]
-    lines = list(part.groupby([part[key].fillna("") for key in keys], sort=False))
+    lines = list(part.groupby([part[key].fillna("") for key in keys], sort=True))
     with mpl.rc_context(RC):
         figure, axes = new_axes(WIDTH, HEIGHT)
         entries = []
@@ -60,11 +61,10 @@ def curves(
             entries.append(
                 (Line2D([], [], color=MUTED, linestyle=FLOOR.dash), f"best floor: {row['variant']}")
             )
-        if not numeric:
-            axes.xaxis.set_major_locator(FixedLocator(range(len(values))))
-            axes.xaxis.set_major_formatter(
-                lambda x, _: values[round(x)] if 0 <= round(x) < len(values) else ""
-            )
+        if not numeric or len(values) <= MOST_TICKS:
+            names_at = {x: value for value, x in place.items()}
+            axes.xaxis.set_major_locator(FixedLocator(sorted(names_at)))
+            axes.xaxis.set_major_formatter(lambda x, _: names_at.get(x, ""))
         axes.set_ylim(bottom=0)
         axes.set(xlabel=over, ylabel=title)
         axes.grid(True)

@@ -98,7 +98,7 @@ def command(
     if (count := count_variants(config.vary, len(config.methods))) > limit_variants:
         product = " x ".join(str(len(values)) for values in config.vary.values())
         raise ConfigError(
-            f"{len(config.methods)} methods x {product} values are up to {count} variants, more than {limit_variants}; "
+            f"{len(config.methods)} x {product} are up to {count} variants, more than {limit_variants}; "
             f"give fewer values, or --limit-variants {count}"
         )
     carry_out(config, output, resume, dry_run, no_progress)

@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, convert_field, unknown
-from uadbench.bench.plan.vary import check_vary, points, told
+from uadbench.bench.plan.vary import check_vary, fields_of, points, told
 from uadbench.bench.plan.walk import Walk, walk
 from uadbench.bench.plan.weights import NetworkFile, find_network
 from uadbench.engine.backends import BACKENDS, PRECISIONS
@@ -102,7 +102,7 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
     names = [n for text in config.methods for n in ({**GROUPS, "all": ready}.get(text, (text,)))]
     noises = config.vary.get("noise", (config.noise,))
     named = list(dict.fromkeys(_named(text, noise, known) for text in names for noise in noises))
-    fields = {name: _fields(known[name], noise) for name, noise in named}
+    fields = {name: fields_of(known[name], noise) for name, noise in named}
     check_vary(config, fields)
     if config.variance == "exact" and config.eta != 1:
         raise ConfigError(
@@ -119,20 +119,16 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
         if name in FLOORS and not config.vary:  # those are there already
             continue
         for point in points(config, name, fields[name]):
-            cells += _cells(point, name, noise, known[name], [Arm()] if known[name].floor else arms)
+            found = _cells(point, name, noise, known[name], [Arm()] if known[name].floor else arms)
+            cells += [
+                dataclasses.replace(cell, varied=told(config.vary, cell.variant, cell.method))
+                for cell in found
+            ]
     slugs = [cell.slug for cell in cells]
     twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
     if twice and not config.vary:
         raise ConfigError(f"--methods asks for {twice[0]} twice")
     return tuple({cell.slug: cell for cell in cells}.values())  # a sweep may come to the same by two ways
-
-
-def _fields(info: MethodInfo, noise: str) -> tuple[str, ...]:
-    """The method's hyper-parameters; () where it cannot be built, which is found out further on."""
-    try:
-        return tuple(field.name for field in dataclasses.fields(info.preset(noise)))  # type: ignore[arg-type]
-    except (Exception, SystemExit):  # a method of others may raise anything
-        return ()
 
 
 def _has_networks(info: MethodInfo, config: RunConfig) -> bool:
@@ -205,9 +201,7 @@ def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Ite
                     info.floor,
                     post,
                 )
-                cell = Cell(variant, Arm(), method, networks, found, info.needs_median)
-                cell = dataclasses.replace(cell, varied=told(config.vary, variant, method))
-                cells += [dataclasses.replace(cell, arm=arm) for arm in arms]
+                cells += [Cell(variant, arm, method, networks, found, info.needs_median) for arm in arms]
     return list({cell.slug: cell for cell in cells}.values())  # a method without a chain ignores steps
 
 

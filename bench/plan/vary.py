@@ -15,6 +15,7 @@ from uadbench.bench.plan.fields import ConfigError, shown
 
 if TYPE_CHECKING:
     from uadbench.bench.plan.config import RunConfig
+    from uadbench.engine.methods import MethodInfo
     from uadbench.reports.identity import Variant
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Vary",
     "check_vary",
     "count_variants",
+    "fields_of",
     "parse_vary",
     "points",
     "told",
@@ -93,6 +95,14 @@ def _values(name: str, values: Any) -> tuple[Any, ...]:
 def count_variants(vary: Vary, methods: int) -> int:
     """Variants that a sweep asks for at most: the product of its values for each method."""
     return methods * math.prod(len(values) for values in vary.values())
+
+
+def fields_of(info: MethodInfo, noise: str) -> tuple[str, ...]:
+    """A method's hyper-parameters; () where it cannot be built, which is found out when it is."""
+    try:
+        return tuple(field.name for field in dataclasses.fields(info.preset(noise)))  # type: ignore[arg-type]
+    except (Exception, SystemExit):  # a method of others may raise anything
+        return ()
 
 
 def check_vary(config: RunConfig, methods: Mapping[str, Iterable[str]]) -> None:

@@ -27,8 +27,8 @@ LIMIT = 64  # variants; more is seldom meant
     "--vary",
     multiple=True,
     metavar="NAME=V,V",
-    help="A field of the method, as t_start=100,200 or thor.window=9,13, or noise, steps, perceptual, post or seed; "
-    "repeatable, all combinations are run. Lists as harmonize_at=[300,50],[200,50].",
+    help="A field of the method, as t_start=100,200 or thor.window=9,13, or noise, steps, perceptual, post, seed, "
+    "checkpoint; repeatable, all combinations are run. Lists as harmonize_at=[300,50],[200,50].",
 )
 @click.option(
     "--limit-variants",

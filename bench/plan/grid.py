@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, convert_field, unknown
-from uadbench.bench.plan.vary import check_vary, fields_of, points, told
+from uadbench.bench.plan.vary import check_vary, fields_of, points, swept
 from uadbench.bench.plan.walk import Walk, walk
 from uadbench.bench.plan.weights import NetworkFile, find_network
 from uadbench.engine.backends import BACKENDS, PRECISIONS
@@ -118,12 +118,9 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
     for name, noise in named:
         if name in FLOORS and not config.vary:  # those are there already
             continue
-        for point in points(config, name, fields[name]):
+        for point, weights in points(config, name, fields[name], known[name].networks(noise)):
             found = _cells(point, name, noise, known[name], [Arm()] if known[name].floor else arms)
-            cells += [
-                dataclasses.replace(cell, varied=told(config.vary, cell.variant, cell.method))
-                for cell in found
-            ]
+            cells += [swept(cell, config.vary, weights) for cell in found]
     slugs = [cell.slug for cell in cells]
     twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
     if twice and not config.vary:

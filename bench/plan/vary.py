@@ -9,12 +9,14 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from uadbench.bench.plan.fields import ConfigError, shown
 
 if TYPE_CHECKING:
     from uadbench.bench.plan.config import RunConfig
+    from uadbench.bench.plan.grid import Cell
     from uadbench.engine.methods import MethodInfo
     from uadbench.reports.identity import Variant
 
@@ -26,7 +28,7 @@ __all__ = [
     "fields_of",
     "parse_vary",
     "points",
-    "told",
+    "swept",
     "varied",
     "varied_fields",
 ]
@@ -34,6 +36,7 @@ __all__ = [
 Vary = Mapping[str, tuple[Any, ...]]
 """Name -> its values: of a setting, of a method's field ("t_start", or "thor.t_start" for one method alone)."""
 
+CHECKPOINT = "checkpoint"  # varies the file of a method's network
 LISTED = ("steps", "perceptual", "post", "seed")  # settings of which a run may have several anyway
 
 
@@ -113,7 +116,7 @@ def check_vary(config: RunConfig, methods: Mapping[str, Iterable[str]]) -> None:
     every = sorted({field for fields in methods.values() for field in fields})
     for name in config.vary:
         head, dot, field = name.rpartition(".")
-        if name in ("noise", *LISTED):
+        if name in ("noise", CHECKPOINT, *LISTED):
             continue
         if dot and head not in methods:
             raise ConfigError(
@@ -121,7 +124,7 @@ def check_vary(config: RunConfig, methods: Mapping[str, Iterable[str]]) -> None:
             )
         if field not in (methods[head] if dot else every):
             of = head if dot else ", ".join(methods)
-            allowed = sorted(methods[head]) if dot else sorted({*every, "noise", *LISTED})
+            allowed = sorted(methods[head]) if dot else sorted({*every, "noise", CHECKPOINT, *LISTED})
             raise ConfigError(
                 f"unknown field {shown(field)} to vary of {of}; choose from {', '.join(allowed)}"
             )
@@ -132,16 +135,47 @@ def check_vary(config: RunConfig, methods: Mapping[str, Iterable[str]]) -> None:
             raise ConfigError(f"{field} is both given and varied; do one of the two")
 
 
-def points(config: RunConfig, name: str, fields: Iterable[str]) -> Iterator[RunConfig]:
-    """The configuration for each combination of what is varied of a method's own fields; once where nothing is.
+def points(
+    config: RunConfig, name: str, fields: Iterable[str], networks: Mapping[str, str]
+) -> Iterator[tuple[RunConfig, str]]:
+    """The configuration for each combination of what is varied of a method; once where nothing is.
 
     fields : of the method ``name``; what others alone have is passed over
+    networks : role -> network, of which ``checkpoint`` varies the denoiser's
+    Besides: the name of the checkpoint where that is varied, else ""
     """
     own = varied_fields(config.vary, name, fields)
     table = config.hyperparameters.get(name, {})
+    files = config.vary.get(CHECKPOINT, ()) if networks else ()
     for values in product(*own.values()):
         changed = {**table, **dict(zip(own, values, strict=True))}
-        yield replace(config, hyperparameters={**config.hyperparameters, name: changed}) if own else config
+        point = replace(config, hyperparameters={**config.hyperparameters, name: changed}) if own else config
+        if not files:
+            yield point, ""
+        for file, weights in zip(files, _stems(files), strict=bool(files)):
+            yield replace(point, checkpoints={**config.checkpoints, networks["denoiser"]: file}), weights
+
+
+def _stems(files: Iterable[Any]) -> list[str]:
+    """What variants of several checkpoints are told apart by: the files' names without their endings."""
+    wrong = [file for file in files if not isinstance(file, str)]
+    if wrong:
+        raise ConfigError(f"{CHECKPOINT} is {shown(wrong[0])}; the names of files are needed")
+    stems = [PurePath(file).stem for file in files]
+    if twice := [stem for stem in stems if stems.count(stem) > 1]:
+        raise ConfigError(f"two checkpoints are called {shown(twice[0])}; give the files names of their own")
+    return stems
+
+
+def swept(cell: Cell, vary: Vary, weights: str) -> Cell:
+    """The cell with what of it is varied; with several checkpoints also its network and variant by other names."""
+    found = told(vary, cell.variant, cell.method)
+    if not weights:
+        return replace(cell, varied=found)
+    settings = json.dumps({**json.loads(cell.variant.settings), CHECKPOINT: weights}, sort_keys=True)
+    networks = {role: replace(file, name=f"{file.name}@{weights}") for role, file in cell.networks.items()}
+    variant = replace(cell.variant, settings=settings)
+    return replace(cell, variant=variant, networks=networks, varied={**found, CHECKPOINT: weights})
 
 
 def varied_fields(vary: Vary, name: str, fields: Iterable[str]) -> dict[str, tuple[Any, ...]]:

@@ -144,15 +144,8 @@ def _begin(
         say(
             f"{len(failed)} healthy slices cannot be read and are left out of the floors' median, mean and spread"
         )
-    bench = Bench(
-        plan.config.eta,
-        session.perceptuals,
-        plan.dataset.lesion_sign,
-        healthy.median,
-        stop,
-        healthy.mean,
-        healthy.spread,
-    )
+    like = (healthy.median, stop, healthy.mean, healthy.spread)
+    bench = Bench(plan.config.eta, session.perceptuals, plan.dataset.lesion_sign, *like)
     return _Work(session, run, manifest, denoisers, bench, healthy, watch, streams)
 
 

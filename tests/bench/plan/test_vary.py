@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from support.places import ROOT
 from uadbench.bench.plan.config import ConfigError, canonical, config_hash, load_config, make_config
 from uadbench.bench.plan.grid import Cell, plan_cells
 from uadbench.bench.plan.vary import count_variants, parse_vary
+from uadbench.engine.networks.checkpoint import shipped
 
 
 def swept(vary: dict[str, Any], methods: str = "thor", **settings: Any) -> list[Cell]:
@@ -51,6 +54,23 @@ def test_lists_switches_and_none_are_values_too() -> None:
     assert {(cell.varied["asymmetry"], cell.varied["signed"]) for cell in mend} == set(
         product((None, 0.1), (True, False))
     )
+
+
+def test_checkpoints_are_variants_with_networks_of_their_own(tmp_path: Path) -> None:
+    for name in ("early", "late"):
+        for path in (shipped("unet-gaussian"), shipped("unet-gaussian").with_suffix(".json")):
+            shutil.copy(path, tmp_path / f"{name}{path.suffix}")
+    files = [str(tmp_path / f"{name}.safetensors") for name in ("early", "late")]
+    cells = swept({"checkpoint": files, "t_start": [100, 200]}, "ddpm")
+    assert [(cell.varied["checkpoint"], cell.varied["t_start"]) for cell in cells] == [
+        (name, level) for level in (100, 200) for name in ("early", "late")
+    ]
+    assert {cell.networks["denoiser"].name for cell in cells} == {"unet-gaussian@early", "unet-gaussian@late"}
+    assert {str(cell.networks["denoiser"].path) for cell in cells} == set(files)
+    assert len({cell.slug for cell in cells}) == 4
+    assert "checkpoint early" in cells[0].variant.label
+    with pytest.raises(ConfigError, match="two checkpoints are called 'early'"):
+        swept({"checkpoint": [files[0], "elsewhere/early.safetensors"]}, "ddpm")
 
 
 def test_a_floor_is_swept_too_and_its_usual_self_stays_in_the_table_once() -> None:

@@ -120,7 +120,9 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
             continue
         for point, weights in points(config, name, fields[name], known[name].networks(noise)):
             found = _cells(point, name, noise, known[name], [Arm()] if known[name].floor else arms)
-            cells += [swept(cell, config.vary, weights) for cell in found]
+            for cell in found:
+                other = swept(config.vary, cell.variant, cell.method, cell.networks, weights)
+                cells.append(dataclasses.replace(cell, **other))
     slugs = [cell.slug for cell in cells]
     twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
     if twice and not config.vary:

@@ -16,7 +16,7 @@ from uadbench.bench.plan.fields import ConfigError, shown
 
 if TYPE_CHECKING:
     from uadbench.bench.plan.config import RunConfig
-    from uadbench.bench.plan.grid import Cell
+    from uadbench.bench.plan.weights import NetworkFile
     from uadbench.engine.methods import MethodInfo
     from uadbench.reports.identity import Variant
 
@@ -167,15 +167,22 @@ def _stems(files: Iterable[Any]) -> list[str]:
     return stems
 
 
-def swept(cell: Cell, vary: Vary, weights: str) -> Cell:
-    """The cell with what of it is varied; with several checkpoints also its network and variant by other names."""
-    found = told(vary, cell.variant, cell.method)
+def swept(
+    vary: Vary, variant: Variant, method: Any, networks: Mapping[str, NetworkFile], weights: str
+) -> dict[str, Any]:
+    """What of a cell is other in a sweep: ``varied``; with several checkpoints also variant and networks, by name.
+
+    weights : of ``points``
+    """
+    found = told(vary, variant, method)
     if not weights:
-        return replace(cell, varied=found)
-    settings = json.dumps({**json.loads(cell.variant.settings), CHECKPOINT: weights}, sort_keys=True)
-    networks = {role: replace(file, name=f"{file.name}@{weights}") for role, file in cell.networks.items()}
-    variant = replace(cell.variant, settings=settings)
-    return replace(cell, variant=variant, networks=networks, varied={**found, CHECKPOINT: weights})
+        return {"varied": found}
+    settings = json.dumps({**json.loads(variant.settings), CHECKPOINT: weights}, sort_keys=True)
+    return {
+        "varied": {**found, CHECKPOINT: weights},
+        "variant": replace(variant, settings=settings),
+        "networks": {role: replace(file, name=f"{file.name}@{weights}") for role, file in networks.items()},
+    }
 
 
 def varied_fields(vary: Vary, name: str, fields: Iterable[str]) -> dict[str, tuple[Any, ...]]:

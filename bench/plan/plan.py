@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, unknown
+from uadbench.bench.plan.data import find_opener
 from uadbench.bench.plan.grid import Cell, plan_cells
+from uadbench.bench.plan.selection import select_test
 from uadbench.bench.plan.shifts import Shift, read_shifts
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.run.machine import available_cores
-from uadbench.datasets import DATASETS
+from uadbench.datasets import Opener
 from uadbench.datasets.case import Case, Dataset
 from uadbench.datasets.preprocess import MASK_RULES, PREPROCESSING, Preprocessing
 from uadbench.datasets.shifts import SHIFTS
@@ -68,8 +70,7 @@ def make_plan(config: RunConfig) -> Plan:
 
     Raises ConfigError, BackendError, CheckpointError and CaseError.
     """
-    if config.dataset not in DATASETS:
-        raise unknown("data set", config.dataset, DATASETS)
+    opener = find_opener(config.dataset)
     _check_perceptuals(config)
     cells = plan_cells(config)
     for arm in dict.fromkeys(cell.arm for cell in cells):
@@ -77,7 +78,7 @@ def make_plan(config: RunConfig) -> Plan:
     check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
     root = Path(config.data_root) if config.data_root else None
     params = replace(PREPROCESSING, mask_rule=MASK_RULES[config.mask_rule])
-    dataset = _open(config, root, params)
+    dataset = _open(config, opener, root, params)
     if config.variance == "exact" and not any(not case.lesion for case in dataset.split("val")):
         raise ConfigError(
             f"variance is 'exact', which is measured on healthy validation slices, and data set {dataset.name} has "
@@ -90,16 +91,18 @@ def make_plan(config: RunConfig) -> Plan:
     return Plan(config, cells, dataset, cases, threads, shifts)
 
 
-def _open(config: RunConfig, root: Path | None, params: Preprocessing) -> Dataset:
+def _open(config: RunConfig, opener: Opener, root: Path | None, params: Preprocessing) -> Dataset:
     """The data set with the cases that are to be scored as its test cases; ConfigError where there is none."""
-    on_test = config.split == "test"
-    dataset = DATASETS[config.dataset](root, config.seed[0], config.limit if on_test else None, params)
+    chosen, on_test = bool(config.cases or config.subjects), config.split == "test"
+    dataset = opener(root, config.seed[0], config.limit if on_test and not chosen else None, params)
     if not on_test:
         if not any(case.lesion for case in dataset.split("val")):
             raise ConfigError(
                 f"data set {dataset.name} has no validation lesion to score; give split = 'test' (--split test)"
             )
-        dataset = on_validation(dataset, config.limit)
+        dataset = on_validation(dataset, None if chosen else config.limit)
+    if chosen:
+        dataset = select_test(dataset, config.cases, config.subjects, config.limit)
     if not dataset.split("test"):
         raise ConfigError(f"data set {dataset.name} has no test case")
     return dataset

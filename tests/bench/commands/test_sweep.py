@@ -51,7 +51,8 @@ def test_its_cases_are_validation_cases_and_every_figure_says_so(run: Path) -> N
     manifest = json.loads((run / "manifest.json").read_text())
     assert (manifest["config"]["split"], manifest["dataset"]["split"]) == ("val", "val")
     assert manifest["dataset"]["name"] == "folder:val"
-    ids = {path.stem for path in (run / "inputs").iterdir()}
+    lines = [line for path in run.rglob("cases.jsonl") for line in path.read_text().splitlines()]
+    ids = {json.loads(line)["case_id"] for line in lines}
     assert ids
     assert all(name.startswith("val") for name in ids)
     page = (run / "leaderboard.html").read_text()

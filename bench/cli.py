@@ -17,6 +17,7 @@ __all__ = ["VERBS", "cli", "main"]
 
 VERBS = {
     "run": "Run methods on a data set, score them and write the leaderboard.",
+    "sweep": "Run a method with every combination of settings, and draw the scores over each.",
     "predict": "Write maps, reconstructions and masks of images of yours, in their own space.",
     "list": "List methods, data sets, back ends, noises and perceptual nets.",
     "train": "Train a denoising network.",

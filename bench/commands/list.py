@@ -29,7 +29,7 @@ def command(as_json: bool) -> None:
     for heading, entries in listing.items():
         click.echo(heading)
         for name, text in entries.items():
-            click.echo(f"  {name:<16} {text}".rstrip())
+            click.echo(f"  {name:<24} {text}".rstrip())
 
 
 def names() -> dict[str, dict[str, str]]:
@@ -37,13 +37,16 @@ def names() -> dict[str, dict[str, str]]:
     from uadbench.datasets import DATASETS
     from uadbench.engine.backends import BACKENDS, PRECISIONS
     from uadbench.engine.interfaces import NOISES
-    from uadbench.engine.methods import all_methods
+    from uadbench.engine.methods import FLOORS, all_methods
     from uadbench.engine.perceptual import PERCEPTUALS
 
     known = all_methods()
+    floors = {name: info.title for name, info in known.items() if info.floor}
+    named = {name: title for name, title in floors.items() if name not in FLOORS}
     return {
         "methods": {name: _account(info) for name, info in known.items() if not info.floor},
-        "floors (always run)": {name: info.title for name, info in known.items() if info.floor},
+        "floors (always run)": {name: title for name, title in floors.items() if name in FLOORS},
+        "floors (run where named; `fitted-floors` is all that are fitted)": named,
         "data sets": {name: _choices(opener) for name, opener in DATASETS.items()},
         "back ends": {
             name: "; ".join(f"{device}: {', '.join(found)}" for device, found in backend.precisions.items())

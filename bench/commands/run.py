@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uadbench.bench.commands import options
-from uadbench.bench.plan.config import RunConfig, load_config, make_config, parse_set
+from uadbench.bench.plan.config import ConfigError, RunConfig, load_config, make_config, parse_set
 from uadbench.bench.plan.selection import read_ids
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def command(
     subjects_file: Path | None,
     **flags: Any,
 ) -> None:
-    """Run METHODS on a data set, score them against truth and five trivial floors, write a leaderboard.
+    """Run METHODS on a data set, score them against truth and trivial floors, write a leaderboard.
 
     A run that was interrupted is finished by the same command. Exit codes: 0 done, 1 a case failed or a file
     cannot be written, 2 wrong usage, 130 interrupted.
@@ -112,6 +112,15 @@ def command(
     flags["shift"] = flags["shift"] or None
     flags["subjects"] = read_ids(subjects_file) if subjects_file else None
     config = make_config(load_config(file) if file else {}, flags, [parse_set(text) for text in sets])
+    if config.vary:
+        raise ConfigError(
+            f"{', '.join(config.vary)} varied, which `bench sweep` takes and `bench run` does not"
+        )
+    carry_out(config, output, resume, dry_run, no_progress)
+
+
+def carry_out(config: RunConfig, output: Path | None, resume: bool, dry_run: bool, no_progress: bool) -> None:
+    """Do what a configuration says, or show what that would be; exits with 1 where a case failed."""
     options.warn_of_plugins()
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
@@ -173,11 +182,16 @@ def _show_session(session: Session) -> None:
     for cell in plan.cells:
         kind = "floor" if cell.variant.floor else "method"
         start = str(max(cell.walk.levels, default="-"))
-        table.add_row(kind, start, str(cell.walk.nfe), cell.slug)
+        name = f"{cell.variant.label} · {cell.arm.label}" if cell.varied else cell.slug
+        table.add_row(kind, start, str(cell.walk.nfe), name)
     Console(soft_wrap=True).print(table)
     n_test = len(plan.dataset.split("test"))
+    if plan.config.vary:
+        swept = sum(1 for cell in plan.cells if cell.varied)
+        product = " x ".join(f"{name} ({len(values)})" for name, values in plan.config.vary.items())
+        click.echo(f"sweep       {product}: {swept} cells")
     click.echo(f"data set    {plan.dataset.name}: {plan.dataset.title}")
-    click.echo(f"cases       {n_test} test, {len(plan.cases) - n_test} healthy for thresholds")
+    click.echo(f"cases       {n_test} {plan.config.split}, {len(plan.cases) - n_test} healthy for thresholds")
     click.echo(
         f"calls       {plan.calls} network calls, one image each, in batches of {plan.config.batch_size}"
     )

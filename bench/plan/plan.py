@@ -15,9 +15,11 @@ from uadbench.bench.plan.selection import select_test
 from uadbench.bench.plan.shifts import Shift, read_shifts
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.run.machine import available_cores
+from uadbench.datasets import Opener
 from uadbench.datasets.case import Case, Dataset
-from uadbench.datasets.preprocess import MASK_RULES, PREPROCESSING
+from uadbench.datasets.preprocess import MASK_RULES, PREPROCESSING, Preprocessing
 from uadbench.datasets.shifts import SHIFTS
+from uadbench.datasets.validation import on_validation
 from uadbench.engine.backends import check_backend
 from uadbench.engine.perceptual.distance import PERCEPTUALS
 
@@ -76,12 +78,7 @@ def make_plan(config: RunConfig) -> Plan:
     check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
     root = Path(config.data_root) if config.data_root else None
     params = replace(PREPROCESSING, mask_rule=MASK_RULES[config.mask_rule])
-    chosen = bool(config.cases or config.subjects)
-    dataset = opener(root, config.seed[0], None if chosen else config.limit, params)
-    if chosen:
-        dataset = select_test(dataset, config.cases, config.subjects, config.limit)
-    if not dataset.split("test"):
-        raise ConfigError(f"data set {dataset.name} has no test case")
+    dataset = _open(config, opener, root, params)
     if config.variance == "exact" and not any(not case.lesion for case in dataset.split("val")):
         raise ConfigError(
             f"variance is 'exact', which is measured on healthy validation slices, and data set {dataset.name} has "
@@ -92,6 +89,23 @@ def make_plan(config: RunConfig) -> Plan:
     threads = config.threads or available_cores()
     _check_streams(config, threads)
     return Plan(config, cells, dataset, cases, threads, shifts)
+
+
+def _open(config: RunConfig, opener: Opener, root: Path | None, params: Preprocessing) -> Dataset:
+    """The data set with the cases that are to be scored as its test cases; ConfigError where there is none."""
+    chosen, on_test = bool(config.cases or config.subjects), config.split == "test"
+    dataset = opener(root, config.seed[0], config.limit if on_test and not chosen else None, params)
+    if not on_test:
+        if not any(case.lesion for case in dataset.split("val")):
+            raise ConfigError(
+                f"data set {dataset.name} has no validation lesion to score; give split = 'test' (--split test)"
+            )
+        dataset = on_validation(dataset, None if chosen else config.limit)
+    if chosen:
+        dataset = select_test(dataset, config.cases, config.subjects, config.limit)
+    if not dataset.split("test"):
+        raise ConfigError(f"data set {dataset.name} has no test case")
+    return dataset
 
 
 def _check_streams(config: RunConfig, threads: int) -> None:

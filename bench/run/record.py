@@ -37,7 +37,7 @@ def make_manifest(
         "version": uadbench_version(),
         "git": git_state(),
         "environment": environment(threads),
-        "dataset": _dataset(dataset, cases),
+        "dataset": {**_dataset(dataset, cases), **({"split": "val"} if config.split == "val" else {})},
         "seed": config.seed[0],
         "checkpoints": {
             name: {"sha256": network.card["sha256"], "card": dict(network.card)}

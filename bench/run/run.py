@@ -142,10 +142,15 @@ def _begin(
     with watch.stage("load"):
         healthy = healthy_median(run, plan.dataset)
     if healthy.record["split"] == "val":
-        say("the data set has no healthy training slice; the floors' median is of validation slices")
+        say(
+            "the data set has no healthy training slice; the floors' median, mean and spread are of validation slices"
+        )
     if failed := healthy.record["failed"]:
-        say(f"{len(failed)} healthy slices cannot be read and are left out of the floors' median")
-    bench = Bench(plan.config.eta, session.perceptuals, plan.dataset.lesion_sign, healthy.median, stop)
+        say(
+            f"{len(failed)} healthy slices cannot be read and are left out of the floors' median, mean and spread"
+        )
+    like = (healthy.median, stop, healthy.mean, healthy.spread)
+    bench = Bench(plan.config.eta, session.perceptuals, plan.dataset.lesion_sign, *like)
     return _Work(session, run, manifest, denoisers, bench, healthy, watch, streams)
 
 

@@ -6,7 +6,8 @@ alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -112,7 +113,7 @@ def mend_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[st
             "--overwrite starts anew"
         )
     before, now = info.get("hyperparameters"), record["hyperparameters"]
-    if before is not None and digest(before) != digest(now):
+    if before is not None and digest(_completed(before, cell.method)) != digest(now):
         raise RunError(
             f"{directory.path}: its results are of other settings ({before}, not {now}); --overwrite starts anew"
         )
@@ -121,6 +122,16 @@ def mend_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[st
             {**info, "operating": record["operating"]}
         )  # the maps stand, their scores do not
         directory.drop_summary()
+
+
+def _completed(before: Mapping[str, Any], method: Any) -> dict[str, Any]:
+    """Recorded settings with the fields that the method has got since, which were then as they are by default."""
+    since = {
+        field.name: field.default
+        for field in dataclasses.fields(method)
+        if field.name not in before and field.default is not dataclasses.MISSING
+    }
+    return {**since, **before}
 
 
 def keep(directory: Results, task: Task, outcome: Outcome, first: bool) -> None:

@@ -16,7 +16,16 @@ from typing import Any
 
 from uadbench.engine.interfaces import NOISES, Method
 
-__all__ = ["FLOORS", "METHODS", "MethodInfo", "all_methods", "build_method", "plugin_faults"]
+__all__ = [
+    "FITTED_FLOORS",
+    "FLOORS",
+    "GROUPS",
+    "METHODS",
+    "MethodInfo",
+    "all_methods",
+    "build_method",
+    "plugin_faults",
+]
 
 GROUP = "uadbench.methods"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -37,7 +46,8 @@ class MethodInfo:
     preset : noise kind -> the method with its published settings, a frozen dataclass
     noises : the kinds it may run with, its own first; ("none",) where it draws none
     networks : noise kind -> {role: network}; the role "denoiser" is what ``Tools.denoise`` calls
-    needs_median : whether it looks at ``Tools.median``, so that it does not apply where there is none
+    needs_median : whether it looks at ``Tools.median``, ``mean`` or ``spread``, so that it does not apply where
+        there is none
     calls : network calls a case with the preset, whatever the noise, so that a list can name them without torch; the
         dry walk counts them for a run. None where nobody has said
     """
@@ -69,6 +79,17 @@ def _from(module: str, name: str) -> Callable[[str], Method]:
 
 def _floor(title: str, name: str, needs_median: bool = False) -> MethodInfo:
     return MethodInfo(title, "floor", _from("floors", name), ("none",), _nothing, needs_median)
+
+
+def _fitted(info: MethodInfo) -> MethodInfo:
+    """The floor with its width and sign rule open, which validation lesions then decide."""
+
+    def preset(noise: str) -> Method:
+        floor: Any = info.preset(noise)
+        opened: Method = dataclasses.replace(floor, sigma=None)
+        return opened
+
+    return dataclasses.replace(info, title=f"{info.title}, fitted on validation lesions", preset=preset)
 
 
 METHODS: dict[str, MethodInfo] = {
@@ -115,11 +136,23 @@ METHODS |= {
 
 FLOORS: dict[str, MethodInfo] = {
     "residual-median": _floor("smoothed difference to median", "ResidualMedian", needs_median=True),
+    "zscore": _floor("spreads from the mean", "ZScore", needs_median=True),
     "intensity": _floor("smoothed intensity", "Intensity"),
     "asymmetry": _floor("left-right difference", "Asymmetry"),
+    "asymmetry-intensity": _floor("asymmetry x intensity", "AsymmetryIntensity"),
     "blur": _floor("difference to blurred", "Blur"),
     "perceptual-blur": _floor("perceptual distance to blurred", "PerceptualBlur"),
 }
+"""They run in every run."""
+
+FITTED_FLOORS: dict[str, MethodInfo] = {
+    f"{name}-fitted": _fitted(FLOORS[name])
+    for name in ("residual-median", "zscore", "intensity", "asymmetry", "asymmetry-intensity")
+}
+"""They run where they are named."""
+
+GROUPS: dict[str, tuple[str, ...]] = {"fitted-floors": tuple(FITTED_FLOORS)}
+"""Names that stand for several methods; "all" is another, see ``bench run``."""
 
 
 @cache
@@ -129,7 +162,7 @@ def _plugins() -> dict[str, MethodInfo | str]:
 
 
 def _own() -> dict[str, MethodInfo]:
-    return METHODS | FLOORS
+    return METHODS | FLOORS | FITTED_FLOORS
 
 
 def _loaded(point: EntryPoint) -> MethodInfo | str:

@@ -21,6 +21,7 @@ VERBS = {
     "train": "Train a denoising network.",
     "train-perceptual": "Train the perceptual net brain-squeeze.",
     "import-weights": "Make a checkpoint from the weights that THOR's and AutoDDPM's authors publish.",
+    "merge": "Put the shards of a run together, score it and write the leaderboard.",
     "report": "Write the leaderboard again from one run or several.",
     "data": "List, check, fetch and preview data sets.",
     "doctor": "Say what works on this machine, and the remedy for what does not.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 
 from uadbench.bench.commands import options
 from uadbench.bench.plan.config import RunConfig, load_config, make_config, parse_set
+from uadbench.bench.plan.shards import read_shard
 
 if TYPE_CHECKING:
     from uadbench.bench.run.run import Finished
@@ -74,6 +76,11 @@ COMPRESSED = 0.6
     help="Batches at a time, each with its share of the threads: 1 (default), N, or auto, which measures. "
     "Above 1 throughput is recorded in place of latency.",
 )
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="Compute only the K-th of N parts of the cases, as task K of an array of N; `bench merge` puts them together.",
+)
 @options.output("Default: runs/DATASET-HASH.")
 @click.option(
     "--config", "file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; flags win."
@@ -89,6 +96,7 @@ def command(
     file: Path | None,
     sets: tuple[str, ...],
     output: Path | None,
+    shard: str | None,
     resume: bool,
     dry_run: bool,
     no_progress: bool,
@@ -104,7 +112,7 @@ def command(
     options.warn_of_plugins()
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
-    session = _open(config, output, command_line)
+    session = _open(config, output, command_line, shard)
     if dry_run:
         _check_output(session, not resume)
         _show_session(session)
@@ -115,12 +123,13 @@ def command(
         sys.exit(1)
 
 
-def _open(config: RunConfig, output: Path | None, command_line: str) -> Session:
+def _open(config: RunConfig, output: Path | None, command_line: str, shard: str | None) -> Session:
     """Every check that a run makes before it writes: names, settings, data, weights, back ends."""
+    part = read_shard(shard) if shard else None
     from uadbench.bench.plan.plan import make_plan
     from uadbench.bench.run.session import open_session
 
-    return open_session(make_plan(config), output, command_line)
+    return open_session(replace(make_plan(config), shard=part), output, command_line)
 
 
 def _check_output(session: Session, overwrite: bool) -> None:
@@ -170,6 +179,11 @@ def _show_session(session: Session) -> None:
     click.echo(
         f"calls       {plan.calls} network calls, one image each, in batches of {plan.config.batch_size}"
     )
+    if plan.shard:
+        click.echo(
+            f"shard       {plan.shard.label}: {len(plan.mine)} of {len(plan.cases)} cases are kept, "
+            f"{plan.computed} computed"
+        )
     there = ", which is there and would be taken up or overwritten" if session.output.exists() else ""
     if plan.shifts:
         shifts = ", ".join(shift.label for shift in plan.shifts)
@@ -205,6 +219,10 @@ def _show(finished: Finished) -> None:
         click.echo(f"failed: {line}", err=True)
     if len(lines) > 10:
         click.echo(f"failed: {len(lines) - 10} more, see cells/*/cases.jsonl", err=True)
+    if finished.shard:
+        click.echo(f"shard {finished.shard} is done; put all together: bench merge SHARD... --output DIR")
+        click.echo(finished.output)
+        return
     Console().print(terminal_table(rows([finished.output])))
     for path in finished.reports:
         click.echo(path)

@@ -12,6 +12,7 @@ from typing import Any
 import filelock
 
 from uadbench.bench.plan.config import ADDITIONS, PLACES, RunConfig, digest
+from uadbench.bench.plan.shards import Shard
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.reports.atomic import RunError
 from uadbench.reports.store import RunDirectory
@@ -33,9 +34,13 @@ def run_id(
     )
 
 
-def default_output(config: RunConfig, identity: str) -> Path:
-    """runs/<dataset>-<first 8 of the run id> in the current folder."""
-    return Path("runs") / f"{config.dataset}-{identity[:8]}"
+def default_output(config: RunConfig, identity: str, shard: Shard | None = None) -> Path:
+    """runs/<dataset>-<first 8 of the run id> in the current folder, of a shard with "-shard3of16" behind.
+
+    identity : of the whole run
+    """
+    part = "" if shard is None else f"-shard{shard.index}of{shard.count}"
+    return Path("runs") / f"{config.dataset}-{identity[:8]}{part}"
 
 
 def check_output(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) -> None:
@@ -127,6 +132,9 @@ def _refuse_other(run: RunDirectory, manifest: dict[str, Any]) -> None:
 
 def _difference(there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """What differs between two manifests, in words."""
+    parts = [(manifest.get("shard") or {}).get("label", "none") for manifest in (there, wanted)]
+    if parts[0] != parts[1]:
+        return f"its shard is {parts[0]}, and {parts[1]} is wanted"
     old, new = there.get("config", {}), wanted["config"]
     ignored = (*PLACES, *ADDITIONS)
     keys = [key for key in {**new, **old} if key not in ignored and old.get(key) != new.get(key)]

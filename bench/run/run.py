@@ -40,12 +40,13 @@ NO_MEDIAN = "the data set has no healthy training or validation slice to take a 
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run gave. failed : (cell, case id, reason); notes : warnings for the user."""
+    """What a run gave. failed : (cell, case id, reason); notes : warnings for the user; shard : '3/16', '' for none."""
 
     output: Path
     reports: list[Path]
     failed: list[tuple[str, str, str]]
     notes: list[str] = field(default_factory=list)
+    shard: str = ""
 
 
 Progress = Callable[[str, int], None]
@@ -87,9 +88,10 @@ def execute(
         fitted = run.fitted
         with watch.stage("fit"):
             config, shared = work.plan.config, (work.plan.dataset, work.denoisers, work.bench)
-            cells, measured = measure_cells(run, _applicable(work), *shared, config, say)
+            applicable = _applicable(work) if work.plan.mine else ()  # a shard may have no case
+            cells, measured = measure_cells(run, applicable, *shared, config, say)
             cells = decide(run, cells, work.plan, work.denoisers, work.bench, say)
-        total = len(cells) * len(work.plan.cases)
+        total = len(cells) * len(work.plan.mine)
         done = _count_done(work, cells)
         if 0 < done < total:
             say(f"taking up {run.path}: {done} of {total} results are there")
@@ -102,9 +104,10 @@ def execute(
         try:
             used = [*measured, *_used_by_fit(work, cells, fitted)]
             _compute(work, cells, progress(total, done), used)
-            _score(work)
-            with watch.stage("parity"):
-                _judge(work, again=done < total)
+            if work.plan.shard is None:  # a part of the cases is no result: `bench merge` scores the whole
+                _score(work)
+                with watch.stage("parity"):
+                    _judge(work, again=done < total)
             again = _shift(work, cells, progress)
         except BaseException:
             with suppress(OSError):  # a full disk must not hide why the run ended
@@ -113,8 +116,9 @@ def execute(
         if done < total or again or not work.manifest["finished"]:
             note_session(run, work.manifest, state, watch, begun, finished=True)
         with watch.stage("report"):
-            reports = write_reports([run.path], run.path)
-    return Finished(run.path, reports, _failures(work), _notes(work))
+            reports = [] if work.plan.shard else write_reports([run.path], run.path)
+    shard = work.plan.shard.label if work.plan.shard else ""
+    return Finished(run.path, reports, _failures(work), _notes(work), shard)
 
 
 def _begin(
@@ -156,7 +160,7 @@ def _applicable(work: _Work) -> tuple[Cell, ...]:
 
 
 def _count_done(work: _Work, cells: tuple[Cell, ...]) -> int:
-    wanted = {case.case_id for case in work.plan.cases}
+    wanted = {case.case_id for case in work.plan.mine}
     return sum(len(finished(work.run.cell(cell.slug)) & wanted) for cell in cells)
 
 
@@ -175,7 +179,8 @@ def _compute(work: _Work, cells: tuple[Cell, ...], progress: Progress, used: Seq
     begun: set[str] = set()
     for cell in cells:
         mend_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
-    tasks = plan_tasks(run, cells, in_batches(plan.cases, size), max(1, len(streams)))
+    mine = frozenset(case.case_id for case in plan.mine)
+    tasks = plan_tasks(run, cells, in_batches(plan.cases, size), max(1, len(streams)), mine)
     for evaluated in executor(tasks):
         cell = evaluated.task.cell
         with work.watch.stage("write"):

@@ -15,6 +15,7 @@ from uadbench.bench.plan.config import RunConfig, load_config, make_config, pars
 from uadbench.bench.plan.shards import read_shard
 
 if TYPE_CHECKING:
+    from uadbench.bench.run.cluster import Cluster
     from uadbench.bench.run.run import Finished
     from uadbench.bench.run.session import Session
 
@@ -81,6 +82,23 @@ COMPRESSED = 0.6
     metavar="K/N",
     help="Compute only the K-th of N parts of the cases, as task K of an array of N; `bench merge` puts them together.",
 )
+@click.option(
+    "--executor",
+    type=click.Choice(["here", "ray"]),
+    default="here",
+    help="Who computes batches: this process (default), or workers on a cluster of Ray.",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDR",
+    help="Of a cluster that runs; RAY_ADDRESS, else one is started on this machine.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    help="On Ray; as many as it has room for by default.",
+)
 @options.output("Default: runs/DATASET-HASH.")
 @click.option(
     "--config", "file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; flags win."
@@ -97,6 +115,9 @@ def command(
     sets: tuple[str, ...],
     output: Path | None,
     shard: str | None,
+    executor: str,
+    ray_address: str | None,
+    workers: int | None,
     resume: bool,
     dry_run: bool,
     no_progress: bool,
@@ -113,11 +134,12 @@ def command(
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
     session = _open(config, output, command_line, shard)
+    cluster = _cluster(session, executor, ray_address, workers)
     if dry_run:
         _check_output(session, not resume)
         _show_session(session)
         return
-    finished = _execute(session, not resume, no_progress, command_line)
+    finished = _execute(session, not resume, no_progress, command_line, cluster)
     _show(finished)
     if finished.failed:
         sys.exit(1)
@@ -132,6 +154,17 @@ def _open(config: RunConfig, output: Path | None, command_line: str, shard: str 
     return open_session(replace(make_plan(config), shard=part), output, command_line)
 
 
+def _cluster(session: Session, executor: str, address: str | None, workers: int | None) -> Cluster | None:
+    from uadbench.bench.run.cluster import Cluster, check_cluster
+
+    if executor == "here":
+        if address or workers:
+            raise click.UsageError("--ray-address and --workers speak of Ray; give --executor ray, too")
+        return None
+    check_cluster(session.plan)
+    return Cluster(address or "", workers)
+
+
 def _check_output(session: Session, overwrite: bool) -> None:
     from uadbench.bench.run.directory import check_output
     from uadbench.reports.store import RunDirectory
@@ -139,7 +172,9 @@ def _check_output(session: Session, overwrite: bool) -> None:
     check_output(RunDirectory(session.output), session.manifest, overwrite)
 
 
-def _execute(session: Session, overwrite: bool, no_progress: bool, command_line: str) -> Finished:
+def _execute(
+    session: Session, overwrite: bool, no_progress: bool, command_line: str, cluster: Cluster | None
+) -> Finished:
     from uadbench.bench.commands.progress import progress_bar
     from uadbench.bench.run.interrupt import Interrupted, ignore_signals
     from uadbench.bench.run.run import execute
@@ -147,7 +182,7 @@ def _execute(session: Session, overwrite: bool, no_progress: bool, command_line:
     hint = f"what is done is kept. To finish it: {command_line}"
     try:
         with progress_bar(silent=no_progress) as progress:
-            return execute(session, overwrite, progress, _say)
+            return execute(session, overwrite, progress, _say, cluster)
     except Interrupted:
         ignore_signals()
         click.echo(f"interrupted; {hint}", err=True)

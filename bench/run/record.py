@@ -13,7 +13,7 @@ from uadbench.bench.run.machine import environment, git_state, uadbench_version
 from uadbench.datasets.case import Case, Dataset
 from uadbench.engine.perceptual.distance import OpenedPerceptual
 
-__all__ = ["make_manifest", "of_shard"]
+__all__ = ["make_manifest", "of_shard", "whole_id"]
 
 
 def make_manifest(
@@ -49,6 +49,11 @@ def make_manifest(
         "cells": cells,
         "sessions": [],
     }
+
+
+def whole_id(manifest: Mapping[str, Any]) -> str:
+    """The identity of the run, also in a shard's manifest."""
+    return str((manifest.get("shard") or {}).get("whole", manifest["run_id"]))
 
 
 def of_shard(manifest: Mapping[str, Any], plan: Plan) -> dict[str, Any]:

@@ -12,13 +12,16 @@ from typing import Any
 from uadbench.bench.compare.judge import judge_run, needs_parity
 from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.plan import Plan
+from uadbench.bench.run.cluster import Cluster, executor_of
 from uadbench.bench.run.directory import locked, note_session, now, prepare_run
 from uadbench.bench.run.evaluate import Bench
 from uadbench.bench.run.executors import Evaluated, Here, Stream
 from uadbench.bench.run.inputs import Healthy, Loader, healthy_median, in_batches
 from uadbench.bench.run.interrupt import stop_on_signal
 from uadbench.bench.run.networks import open_denoisers
+from uadbench.bench.run.notes import failures, notes
 from uadbench.bench.run.operating import decide
+from uadbench.bench.run.record import whole_id
 from uadbench.bench.run.session import Session
 from uadbench.bench.run.shifts import plan_shifts, run_shifts
 from uadbench.bench.run.streams import open_streams, shared_streams
@@ -31,7 +34,6 @@ from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.leaderboard import write_reports
 from uadbench.reports.runs import load_run
 from uadbench.reports.store import RunDirectory
-from uadbench.reports.vocabulary import LOAD_LIMIT
 
 __all__ = ["Finished", "Progress", "execute"]
 
@@ -72,12 +74,17 @@ class _Work:
 
 
 def execute(
-    session: Session, overwrite: bool, progress: Callable[[int, int], Progress], say: Callable[[str], None]
+    session: Session,
+    overwrite: bool,
+    progress: Callable[[int, int], Progress],
+    say: Callable[[str], None],
+    cluster: Cluster | None = None,
 ) -> Finished:
     """Compute what is missing, score, and write the reports.
 
     progress : (all results, results that are there) -> what is told of each that is done
     say : for lines to the user while it runs
+    cluster : where batches are computed, None for this process
     Raises RunError (directory in use or of another run), BackendError, and Interrupted when the user stopped it; all
     that was done is kept in any case.
     """
@@ -103,7 +110,7 @@ def execute(
         }
         try:
             used = [*measured, *_used_by_fit(work, cells, fitted)]
-            _compute(work, cells, progress(total, done), used)
+            _compute(work, cells, progress(total, done), used, cluster, state, say)
             if work.plan.shard is None:  # a part of the cases is no result: `bench merge` scores the whole
                 _score(work)
                 with watch.stage("parity"):
@@ -118,7 +125,7 @@ def execute(
         with watch.stage("report"):
             reports = [] if work.plan.shard else write_reports([run.path], run.path)
     shard = work.plan.shard.label if work.plan.shard else ""
-    return Finished(run.path, reports, _failures(work), _notes(work), shard)
+    return Finished(run.path, reports, failures(run, work.plan), notes(run, work.plan), shard)
 
 
 def _begin(
@@ -170,25 +177,35 @@ def _used_by_fit(work: _Work, cells: tuple[Cell, ...], before: dict[str, Any]) -
     return [work.denoisers[cell.slug] for cell in cells if cell.variant.slug in fresh]
 
 
-def _compute(work: _Work, cells: tuple[Cell, ...], progress: Progress, used: Sequence[Denoiser] = ()) -> None:
+def _compute(
+    work: _Work,
+    cells: tuple[Cell, ...],
+    progress: Progress,
+    used: Sequence[Denoiser] = (),
+    cluster: Cluster | None = None,
+    state: dict[str, Any] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
     """Evaluate whatever is missing and keep each result as it comes."""
     run, plan, size = work.run, work.plan, work.plan.config.batch_size
     loader = Loader(run, plan.dataset)
     streams = work.streams
-    executor = Here(work.denoisers, loader, work.bench, len(plan.cases), size, work.watch, used, streams)
+    here = Here(work.denoisers, loader, work.bench, len(plan.cases), size, work.watch, used, streams)
     begun: set[str] = set()
     for cell in cells:
         mend_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
     mine = frozenset(case.case_id for case in plan.mine)
     tasks = plan_tasks(run, cells, in_batches(plan.cases, size), max(1, len(streams)), mine)
-    for evaluated in executor(tasks):
-        cell = evaluated.task.cell
-        with work.watch.stage("write"):
-            if cell.slug not in begun:
-                begin_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
-                begun.add(cell.slug)
-            count = _keep(run, evaluated)
-        progress(cell.slug, count)
+    identity = whole_id(work.manifest)
+    with executor_of(cluster, here, plan, cells, identity, {} if state is None else state, say) as executor:
+        for evaluated in executor(tasks):
+            cell = evaluated.task.cell
+            with work.watch.stage("write"):
+                if cell.slug not in begun:
+                    begin_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
+                    begun.add(cell.slug)
+                count = _keep(run, evaluated)
+            progress(cell.slug + executor.team, count)
 
 
 def _shift(work: _Work, cells: tuple[Cell, ...], progress: Callable[[int, int], Progress]) -> bool:
@@ -268,26 +285,3 @@ def _judge(work: _Work, again: bool) -> None:
             before_call=lambda _: work.bench.stop(),
         )
         work.run.write_parity(judged)
-
-
-def _failures(work: _Work) -> list[tuple[str, str, str]]:
-    failed = []
-    for cell in work.plan.cells:
-        directory = work.run.cell(cell.slug)
-        for record in (*directory.read_cases(), *directory.read_shifts()):
-            if record["status"] == "failed":
-                shift = f" under {record['shift']} {record['value']:g}" if "shift" in record else ""
-                failed.append((cell.slug, f"{record['case_id']}{shift}", record["reason"]))
-    return failed
-
-
-def _notes(work: _Work) -> list[str]:
-    threads = work.plan.threads
-    loads = [(work.run.cell(cell.slug).latency or {}).get("load_max") for cell in work.plan.cells]
-    highest = max((load for load in loads if load is not None), default=0.0)
-    if highest <= LOAD_LIMIT * threads:
-        return []
-    return [
-        f"load average reached {highest:.1f} with {threads} threads in use: something else was running, "
-        "so do not trust the latencies"
-    ]

@@ -50,9 +50,9 @@ def _places(section: Section) -> list[str]:
         if places := (cell.latency or {}).get("places"):
             found.setdefault(tuple(places), []).append(cell.slug)
     return [
-        f"Computed in {len(places)} {'place' if len(places) == 1 else 'places'} ({_listed(list(places))}), so no latency "
-        f"is shown: times of several machines, or of workers beside each other, are not mixed. latency.json has them by "
-        f"place. {_where(slugs, len(section.frame))}"
+        f"Computed in {len(places)} {'place' if len(places) == 1 else 'places'} ({_listed(list(places))}), so no "
+        f"latency is shown: times of several machines, or of workers beside each other, are not mixed. latency.json "
+        f"has them by place ({_where(slugs, len(section.frame))})"
         for places, slugs in sorted(found.items())
     ]
 

@@ -32,8 +32,12 @@ def command(as_json: bool) -> None:
             click.echo(f"  {name:<16} {text}".rstrip())
 
 
+HEADINGS = {"post-processing": "post-processings"}  # of kinds of plug-ins, where it is not the kind and an s
+
+
 def names() -> dict[str, dict[str, str]]:
     """Kind -> {name: what it is}; none of the registries that it reads loads torch."""
+    from uadbench.bench.plan.plugins import sources
     from uadbench.datasets import DATASETS
     from uadbench.engine.backends import BACKENDS, PRECISIONS
     from uadbench.engine.interfaces import NOISES
@@ -41,7 +45,7 @@ def names() -> dict[str, dict[str, str]]:
     from uadbench.engine.perceptual import PERCEPTUALS
 
     known = all_methods()
-    return {
+    listing = {
         "methods": {name: _account(info) for name, info in known.items() if not info.floor},
         "floors (always run)": {name: info.title for name, info in known.items() if info.floor},
         "data sets": dict.fromkeys(DATASETS, ""),
@@ -53,6 +57,12 @@ def names() -> dict[str, dict[str, str]]:
         "noises": dict.fromkeys(NOISES, ""),
         "perceptual nets": dict(PERCEPTUALS),
     }
+    for (kind, name), package in sources().items():
+        heading = HEADINGS.get(kind, f"{kind}s")
+        heading = "floors (always run)" if name in listing["floors (always run)"] else heading
+        text = listing.setdefault(heading, {}).get(name, "")
+        listing[heading][name] = f"{text}; from {package}" if text else f"from {package}"
+    return listing
 
 
 def _account(info: MethodInfo) -> str:

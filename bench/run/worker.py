@@ -71,9 +71,11 @@ class Worker:
 
     def open(self, order: Order) -> dict[str, Any]:
         """Open everything; returns what this machine is. RunError where the run that it finds is another."""
+        from uadbench.bench.plan.plugins import connect
         from uadbench.bench.run.machine import environment, prepare_process
 
         prepare_process()
+        connect()
         import torch
 
         from uadbench.bench.plan.plan import make_plan

@@ -31,12 +31,15 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def env() -> Iterator[dict[str, str]]:
-    """Ray as `bench run` has it, with a token of the test's own, so that none is written to the user's folder."""
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    """Ray as `bench run` has it, with a token of the test's own, so that none is written to the user's folder.
+
+    Ray reads these when it is imported.
+    """
     own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own.items():
             patch.setenv(name, value)
+        pytest.importorskip("ray", reason="the extra `ray` is not installed")
         yield environment(**own)
 
 

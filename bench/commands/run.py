@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uadbench.bench.commands import options
+from uadbench.bench.commands.dry_run import show_session
 from uadbench.bench.plan.config import RunConfig, load_config, make_config, parse_set
 from uadbench.bench.plan.shards import read_shard
 
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
     from uadbench.bench.run.cluster import Cluster
     from uadbench.bench.run.run import Finished
     from uadbench.bench.run.session import Session
-
-# Rough, for the estimates of --dry-run only: the compact network's cost, what a CPU core makes of it, and what is
-# left of the two float32 arrays a case and cell (anomaly map, reconstruction) after compression.
-GFLOP_A_CALL = 6.0
-GFLOPS_A_CORE = 40.0
-COMPRESSED = 0.6
 
 
 @click.command(name="run")
@@ -108,6 +103,12 @@ COMPRESSED = 0.6
     "--resume/--overwrite", default=True, help="Finish the run that is there (default), or start it anew."
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, show what would run, and compute nothing.")
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path),
+    metavar="PROFILE",
+    help="With --dry-run: estimate from times that `bench profile` measured, shared by --workers.",
+)
 @options.no_progress
 @options.one_line_errors
 def command(
@@ -120,6 +121,7 @@ def command(
     workers: int | None,
     resume: bool,
     dry_run: bool,
+    profile: Path | None,
     no_progress: bool,
     **flags: Any,
 ) -> None:
@@ -134,10 +136,14 @@ def command(
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
     session = _open(config, output, command_line, shard)
-    cluster = _cluster(session, executor, ray_address, workers)
+    if profile and not dry_run:
+        raise click.UsageError("--profile is for the estimate of --dry-run; give that, too")
+    cluster = None
+    if executor != "here" or not dry_run:  # an estimate is of so many workers, whoever they are
+        cluster = _cluster(session, executor, ray_address, workers)
     if dry_run:
         _check_output(session, not resume)
-        _show_session(session)
+        show_session(session, profile, workers or 1)
         return
     finished = _execute(session, not resume, no_progress, command_line, cluster)
     _show(finished)
@@ -196,52 +202,6 @@ def _say(line: str) -> None:
     click.echo(f"note: {line}", err=True)
 
 
-def _show_session(session: Session) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    plan = session.plan
-    table = Table("kind", "t_start", "NFE a case", "cell")
-    table.columns[-1].overflow = "fold"
-    for cell in plan.cells:
-        kind = "floor" if cell.variant.floor else "method"
-        start = str(max(cell.walk.levels, default="-"))
-        table.add_row(kind, start, str(cell.walk.nfe), cell.slug)
-    Console(soft_wrap=True).print(table)
-    n_test = len(plan.dataset.split("test"))
-    click.echo(f"data set    {plan.dataset.name}: {plan.dataset.title}")
-    click.echo(f"cases       {n_test} test, {len(plan.cases) - n_test} healthy for thresholds")
-    click.echo(
-        f"calls       {plan.calls} network calls, one image each, in batches of {plan.config.batch_size}"
-    )
-    if plan.shard:
-        click.echo(
-            f"shard       {plan.shard.label}: {len(plan.mine)} of {len(plan.cases)} cases are kept, "
-            f"{plan.computed} computed"
-        )
-    there = ", which is there and would be taken up or overwritten" if session.output.exists() else ""
-    if plan.shifts:
-        shifts = ", ".join(shift.label for shift in plan.shifts)
-        click.echo(
-            f"shifts      {shifts}: {plan.shift_calls} calls more, on {len(plan.shift_cases)} healthy cases"
-        )
-    click.echo(f"output      {session.output}{there}")
-    click.echo(f"disk        about {_size(_bytes(session))}")
-    seconds = (plan.calls + plan.shift_calls) * GFLOP_A_CALL / (GFLOPS_A_CORE * plan.threads)
-    estimate = f"{_duration(seconds)} on {plan.threads} threads, very roughly"
-    click.echo(
-        f"estimate    {estimate if plan.config.device == 'cpu' else 'none for this device'}; "
-        "nothing was computed"
-    )
-
-
-def _bytes(session: Session) -> float:
-    """Disk need: the inputs once, and an anomaly map and a reconstruction for each case and cell."""
-    plan = session.plan
-    side = int(str(plan.dataset.preprocessing.get("size", 128)))
-    return len(plan.cases) * (1 + 2 * len(plan.cells)) * side * side * 4 * COMPRESSED
-
-
 def _show(finished: Finished) -> None:
     from rich.console import Console
 
@@ -272,13 +232,3 @@ def _failures(failed: list[tuple[str, str, str]]) -> list[str]:
         f"{slugs[0] if len(slugs) == 1 else f'{len(slugs)} cells'}, case {case_id}: {reason}"
         for (case_id, reason), slugs in cells.items()
     ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _size(count: float) -> str:
-    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"

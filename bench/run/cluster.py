@@ -10,11 +10,12 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from uadbench.bench.plan.config import ConfigError
+from uadbench.bench.plan.config import ConfigError, RunConfig
 from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.plan import Plan
 from uadbench.bench.run.crew import Crew, WorkerDied
@@ -90,7 +91,29 @@ def _order(here: Here, plan: Plan, cells: Sequence[Cell], identity: str) -> Orde
     median = here.bench.median
     decided = {cell.slug: (cell.method, dict(cell.x0_variance)) for cell in cells}
     return Order(
-        plan.config, identity, plan.threads, decided, None if median is None else median.numpy(), shape
+        _anywhere(plan.config),
+        identity,
+        plan.threads,
+        decided,
+        None if median is None else median.numpy(),
+        shape,
+    )
+
+
+def _anywhere(config: RunConfig) -> RunConfig:
+    """The settings with whole paths, as a worker's folder is another; where things lie is no part of the identity."""
+
+    def whole(place: str) -> str:
+        return str(Path(place).resolve())
+
+    weights, root = config.perceptual_weights, config.data_root or os.environ.get("UADBENCH_DATA")
+    return replace(
+        config,
+        data_root=whole(root) if root else None,
+        checkpoints={name: whole(file) for name, file in config.checkpoints.items()},
+        perceptual_weights=whole(weights)
+        if isinstance(weights, str)
+        else weights and {name: whole(file) for name, file in weights.items()},
     )
 
 

@@ -27,8 +27,8 @@ CASES = {
     "BraTS 2021, all slices": 1251 * 155,
     "GRAZPEDWRI-DX": 20_327,
 }
-"""Images: 655 T1w volumes with a public mask (doi:10.1038/s41597-022-01401-7), one slice each as THOR's paper has it, or
-all 189; 1251 volumes of 155 slices (arXiv 2107.02314); 20327 radiographs (doi:10.1038/s41597-022-01328-z)."""
+# 655 T1w volumes with a public mask (doi:10.1038/s41597-022-01401-7), one slice each as in THOR's paper, or all 189;
+# 1251 volumes of 155 slices (arXiv 2107.02314); 20327 radiographs (doi:10.1038/s41597-022-01328-z).
 
 SIDE, BATCH = 128, 4
 MARKS = re.compile(r"(<!-- estimates -->\n).*?(<!-- /estimates -->)", re.DOTALL)

@@ -167,8 +167,9 @@ def _cluster(session: Session, executor: str, address: str | None, workers: int 
         if address or workers:
             raise click.UsageError("--ray-address and --workers speak of Ray; give --executor ray, too")
         return None
-    check_cluster(session.plan)
-    return Cluster(address or "", workers)
+    cluster = Cluster(address or "", workers)
+    check_cluster(session.plan, cluster)
+    return cluster
 
 
 def _check_output(session: Session, overwrite: bool) -> None:

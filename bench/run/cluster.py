@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from uadbench.reports.atomic import RunError
 __all__ = ["EXECUTORS", "Cluster", "check_cluster", "executor_of"]
 
 EXECUTORS = ("here", "ray")
+REACH_S = 10
 STORE_MIB = 1024  # of a cluster that is started here: shared memory for what comes back
 
 
@@ -40,14 +42,35 @@ class Cluster:
     workers: int | None = None
 
 
-def check_cluster(plan: Plan) -> None:
-    """ConfigError where Ray is missing, or the run is none for workers; quick, Ray is not imported."""
+def check_cluster(plan: Plan, cluster: Cluster) -> None:
+    """ConfigError where Ray is missing, or the run is none for workers; RunError where nobody is at the address.
+
+    Quick, Ray is not imported; it would try for minutes to reach an address where nobody is.
+    """
     if find_spec("ray") is None:
         raise ConfigError("--executor ray needs Ray, which is not installed; pip install 'uadbench[ray]'")
     if plan.config.streams != 1:
         raise ConfigError("--streams shares out threads of one process; give --workers in its place")
     if plan.config.device not in ("cpu", "cuda"):
         raise ConfigError(f"device is {plan.config.device!r}, and Ray says which GPU a worker has; give cuda")
+    address = _address(cluster)
+    if address in ("", "auto", "local"):
+        return
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not colon or not port.isdecimal():
+        raise ConfigError(
+            f"--ray-address is {address!r}; HOST:PORT is needed, as `ray start --head` prints it, or auto"
+        )
+    try:
+        socket.create_connection((host, int(port)), REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise RunError(
+            f"nobody answers at --ray-address {address} ({error}); is `ray start` done there?"
+        ) from error
+
+
+def _address(cluster: Cluster) -> str:
+    return cluster.address or os.environ.get("RAY_ADDRESS", "")
 
 
 @contextmanager
@@ -124,7 +147,7 @@ def _connected(cluster: Cluster, threads: int, gpu: bool) -> Iterator[Any]:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
-    address = cluster.address or os.environ.get("RAY_ADDRESS", "")
+    address = _address(cluster)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address:
         options["address"] = address

@@ -6,11 +6,12 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from uadbench.bench.plan.plugins import connect
 from uadbench.bench.run.interrupt import ignore_signals
@@ -23,6 +24,7 @@ __all__ = [
     "one_line_errors",
     "output",
     "reason",
+    "refuse_unheeded",
     "seed",
     "threads",
     "warn_of_plugins",
@@ -41,6 +43,16 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
         return number
+
+
+def refuse_unheeded(names: Iterable[str], why: str) -> None:
+    """ConfigError where one of these options of the running command was given: it would be passed over in silence."""
+    from uadbench.bench.plan.config import ConfigError
+
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise ConfigError(f"--{name.replace('_', '-')} means nothing here: {why}; leave it out")
 
 
 data_root = click.option(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -165,7 +166,8 @@ def _connected(cluster: Cluster, threads: int, gpu: bool) -> Iterator[Any]:
                 "as RAY_AUTH_TOKEN"
             ) from error
     try:
-        yield ray
+        with redirect_stdout(sys.stderr):  # Ray prints there what happens to a cluster, and ours is for results
+            yield ray
     finally:
         with _own_signals():
             ray.shutdown()

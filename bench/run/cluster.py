@@ -166,7 +166,9 @@ def _connected(cluster: Cluster, threads: int, gpu: bool) -> Iterator[Any]:
                 "as RAY_AUTH_TOKEN"
             ) from error
     try:
-        with redirect_stdout(sys.stderr):  # Ray prints there what happens to a cluster, and ours is for results
+        with redirect_stdout(
+            sys.stderr
+        ):  # Ray prints there what happens to a cluster, and ours is for results
             yield ray
     finally:
         with _own_signals():

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -196,9 +197,11 @@ def _compute(
         mend_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
     mine = frozenset(case.case_id for case in plan.mine)
     tasks = plan_tasks(run, cells, in_batches(plan.cases, size), max(1, len(streams)), mine)
+    if (first := next(tasks, None)) is None:  # nothing to start workers for
+        return
     identity = whole_id(work.manifest)
     with executor_of(cluster, here, plan, cells, identity, {} if state is None else state, say) as executor:
-        for evaluated in executor(tasks):
+        for evaluated in executor(chain([first], tasks)):
             cell = evaluated.task.cell
             with work.watch.stage("write"):
                 if cell.slug not in begun:

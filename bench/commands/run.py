@@ -130,17 +130,14 @@ def command(
     A run that was interrupted is finished by the same command. Exit codes: 0 done, 1 a case failed or a file
     cannot be written, 2 wrong usage, 130 interrupted.
     """
+    _check_use(executor, ray_address, workers, dry_run, profile is not None)
     flags["shift"] = flags["shift"] or None
     config = make_config(load_config(file) if file else {}, flags, [parse_set(text) for text in sets])
     options.warn_of_plugins()
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
     session = _open(config, output, command_line, shard)
-    if profile and not dry_run:
-        raise click.UsageError("--profile is for the estimate of --dry-run; give that, too")
-    cluster = None
-    if executor != "here" or not dry_run:  # an estimate is of so many workers, whoever they are
-        cluster = _cluster(session, executor, ray_address, workers)
+    cluster = _cluster(session, ray_address, workers) if executor == "ray" else None
     if dry_run:
         _check_output(session, not resume)
         show_session(session, profile, workers or 1)
@@ -153,20 +150,24 @@ def command(
 
 def _open(config: RunConfig, output: Path | None, command_line: str, shard: str | None) -> Session:
     """Every check that a run makes before it writes: names, settings, data, weights, back ends."""
-    part = read_shard(shard) if shard else None
+    part = read_shard(shard) if shard is not None else None
     from uadbench.bench.plan.plan import make_plan
     from uadbench.bench.run.session import open_session
 
     return open_session(replace(make_plan(config), shard=part), output, command_line)
 
 
-def _cluster(session: Session, executor: str, address: str | None, workers: int | None) -> Cluster | None:
+def _check_use(executor: str, address: str | None, workers: int | None, dry_run: bool, profile: bool) -> None:
+    """Refuse options that would do nothing; an estimate is of so many workers, whoever they are."""
+    if executor == "here" and (address or (workers and not dry_run)):
+        raise click.UsageError("--ray-address and --workers speak of Ray; give --executor ray, too")
+    if profile and not dry_run:
+        raise click.UsageError("--profile is for the estimate of --dry-run; give that, too")
+
+
+def _cluster(session: Session, address: str | None, workers: int | None) -> Cluster:
     from uadbench.bench.run.cluster import Cluster, check_cluster
 
-    if executor == "here":
-        if address or workers:
-            raise click.UsageError("--ray-address and --workers speak of Ray; give --executor ray, too")
-        return None
     cluster = Cluster(address or "", workers)
     check_cluster(session.plan, cluster)
     return cluster

@@ -65,15 +65,12 @@ def merge(
         manifest = {**prepare_run(run, manifest, overwrite), **_about(parts)}
         run.write_manifest({**manifest, "finished": None})
         told = progress(len(manifest["cells"]) * sum(len(part.places) for part in working), 0)
-        copied = _copy(run, working, stop, told)
-        _score(run, manifest, working, copied, stop)
+        failed = _copy(run, working, stop, told)
+        _score(run, manifest, working, stop)
         run.write_manifest({**manifest, "finished": None if lack else now()})
         if len({digest(part.manifest.get("environment")) for part in parts}) > 1:
             say("the shards ran on different machines or software; manifest.json says which")
         reports = write_reports([run.path], run.path)
-    failed = sum(
-        one["status"] != "ok" for part in working for cell in part.records.values() for one in cell.values()
-    )
     return Merged(output, reports, lack, failed)
 
 
@@ -114,18 +111,20 @@ def _about(parts: Sequence[Part]) -> dict[str, Any]:
     return {"sessions": sessions, "shards": shards}
 
 
-def _copy(run: RunDirectory, parts: Sequence[Part], stop: Callable[[], None], told: Progress) -> bool:
-    """Whatever of the shards is not here yet, in the run's order; whether anything was."""
+def _copy(run: RunDirectory, parts: Sequence[Part], stop: Callable[[], None], told: Progress) -> int:
+    """Whatever of the shards is not here yet, in the run's order; how many results of theirs are failures."""
     first = parts[0].run
     with suppress(RunError):
         run.write_median(*first.read_median())
-    run.write_fitted(first.fitted)
-    run.write_variances(first.variances)
+    if fitted := first.fitted:
+        run.write_fitted(fitted)
+    if variances := first.variances:
+        run.write_variances(variances)
     order = in_order(parts)
     for case, part in order:
         stop()
         _copy_input(run, part.run, case)
-    copied = False
+    failed = 0
     for slug in parts[0].manifest["cells"]:
         info = next((found for part in parts if (found := part.run.cell(slug).info)), None)
         if info is None:
@@ -133,16 +132,19 @@ def _copy(run: RunDirectory, parts: Sequence[Part], stop: Callable[[], None], to
         cell = run.cell(slug)
         cell.write_info(info)
         done = finished(cell)
+        if len(done) < len(order):
+            run.drop_verdicts()  # they are on fewer results
+        records = {case: record for part in parts for case, record in part.records(slug).items()}
         for case, part in order:
             told(slug, 1)
-            if case not in done and (record := part.records[slug].get(case)):
+            record = records.get(case)
+            failed += record is not None and record["status"] != "ok"
+            if record is not None and case not in done:
                 stop()
-                _copy_case(
-                    cell, part.run.cell(slug), {**record, "where": {"shard": part.label, **_where(record)}}
-                )
-                copied = True
+                where = {"shard": part.label, **(record.get("where") or {})}
+                _copy_case(cell, part.run.cell(slug), {**record, "where": where})
         _copy_shifts(cell, slug, parts)
-    return copied
+    return failed
 
 
 def _copy_input(run: RunDirectory, source: RunDirectory, case: str) -> None:
@@ -152,10 +154,6 @@ def _copy_input(run: RunDirectory, source: RunDirectory, case: str) -> None:
         return
     with suppress(RunError):
         run.write_input(case, *source.read_input(case))
-
-
-def _where(record: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(record.get("where") or {})
 
 
 def _copy_case(cell: CellDirectory, source: CellDirectory, record: dict[str, Any]) -> None:
@@ -184,13 +182,10 @@ def _score(
     run: RunDirectory,
     manifest: Mapping[str, Any],
     parts: Sequence[Part],
-    again: bool,
     stop: Callable[[], None],
 ) -> None:
     config, slugs = manifest["config"], list(manifest["cells"])
     order, seed = [case for case, _ in in_order(parts)], config["seed"][0]
-    if again:
-        run.drop_verdicts()
     for slug in slugs:
         stop()
         score_cell(run, slug, order, seed, config["n_boot"])

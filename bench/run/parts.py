@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,24 +41,18 @@ class Part:
         """'3/16'."""
         return str(self.shard["label"])
 
-    @cached_property
-    def records(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Cell -> case id -> the last record of each of its cases."""
-        return {
-            slug: {
-                one["case_id"]: one
-                for one in self.run.cell(slug).read_cases()
-                if one["case_id"] in self.places
-            }
-            for slug in self.manifest["cells"]
-        }
+    def records(self, slug: str) -> dict[str, dict[str, Any]]:
+        """Case id -> the last record of each of its cases in a cell."""
+        found = self.run.cell(slug).read_cases()
+        return {one["case_id"]: one for one in found if one["case_id"] in self.places}
 
     def missing(self) -> list[str]:
         """Ids of its cases that some cell which applies has no record of."""
-        cells = [
-            slug for slug in self.manifest["cells"] if not self.run.cell(slug).info.get("not_applicable")
-        ]
-        return [case for case in self.places if any(case not in self.records[slug] for slug in cells)]
+        lacking: set[str] = set()
+        for slug in self.manifest["cells"]:
+            if not self.run.cell(slug).info.get("not_applicable"):
+                lacking |= self.places.keys() - self.records(slug).keys()
+        return sorted(lacking, key=lambda case: self.places[case])
 
 
 def read_parts(paths: Iterable[Path]) -> list[Part]:

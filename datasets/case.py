@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIZES", "SPLITS", "TOO_SMALL", "Box", "Case", "CaseError", "Dataset", "Sample"]
+__all__ = ["SIZES", "SPLITS", "TOO_SMALL", "Box", "Case", "CaseError", "Dataset", "Finding", "Sample"]
 
 SPLITS = ("train", "val", "test")
 # Lesion pixels at 128 x 128, (more than, up to]: the papers' groups, but that theirs end at 10000.
@@ -71,12 +71,25 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What is not as the shipped networks, or the papers, have it.
+
+    what : a sentence, which also stands among the caveats
+    remedy : what to run
+    """
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A named list of cases and how to read one.
 
     load : Case -> Sample; raises CaseError
     lesion_sign : +1 where lesions are brighter than tissue, -1 where darker
     caveats : sentences that must stand beside every figure from this data set
+    findings : what was found amiss when it was opened, and the remedy; ``bench data check`` says it
     native : Case -> float [S, S] in [0, 1], the slice scaled and padded but not yet resized: what training warps
     training : the slices that training draws from, in the form of ``native``; None for the healthy train cases
     preprocessing : parameters of the pre-processing, recorded and hashed into the run
@@ -94,6 +107,7 @@ class Dataset:
     native: Callable[[Case], NDArray[np.floating]]
     training: Callable[[], Iterator[NDArray[np.floating]]] | None = None
     caveats: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     licence: str = ""
     citation: str = ""
     preprocessing: dict[str, object] = field(default_factory=dict)

@@ -66,7 +66,7 @@ def table(rows: Sequence[Row], arm: str) -> str:
         total += rate.image_ms if rate else 0.0
         lines.append(_line(cell, rate))
     hours = [_hours(total, count) for count in CASES.values()]
-    lines.append("| " + " | ".join(["all that were measured", "", f"{total:.4g}", *hours, ""]) + " |")
+    lines.append("| " + " | ".join(["all that were measured", "", f"{total:.6g}", *hours, ""]) + " |")
     disk = [f"{disk_bytes(count, len(every), SIDE) / 2**30:.1f} GiB" for count in CASES.values()]
     return (
         "\n".join([*lines, "| " + " | ".join([f"disk, {len(every)} methods", "", "", *disk, ""]) + " |"])
@@ -76,12 +76,13 @@ def table(rows: Sequence[Row], arm: str) -> str:
 
 def _line(cell: Cell, rate: Rate | None) -> str:
     figures = [_hours(rate.image_ms, count) if rate else "–" for count in CASES.values()]
-    time, row = (f"{rate.image_ms:.4g}", rate.row.words) if rate else ("–", "not measured")
+    time, row = (f"{rate.image_ms:.6g}", rate.row.words) if rate else ("–", "not measured")
     return "| " + " | ".join([cell.variant.label, str(cell.walk.nfe), time, *figures, row]) + " |"
 
 
 def _hours(image_ms: float, count: int) -> str:
-    return f"{image_ms * count / 3.6e6:.3g} h"
+    hours = image_ms * count / 3.6e6
+    return f"{hours:.3g} h" if hours < 100 else f"{hours:,.0f} h"
 
 
 def fill(text: str, found: str) -> str:

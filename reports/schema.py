@@ -25,6 +25,11 @@ class _Curve(TypedDict, total=False):
     precision: list[float]
 
 
+class _DiceCurve(TypedDict):
+    threshold: list[float]
+    dice: list[float]
+
+
 class _PerCase(TypedDict, total=False):
     dice: Number
     lesion_px: Count
@@ -53,6 +58,7 @@ _METRICS: dict[str, Any] = {
     "failed": list[_Failed],
     "per_case": dict[str, _PerCase],
     "pr_curve": _Curve | None,
+    "dice_curve": _DiceCurve,
 }
 _LATENCY: dict[str, Any] = {
     **dict.fromkeys(("latency_ms", "network_ms", "stages_ms"), Numbers),

@@ -48,7 +48,7 @@ def names() -> dict[str, dict[str, str]]:
     listing = {
         "methods": {name: _account(info) for name, info in known.items() if not info.floor},
         "floors (always run)": {name: info.title for name, info in known.items() if info.floor},
-        "data sets": dict.fromkeys(DATASETS, ""),
+        "data sets": {name: _choices(opener) for name, opener in DATASETS.items()},
         "back ends": {
             name: "; ".join(f"{device}: {', '.join(found)}" for device, found in backend.precisions.items())
             for name, backend in BACKENDS.items()
@@ -63,6 +63,13 @@ def names() -> dict[str, dict[str, str]]:
         text = listing.setdefault(heading, {}).get(name, "")
         listing[heading][name] = f"{text}; from {package}" if text else f"from {package}"
     return listing
+
+
+def _choices(opener: object) -> str:
+    """What may follow the name of a data set of volumes."""
+    from uadbench.datasets import Volumes
+
+    return f"volumes; NAME:CHOICE with {opener.layout.options}" if isinstance(opener, Volumes) else ""
 
 
 def _account(info: MethodInfo) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "seed",
     "threads",
     "warn_of_plugins",
+    "white_of",
 ]
 
 P = ParamSpec("P")
@@ -76,6 +77,19 @@ def output(text: str, **more: Any) -> Callable[[Callable[P, R]], Callable[P, R]]
     """``--output``, which every verb writes something else to; ``text`` says what, and the default."""
     kind = more.pop("type", click.Path(path_type=Path))
     return click.option("--output", type=kind, help=text, **{"metavar": "DIR", **more})
+
+
+def white_of(text: str) -> float | None:
+    """What ``--map-white`` says: a value above 0, or None for each map's own largest."""
+    if text == "max":
+        return None
+    try:
+        white = float(text)
+    except ValueError:
+        white = 0.0
+    if not 0 < white < math.inf:
+        raise click.BadParameter(f"{text[:80]!r} is no number above 0, nor max.", param_hint="'--map-white'")
+    return white
 
 
 def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:

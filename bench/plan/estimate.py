@@ -51,7 +51,11 @@ class Row:
         """'unet-gaussian, torch fp32, batch 4, 2 threads, taken under load'."""
         what = self.network if self.method == "-" else self.label
         load = ", taken under load" if self.under_load else ""
-        threads = f", {self.threads} threads" if self.device == "cpu" else f", {self.device}"
+        threads = (
+            f", {self.threads} thread{'s' * (self.threads != 1)}"
+            if self.device == "cpu"
+            else f", {self.device}"
+        )
         return f"{what}, {self.backend} {self.precision}, batch {self.batch}{threads}{load}"
 
 

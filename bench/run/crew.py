@@ -186,7 +186,7 @@ class Crew:
         where = {"executor": self.name, "node": seat.node, "worker": seat.number, "threads": self.threads}
         outcomes = [replace(one, timing={**one.timing, "where": where}) for one in found.outcomes]
         for outcome in outcomes:
-            self.loader.keep(outcome.sample)
+            self.loader.take(outcome.sample)
         return Evaluated(task, outcomes, found.unread, found.warm_up, found.warm_up_detail)
 
     def _bury(self, seat: _Seat, task: Task | None, reason: str) -> Iterator[Evaluated]:

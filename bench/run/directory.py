@@ -15,7 +15,7 @@ from uadbench.bench.plan.config import ADDITIONS, PLACES, RunConfig, digest
 from uadbench.bench.plan.shards import Shard
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.reports.atomic import RunError
-from uadbench.reports.store import RunDirectory
+from uadbench.reports.store import SCHEMA, RunDirectory
 
 __all__ = ["check_output", "default_output", "locked", "note_session", "now", "prepare_run", "run_id"]
 
@@ -35,12 +35,13 @@ def run_id(
 
 
 def default_output(config: RunConfig, identity: str, shard: Shard | None = None) -> Path:
-    """runs/<dataset>-<first 8 of the run id> in the current folder, of a shard with "-shard3of16" behind.
+    """runs/<dataset>-<first 8 of the run id> in the current folder; "brats:t2" is brats-t2 there.
 
-    identity : of the whole run
+    identity : of the whole run; a shard of it has "-shard3of16" behind
     """
+    name = config.dataset.replace(":", "-").replace("%", "pc")
     part = "" if shard is None else f"-shard{shard.index}of{shard.count}"
-    return Path("runs") / f"{config.dataset}-{identity[:8]}{part}"
+    return Path("runs") / f"{name}-{identity[:8]}{part}"
 
 
 def check_output(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) -> None:
@@ -96,6 +97,7 @@ def prepare_run(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) ->
     if cells != there["cells"]:
         there = {**there, "cells": cells}
         run.write_manifest(there)
+    run.repair_inputs()
     for slug in cells:
         run.cell(slug).repair_cases()
     return there
@@ -123,6 +125,11 @@ def _refuse_other(run: RunDirectory, manifest: dict[str, Any]) -> None:
     if not run.has_manifest:
         return
     there = run.read_manifest()
+    if (schema := there.get("schema", 1)) != SCHEMA:
+        raise RunError(
+            f"{run.path}: was begun by another version (schema {schema}, this one writes {SCHEMA}); "
+            "give another --output, or --overwrite to start anew"
+        )
     if there.get("run_id") != manifest["run_id"]:
         raise RunError(
             f"{run.path}: holds another run ({_difference(there, manifest)}); "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -32,15 +32,23 @@ def in_batches(cases: Sequence[T], size: int) -> list[tuple[T, ...]]:
 
 
 class Loader:
-    """Reads each case once, keeps its input in the run directory, and remembers what cannot be read."""
+    """Reads each case once, keeps its input in the run directory, and remembers what cannot be read.
 
-    def __init__(self, run: RunDirectory, dataset: Dataset) -> None:
-        self._run, self._dataset = run, dataset
+    keep : how an input is kept; ``run.hold_input`` where the caller commits
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        dataset: Dataset,
+        keep: Callable[[str, NDArray[np.float32], NDArray[np.bool_]], None] | None = None,
+    ) -> None:
+        self._run, self._dataset, self._keep = run, dataset, keep or run.write_input
         self._failed: dict[str, str] = {}
         self._shape: tuple[int, ...] | None = None
         self._there: set[str] = set()
 
-    def keep(self, sample: Sample) -> None:
+    def take(self, sample: Sample) -> None:
         """Keep the input of a case that was read elsewhere, unless it is kept already."""
         case_id = sample.case.case_id
         if case_id in self._there:
@@ -48,7 +56,7 @@ class Loader:
         try:
             self._run.read_input(case_id)
         except RunError:
-            self._run.write_input(case_id, sample.image, sample.mask)
+            self._keep(case_id, sample.image, sample.mask)
         self._there.add(case_id)
 
     def read(self, case: Case) -> Sample | str:
@@ -67,7 +75,7 @@ class Loader:
                 self._failed[case.case_id] = found
                 return found
             sample = found
-            self._run.write_input(case.case_id, sample.image, sample.mask)
+            self._keep(case.case_id, sample.image, sample.mask)
         self._shape = self._shape or sample.image.shape
         return sample
 

@@ -23,11 +23,13 @@ from uadbench.bench.run.tasks import finished
 from uadbench.bench.score.cells import score_cell
 from uadbench.bench.score.paired import compare_rows
 from uadbench.reports.atomic import RunError
+from uadbench.reports.cell import CellDirectory, Together
 from uadbench.reports.leaderboard import write_reports
-from uadbench.reports.store import CellDirectory, RunDirectory
+from uadbench.reports.store import RunDirectory
 
 __all__ = ["Merged", "merge"]
 
+TOGETHER = 256  # cases that are put on disk at a time
 OWN = ("shard", "run_id", "sessions", "finished", "schema")  # of a shard's manifest, not of the whole run's
 
 
@@ -121,9 +123,12 @@ def _copy(run: RunDirectory, parts: Sequence[Part], stop: Callable[[], None], to
     if variances := first.variances:
         run.write_variances(variances)
     order = in_order(parts)
-    for case, part in order:
+    for count, (case, part) in enumerate(order, 1):
         stop()
         _copy_input(run, part.run, case)
+        if count % TOGETHER == 0:
+            run.commit_inputs()
+    run.commit_inputs()
     failed = 0
     for slug in parts[0].manifest["cells"]:
         info = next((found for part in parts if (found := part.run.cell(slug).info)), None)
@@ -135,14 +140,19 @@ def _copy(run: RunDirectory, parts: Sequence[Part], stop: Callable[[], None], to
         if len(done) < len(order):
             run.drop_verdicts()  # they are on fewer results
         records = {case: record for part in parts for case, record in part.records(slug).items()}
-        for case, part in order:
-            told(slug, 1)
-            record = records.get(case)
-            failed += record is not None and record["status"] != "ok"
-            if record is not None and case not in done:
-                stop()
-                where = {"shard": part.label, **(record.get("where") or {})}
-                _copy_case(cell, part.run.cell(slug), {**record, "where": where})
+        sources = {part.label: part.run.cell(slug) for part in parts}
+        with cell.together() as results:
+            for count, (case, part) in enumerate(order, 1):
+                told(slug, 1)
+                record = records.get(case)
+                failed += record is not None and record["status"] != "ok"
+                if record is not None and case not in done:
+                    stop()
+                    where = {"shard": part.label, **(record.get("where") or {})}
+                    _copy_case(results, sources[part.label], {**record, "where": where})
+                if count % TOGETHER == 0:
+                    results.commit()
+        cell.note_arrays()
         _copy_shifts(cell, slug, parts)
     return failed
 
@@ -153,10 +163,10 @@ def _copy_input(run: RunDirectory, source: RunDirectory, case: str) -> None:
         run.read_input(case)
         return
     with suppress(RunError):
-        run.write_input(case, *source.read_input(case))
+        run.hold_input(case, *source.read_input(case))
 
 
-def _copy_case(cell: CellDirectory, source: CellDirectory, record: dict[str, Any]) -> None:
+def _copy_case(cell: Together, source: CellDirectory, record: dict[str, Any]) -> None:
     if record["status"] == "ok":
         arrays = source.read_arrays(record["case_id"], record["arrays_sha256"])
         record = {**record, "arrays_sha256": cell.write_arrays(record["case_id"], *arrays)}

@@ -23,6 +23,7 @@ VERBS = {
     "train": "Train a denoising network.",
     "train-perceptual": "Train the perceptual net brain-squeeze.",
     "import-weights": "Make a checkpoint from the weights that THOR's and AutoDDPM's authors publish.",
+    "merge": "Put the shards of a run together, score it and write the leaderboard.",
     "report": "Write the leaderboard again from one run or several.",
     "rescore": "Score the maps of a run again, with other measures, bootstrap or post-processing.",
     "data": "List, check, fetch and preview data sets.",

@@ -32,8 +32,12 @@ def command(as_json: bool) -> None:
             click.echo(f"  {name:<24} {text}".rstrip())
 
 
+HEADINGS = {"post-processing": "post-processings"}  # of kinds of plug-ins, where it is not the kind and an s
+
+
 def names() -> dict[str, dict[str, str]]:
     """Kind -> {name: what it is}; none of the registries that it reads loads torch."""
+    from uadbench.bench.plan.plugins import sources
     from uadbench.datasets import DATASETS
     from uadbench.engine.backends import BACKENDS, PRECISIONS
     from uadbench.engine.interfaces import NOISES
@@ -43,7 +47,7 @@ def names() -> dict[str, dict[str, str]]:
     known = all_methods()
     floors = {name: info.title for name, info in known.items() if info.floor}
     named = {name: title for name, title in floors.items() if name not in FLOORS}
-    return {
+    listing = {
         "methods": {name: _account(info) for name, info in known.items() if not info.floor},
         "floors (always run)": {name: title for name, title in floors.items() if name in FLOORS},
         "floors (run where named; `fitted-floors` is all that are fitted)": named,
@@ -56,6 +60,12 @@ def names() -> dict[str, dict[str, str]]:
         "noises": dict.fromkeys(NOISES, ""),
         "perceptual nets": dict(PERCEPTUALS),
     }
+    for (kind, name), package in sources().items():
+        heading = HEADINGS.get(kind, f"{kind}s")
+        heading = "floors (always run)" if name in listing["floors (always run)"] else heading
+        text = listing.setdefault(heading, {}).get(name, "")
+        listing[heading][name] = f"{text}; from {package}" if text else f"from {package}"
+    return listing
 
 
 def _choices(opener: object) -> str:

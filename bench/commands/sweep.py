@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from uadbench.bench.commands import options
-from uadbench.bench.commands.run import carry_out
+from uadbench.bench.commands.run import Way, carry_out
 from uadbench.bench.plan.config import ConfigError, load_config, make_config, parse_set
 from uadbench.bench.plan.vary import count_variants, parse_vary
 
@@ -101,7 +101,7 @@ def command(
             f"{len(config.methods)} x {product} are up to {count} variants, more than {limit_variants}; "
             f"give fewer values, or --limit-variants {count}"
         )
-    carry_out(config, output, resume, dry_run, no_progress)
+    carry_out(config, Way(output, resume, dry_run, no_progress))
 
 
 def _table(found: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from uadbench.bench.plan.config import ConfigError, RunConfig, unknown
 from uadbench.bench.plan.data import find_opener
 from uadbench.bench.plan.grid import Cell, plan_cells
 from uadbench.bench.plan.selection import select_test
+from uadbench.bench.plan.shards import Shard, divide
 from uadbench.bench.plan.shifts import Shift, read_shifts
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.run.machine import available_cores
@@ -33,6 +35,7 @@ class Plan:
     threads : resolved
     cases : validation cases, then test cases
     shifts : changes of intensity under which healthy test cases are run again
+    shard : which part of the cases is computed, None for all
     """
 
     config: RunConfig
@@ -41,6 +44,21 @@ class Plan:
     cases: tuple[Case, ...]
     threads: int
     shifts: tuple[Shift, ...] = ()
+    shard: Shard | None = None
+
+    @cached_property
+    def mine(self) -> tuple[Case, ...]:
+        """The cases whose results are kept here: all, or those of the shard."""
+        if self.shard is None:
+            return self.cases
+        return divide(self.cases, self.config.batch_size, self.shard.count)[self.shard.index - 1]
+
+    @cached_property
+    def computed(self) -> int:
+        """How many cases are computed: a batch of which only some are kept here is computed whole."""
+        size, kept = self.config.batch_size, {case.case_id for case in self.mine}
+        batches = (self.cases[start : start + size] for start in range(0, len(self.cases), size))
+        return sum(len(batch) for batch in batches if any(case.case_id in kept for case in batch))
 
     @property
     def shift_cases(self) -> tuple[Case, ...]:
@@ -56,8 +74,8 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """Network calls of the whole run, each on one image."""
-        return sum(cell.walk.nfe for cell in self.cells) * len(self.cases)
+        """Network calls of the whole run, or of the shard, each on one image."""
+        return sum(cell.walk.nfe for cell in self.cells) * self.computed
 
     @property
     def networks(self) -> dict[str, NetworkFile]:

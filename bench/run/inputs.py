@@ -22,6 +22,7 @@ __all__ = [
     "MEDIAN_LIMIT",
     "Healthy",
     "Loader",
+    "Reader",
     "healthy_median",
     "in_batches",
     "kept_healthy",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 MEDIAN_LIMIT = 200
+REMEMBERED = 256  # inputs that a reader holds, some 20 MiB
 
 T = TypeVar("T")
 
@@ -54,6 +56,18 @@ class Loader:
         self._run, self._dataset, self._keep = run, dataset, keep or run.write_input
         self._failed: dict[str, str] = {}
         self._shape: tuple[int, ...] | None = None
+        self._there: set[str] = set()
+
+    def take(self, sample: Sample) -> None:
+        """Keep the input of a case that was read elsewhere, unless it is kept already."""
+        case_id = sample.case.case_id
+        if case_id in self._there:
+            return
+        try:
+            self._run.read_input(case_id)
+        except RunError:
+            self._keep(case_id, sample.image, sample.mask)
+        self._there.add(case_id)
 
     def read(self, case: Case) -> Sample | str:
         """The sample, or the reason why there is none."""
@@ -78,6 +92,27 @@ class Loader:
     def _from_dataset(self, case: Case) -> Sample | str:
         found = load_case(self._dataset, case)
         return found if isinstance(found, str) else _fault(found, self._shape) or found
+
+
+class Reader:
+    """Reads cases where there is no run directory; the last ones stay in memory.
+
+    shape : of the run's images, None where none could be read
+    """
+
+    def __init__(self, dataset: Dataset, shape: tuple[int, ...] | None) -> None:
+        self._dataset, self._shape = dataset, shape
+        self._last: dict[str, Sample | str] = {}
+
+    def read(self, case: Case) -> Sample | str:
+        """The sample, or the reason why there is none."""
+        if case.case_id not in self._last:
+            found = load_case(self._dataset, case)
+            found = found if isinstance(found, str) else _fault(found, self._shape) or found
+            if len(self._last) >= REMEMBERED:
+                del self._last[next(iter(self._last))]
+            self._last[case.case_id] = found
+        return self._last[case.case_id]
 
 
 def load_case(dataset: Dataset, case: Case) -> Sample | str:

@@ -57,11 +57,16 @@ class Task:
 
 
 def plan_tasks(
-    run: RunDirectory, cells: Sequence[Cell], batches: Sequence[tuple[Case, ...]], streams: int = 1
+    run: RunDirectory,
+    cells: Sequence[Cell],
+    batches: Sequence[tuple[Case, ...]],
+    streams: int = 1,
+    wanted: frozenset[str] | None = None,
 ) -> Iterator[Task]:
     """Whatever is missing, in the order in which it is to be computed; failed cases are tried again.
 
     streams : batches of one cell in succession, which are computed at a time
+    wanted : ids of the cases that are to be kept, None for all
     """
     for _, group in groupby(cells, key=lambda cell: cell.variant):
         arms = list(group)
@@ -70,7 +75,8 @@ def plan_tasks(
             turn = start // streams % len(arms)  # each arm is first equally often
             for cell in arms[turn:] + arms[:turn]:
                 for number, batch in enumerate(batches[start : start + streams], start):
-                    missing = frozenset(case.case_id for case in batch) - done[cell.slug]
+                    ids = frozenset(case.case_id for case in batch)
+                    missing = (ids if wanted is None else ids & wanted) - done[cell.slug]
                     if missing:
                         yield Task(cell, number, batch, missing)
 

@@ -6,15 +6,14 @@ Nothing heavy is imported before a method is built, so that names can be listed 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from uadbench.engine.interfaces import NOISES, Method
+from uadbench.engine.plugins import NAME, Plugin, first_line, load_plugins, needed
 
 __all__ = [
     "FITTED_FLOORS",
@@ -24,11 +23,11 @@ __all__ = [
     "MethodInfo",
     "all_methods",
     "build_method",
+    "method_plugins",
     "plugin_faults",
 ]
 
 GROUP = "uadbench.methods"
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def _denoiser(noise: str) -> Mapping[str, str]:
@@ -156,29 +155,19 @@ GROUPS: dict[str, tuple[str, ...]] = {"fitted-floors": tuple(FITTED_FLOORS)}
 
 
 @cache
-def _plugins() -> dict[str, MethodInfo | str]:
-    """Name -> the method of another package, or why it cannot be used; ours and the floors win over them."""
-    return {point.name: _loaded(point) for point in entry_points(group=GROUP) if point.name not in _own()}
+def method_plugins() -> tuple[Plugin, ...]:
+    """Methods of other packages, those that cannot be used too; ours and the floors win over them."""
+    return load_plugins(GROUP, "method", _own(), _wrong)
 
 
 def _own() -> dict[str, MethodInfo]:
     return METHODS | FLOORS | FITTED_FLOORS
 
 
-def _loaded(point: EntryPoint) -> MethodInfo | str:
-    if not NAME.fullmatch(point.name):
-        return f"the name {point.name[:80]!r} is not allowed; use small letters, digits and '-'"
-    try:
-        found = point.load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a package of others may raise anything, SystemExit included
-        return f"{point.value} cannot be imported: {type(error).__name__}: {_first_line(error)}"
-    if not isinstance(found, MethodInfo):
-        return f"{point.value} is a {type(found).__name__}; a uadbench.engine.methods.MethodInfo is needed"
-    if wrong := _malformed(found):
-        return f"{point.value}: {wrong}"
-    return found
+def _wrong(name: str, value: Any) -> str:
+    if not isinstance(value, MethodInfo):
+        return needed(value, "uadbench.engine.methods.MethodInfo")
+    return f": {wrong}" if (wrong := _malformed(value)) else ""
 
 
 def _malformed(info: MethodInfo) -> str:
@@ -207,7 +196,7 @@ def _malformed_networks(info: MethodInfo, noise: str) -> str:
     try:
         found = info.networks(noise)
     except (Exception, SystemExit) as error:
-        return f"networks({noise!r}) raises {type(error).__name__}: {_first_line(error)}"
+        return f"networks({noise!r}) raises {type(error).__name__}: {first_line(error)}"
     if not isinstance(found, Mapping):
         return f"networks({noise!r}) is {_shown(found)}; a table from roles to names of networks is needed"
     for name in found.values():
@@ -227,22 +216,18 @@ def _shown(value: Any) -> str:
     return " ".join(text.split())[:80]
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["-"])[0]
-
-
 def all_methods() -> dict[str, MethodInfo]:
     """Ours, the floors, and those of other packages (entry-point group ``uadbench.methods``, each a MethodInfo).
 
     One that cannot be used is left out; ``plugin_faults`` says why.
     """
-    usable = {name: found for name, found in _plugins().items() if isinstance(found, MethodInfo)}
+    usable = {plugin.name: plugin.value for plugin in method_plugins() if not plugin.fault}
     return usable | _own()
 
 
 def plugin_faults() -> dict[str, str]:
     """Name -> why a method of another package cannot be used, one line each."""
-    return {name: found for name, found in _plugins().items() if isinstance(found, str)}
+    return {plugin.name: plugin.fault for plugin in method_plugins() if plugin.fault}
 
 
 def build_method(

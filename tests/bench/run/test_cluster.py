@@ -23,7 +23,7 @@ BENCH = [sys.executable, "-m", "uadbench.bench.cli"]
 TOKEN = "0123456789abcdef" * 3
 WORDS = ("run", "--methods", "ddpm,thor", "--batch-size", "2", "--threads", "1", "--steps", "12")
 WORDS += ("--dataset", "folder", "--data-root", "data", "--set", "val_limit=2", "--set", "n_boot=20")
-SAME = ("inputs/*", "cells/*/arrays/*", "cells/*/metrics.json", "paired.json")
+SAME = ("cells/*/metrics.json", "paired.json")
 SLUG = "thor-gaussian-12-brain-squeeze-torch-fp32"
 
 pytestmark = pytest.mark.slow
@@ -56,8 +56,16 @@ def plain(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> tupl
     return folder, words
 
 
-def content(run: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(run)): p.read_bytes() for pattern in SAME for p in sorted(run.glob(pattern))}
+def content(run: Path) -> dict[str, Any]:
+    """Scores and comparisons as files, and of each case the bytes of its arrays, in whatever order they came."""
+    files = {str(p.relative_to(run)): p.read_bytes() for pattern in SAME for p in sorted(run.glob(pattern))}
+    arrays = {
+        (cell.slug, case["case_id"]): tuple(array.tobytes() for array in cell.arrays(case["case_id"]))
+        for cell in load_run(run).cells
+        for case in cell.cases
+    }
+    assert len(arrays) == 7 * 12
+    return files | {"arrays": arrays}
 
 
 def started(

@@ -23,7 +23,7 @@ class Source:
     layout : what the folder holds, in one line
     origin, licence, citation : what a user must know and cite
     how : what a user has to do to get it, a numbered step a line
-    sha256 : of its PNG files as the project used them, see ``content_hash``
+    sha256 : of its PNG files as the project used them, see ``content_hash``; "" where it never used them
     """
 
     name: str
@@ -103,6 +103,20 @@ SOURCES = {
                 "comes with uadbench (datasets/splits/soop-flair.csv)",
             ),
             sha256="20df42787621a94dac8b5ff1d594a511e8f9af5fa25410d64329a7c7d5beb7a8",
+        ),
+        Source(
+            name="grazpedwri",
+            marker="dataset.csv",
+            layout="dataset.csv, images_part1/ to images_part4/ with <filestem>.png, folder_structure/pascalvoc/<filestem>.xml "
+            "or folder_structure/yolov5/labels/<filestem>.txt",
+            origin="GRAZPEDWRI-DX, University Hospital Graz, on figshare (doi:10.6084/m9.figshare.14825193)",
+            licence="CC BY 4.0, as the paper gives it: read the terms on figshare",
+            citation="Nagy et al. 2022, Scientific Data 9:222, doi:10.1038/s41597-022-01328-z",
+            how=steps(
+                "download dataset.csv, images_part1.zip to images_part4.zip and folder_structure.zip from figshare",
+                "extract all of them into one folder, grazpedwri; nothing is renamed or converted",
+            ),
+            sha256="",
         ),
     )
 }

@@ -133,8 +133,13 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> str:
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
-def read_npz(path: Path, names: tuple[str, ...], sha256: str | None = None) -> dict[str, NDArray[Any]]:
-    """The named arrays of a file; RunError where it is missing, damaged, or not the one with that hash."""
+def read_npz(
+    path: Path, names: tuple[str, ...], sha256: str | None = None, optional: tuple[str, ...] = ()
+) -> dict[str, NDArray[Any]]:
+    """The named arrays of a file; RunError where it is missing, damaged, or not the one with that hash.
+
+    optional : further arrays, of those that are there
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -145,7 +150,7 @@ def read_npz(path: Path, names: tuple[str, ...], sha256: str | None = None) -> d
         raise RunError(f"{path}: is not the file that was written; run the same `bench run` command again")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
+            return {name: archive[name] for name in (*names, *(n for n in optional if n in archive))}
     except _DAMAGED as error:
         reason = (str(error).splitlines() or ["-"])[0][:120]
         raise RunError(

@@ -15,7 +15,8 @@ from uadbench.reports.places import short_text
 from uadbench.reports.ranking import with_ranks
 from uadbench.reports.runs import Cell, Run
 from uadbench.reports.seeds import with_seeds
-from uadbench.reports.vocabulary import HEADLINE, LOAD_LIMIT, MEASURES, RANKED, SCORES, SIZE_NAMES
+from uadbench.reports.truth import headline_values
+from uadbench.reports.vocabulary import HEADLINES, LOAD_LIMIT, MEASURES, RANKED, SCORES, SIZE_NAMES
 
 __all__ = [
     "FIXED",
@@ -53,7 +54,8 @@ FIXED = [
     "latency_ms_p90",
     "network_ms_p50",
 ]
-"""The columns that leaderboard.csv starts with; scripts may rely on them. Scores are fractions."""
+"""The columns that leaderboard.csv starts with; scripts may rely on them. Scores are fractions. Those of masks are left
+out where the truth of every run is boxes."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
             frame[name] = pd.to_numeric(frame[name]).astype("float64")
     frame = with_seeds(with_ranks(frame, {run_id(run): run.paired for run in runs}))
     frame = frame.drop(columns=list(_unused(runs)))
-    order = frame.assign(_floor=frame["kind"] == "floor", _score=-frame["dice_max"])
+    order = frame.assign(_floor=frame["kind"] == "floor", _score=-headline_values(frame))
     keys = ["dataset", "fingerprint", "_floor", "_score", "method", "noise", "cell", "run"]
     return frame.loc[order.sort_values(keys, na_position="last").index].reset_index(drop=True)
 
@@ -130,6 +132,7 @@ _TEXT = frozenset(
         "parity",
         "parity_note",
         "origin",
+        "truth",
         "subset",
         "fingerprint",
         "version",
@@ -148,7 +151,9 @@ def _columns() -> Iterator[str]:
                 yield name
     yield from [f"dice_{size}_n" for size in SIZE_NAMES]
     yield from [*(f"rank_{score}" for score in RANKED), "rank_note"]
-    yield from ["n_seeds", *(f"{HEADLINE.name}_seeds_{name}" for name in ("mean", "min", "max"))]
+    yield "n_seeds"
+    for headline in HEADLINES.values():
+        yield from (f"{headline.name}_seeds_{name}" for name in ("mean", "min", "max"))
     yield from ["n_lesion", "n_healthy", "n_excluded", "t_start", "not_applicable"]
     yield from [
         "latency_ms_p95",
@@ -160,7 +165,7 @@ def _columns() -> Iterator[str]:
     ]
     yield from ["streams", "images_per_s"]
     yield from ["timed_batches", "batch_size", "speedup", "speedup_note", "parity", "parity_note"]
-    yield from ["threads", "version", "origin", "subset", "fingerprint", "cell", "run"]
+    yield from ["threads", "version", "origin", "truth", "subset", "fingerprint", "cell", "run"]
 
 
 def _unused(runs: Sequence[Run]) -> Iterator[str]:
@@ -170,9 +175,30 @@ def _unused(runs: Sequence[Run]) -> Iterator[str]:
         yield from ("streams", "images_per_s")
     if all(variant_of(cell.info).post == "none" for cell in cells):
         yield "post"
-    for score in (name for name in SCORES if MEASURES[name].optional):
-        if not any(score in (cell.metrics or {}) for cell in cells):
-            yield from (score, f"{score}_lo", f"{score}_hi")
+    truths = {_truth(run, cell) for run in runs for cell in run.cells} or {"mask"}
+    if truths == {"mask"}:
+        yield "truth"
+    for name, measure in MEASURES.items():
+        there = any(name in (cell.metrics or {}) for cell in cells)
+        if (measure.optional and not there) or not any(map(measure.applies_to, truths)):
+            yield from _columns_of(name)
+    if "mask" not in truths:
+        yield from (f"dice_{size}_n" for size in SIZE_NAMES)
+
+
+def _columns_of(name: str) -> Iterator[str]:
+    """Every column of a measure."""
+    yield from (name, f"{name}_lo", f"{name}_hi")
+    if name in RANKED:
+        yield f"rank_{name}"
+    if name in {headline.name for headline in HEADLINES.values()}:
+        yield from (f"{name}_seeds_{kind}" for kind in ("mean", "min", "max"))
+
+
+def _truth(run: Run, cell: Cell) -> str:
+    """What the cell's cases carry, "mask" or "boxes"."""
+    known = (run.manifest.get("dataset") or {}).get("truth")
+    return str((cell.metrics or {}).get("truth") or known or "mask")
 
 
 def _record(run: Run, cell: Cell) -> dict[str, Any]:
@@ -221,7 +247,11 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
     record |= {"parity": str(verdict.get("verdict", "")), "parity_note": _reason(verdict)}
     record |= {"t_start": info.get("t_start"), "version": str(manifest.get("version") or "")}
     record["threads"] = (manifest.get("environment") or {}).get("threads")
-    record |= {"origin": str(dataset.get("origin") or ""), "subset": subset(dataset)}
+    record |= {
+        "origin": str(dataset.get("origin") or ""),
+        "subset": subset(dataset),
+        "truth": _truth(run, cell),
+    }
     record["fingerprint"] = str(dataset.get("fingerprint", ""))[:12]
     return record | {"cell": cell.slug, "run": run_id(run)}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,16 +31,18 @@ from uadbench.reports.atomic import (
 )
 from uadbench.reports.lines import append_record, mend_end, read_records
 
-__all__ = ["SCHEMA", "CellDirectory", "RunDirectory"]
+__all__ = ["SCHEMA", "BoxEntry", "CellDirectory", "RunDirectory"]
 
 SCHEMA = 2  # of the run directory; 1 had no variants
 LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
-REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html", "shifts.csv")
+REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html", "shifts.csv", "boxes.csv")
 CONTENT = ("cells", "inputs", "prior.npz", "variance.json", "fitted.json", "parity.json", "paired.json")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 Image = NDArray[np.float32]
+BoxEntry = tuple[str, int, int, int, int]
+"""(label, top, left, bottom, right), rows and columns half open."""
 
 
 @dataclass(frozen=True)
@@ -180,15 +182,36 @@ class RunDirectory:
         """The folder of a cell; RunError for a name that could lead out of the run."""
         return CellDirectory(self.path / "cells" / _checked(slug))
 
-    def write_input(self, case_id: str, image: ArrayLike, mask: ArrayLike) -> None:
-        """Keep a case's input once for all cells: image float32 [H, W] in [0, 1], mask bool [H, W]."""
+    def write_input(
+        self, case_id: str, image: ArrayLike, mask: ArrayLike, boxes: Sequence[BoxEntry] | None = None
+    ) -> None:
+        """Keep a case's input once for all cells: image float32 [H, W] in [0, 1], mask bool [H, W], boxes if any."""
         path = _case_file(self.path / "inputs", case_id)
-        write_npz(path, image=np.asarray(image, dtype=np.float32), mask=np.asarray(mask, dtype=np.bool_))
+        more: dict[str, NDArray[Any]] = {}
+        if boxes is not None:
+            labels = np.array([label for label, *_ in boxes], dtype=np.str_)
+            more = {
+                "box_labels": labels,
+                "box_edges": np.array([b[1:] for b in boxes], np.int64).reshape(-1, 4),
+            }
+        write_npz(
+            path, image=np.asarray(image, dtype=np.float32), mask=np.asarray(mask, dtype=np.bool_), **more
+        )
 
     def read_input(self, case_id: str) -> tuple[Image, NDArray[np.bool_]]:
         """(image [H, W], mask [H, W]) of a case."""
         arrays = read_npz(_case_file(self.path / "inputs", case_id), ("image", "mask"))
         return arrays["image"], arrays["mask"]
+
+    def read_boxes(self, case_id: str) -> list[BoxEntry] | None:
+        """A case's boxes, [] when healthy; None where its truth is a mask. RunError where its input is not there."""
+        arrays = read_npz(_case_file(self.path / "inputs", case_id), (), optional=("box_labels", "box_edges"))
+        if "box_edges" not in arrays:
+            return None
+        edges = arrays["box_edges"].tolist()
+        return [
+            (str(label), *map(int, edge)) for label, edge in zip(arrays["box_labels"], edges, strict=True)
+        ]  # type: ignore[misc]
 
     def write_median(self, median: Image, record: Mapping[str, Any]) -> None:
         """Keep the median of healthy slices, float32 [H, W] in [0, 1], and what it was made of."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "FURTHER",
     "HEADLINE",
+    "HEADLINES",
     "LOAD_LIMIT",
     "MEASURES",
     "RANKED",
@@ -36,6 +37,7 @@ class Measure:
     place : "table" (every table), "further" (a second table of the page and the CSV)
     ranked : whether methods are ranked by it
     optional : of cells with post-processing only; left out of files and tables where no cell has it
+    truth : what a data set's truth must be for it, "mask" or "boxes"; "any" where it does not matter
     """
 
     name: str
@@ -48,6 +50,11 @@ class Measure:
     place: str = "table"
     ranked: bool = True
     optional: bool = False
+    truth: str = "mask"
+
+    def applies_to(self, truth: str) -> bool:
+        """Whether data sets with this truth, "mask" or "boxes", have it."""
+        return self.truth in (truth, "any")
 
     @property
     def factor(self) -> float:
@@ -69,6 +76,76 @@ _SIZE = (
 _OWN_SCALE = (
     "THOR and AutoDDPM scale each map by the image itself, as published, so levels are not comparable between "
     "images"
+)
+
+_RATES = ("0.125", "0.25", "0.5", "1", "2", "4", "8")
+"""False positives an image of the FROC curve, as they are named."""
+
+_BOXES = (
+    Measure(
+        "box_f1",
+        "Box F1",
+        "F1",
+        "Mean over images with boxes of 2 found / (found + boxes + false positives), at the threshold that 5 % of all "
+        "pixels of healthy validation images exceed. A box is found where more than 10 % of it is above; false "
+        "positives are connected components above of which 10 % or less lies in boxes, at most 10 an image.",
+        truth="boxes",
+    ),
+    Measure(
+        "box_f1_papers",
+        "Box F1, authors' count",
+        "F1p",
+        "The same with THOR's authors' count of false positives: how many whole times the pixels above outside all "
+        "boxes outweigh those inside, at most 10 an image.",
+        truth="boxes",
+    ),
+    Measure(
+        "box_recall",
+        "Box recall",
+        "rec.",
+        "Mean over images with boxes of the share of the image's boxes that are found, at the same threshold. A map "
+        "that is high everywhere finds all.",
+        truth="boxes",
+    ),
+    Measure(
+        "box_precision",
+        "Box precision",
+        "prec.",
+        "Mean over images with boxes of found / (found + false positives), 0 where there are neither.",
+        truth="boxes",
+    ),
+    Measure(
+        "froc_mean",
+        "FROC",
+        "FROC",
+        "Mean share of boxes found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives an image, healthy images counted.",
+        truth="boxes",
+    ),
+    *(
+        Measure(
+            f"froc_{rate}".replace(".", "_"),
+            f"Found at {rate} FP",
+            "",
+            "Share of all boxes found at the lowest level with no more than so many false positives an image; "
+            "candidates are the components above the 5 % threshold, each with its highest value.",
+            place="further",
+            ranked=False,
+            truth="boxes",
+        )
+        for rate in _RATES
+    ),
+    Measure(
+        "box_false_positives",
+        "False positives",
+        "",
+        "False components an image at the 5 % threshold, healthy images counted, without a limit.",
+        better=-1,
+        unit="",
+        digits=2,
+        place="further",
+        ranked=False,
+        truth="boxes",
+    ),
 )
 
 MEASURES: dict[str, Measure] = {
@@ -120,6 +197,7 @@ MEASURES: dict[str, Measure] = {
             "AUROC",
             "Of whole images, healthy against lesion, by the mean of the map's top 1 % of pixels: the chance that a "
             "lesion image scores higher.",
+            truth="any",
         ),
         Measure(
             "dice_max_exact",
@@ -146,6 +224,7 @@ MEASURES: dict[str, Measure] = {
             better=-1,
             place="further",
             ranked=False,
+            truth="any",
         ),
         Measure(
             "fpr_healthy_test_head",
@@ -165,6 +244,7 @@ MEASURES: dict[str, Measure] = {
             digits=3,
             place="further",
             ranked=False,
+            truth="any",
         ),
         Measure(
             "psnr_healthy",
@@ -174,6 +254,7 @@ MEASURES: dict[str, Measure] = {
             unit="dB",
             place="further",
             ranked=False,
+            truth="any",
         ),
         Measure(
             "lpips_healthy",
@@ -185,6 +266,7 @@ MEASURES: dict[str, Measure] = {
             digits=3,
             place="further",
             ranked=False,
+            truth="any",
         ),
         Measure(
             "dice_fitted",
@@ -214,12 +296,16 @@ MEASURES: dict[str, Measure] = {
             ranked=False,
             optional=True,
         ),
+        *_BOXES,
     )
 }
 """Every score, in the order of the columns."""
 
 HEADLINE = MEASURES["dice_max"]
-"""The score that methods are compared by first."""
+"""The score that methods are compared by first, where the truth is masks."""
+
+HEADLINES = {"mask": HEADLINE, "boxes": MEASURES["box_f1"]}
+"""The same by the data set's truth."""
 
 SCORES = tuple(MEASURES)
 TABLE = tuple(name for name, measure in MEASURES.items() if measure.place == "table")

@@ -105,6 +105,8 @@ def command(
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
     session = _open(config, output, command_line)
+    for note in session.plan.notes:
+        _say(note)
     if dry_run:
         _check_output(session, not resume)
         _show_session(session)

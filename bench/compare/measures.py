@@ -21,10 +21,24 @@ from uadbench.bench.score.cases import Scored
 from uadbench.bench.score.cells import operating_point, thresholds_of
 from uadbench.bench.score.statistics import MIN_SUBJECTS, Difference, paired_difference
 from uadbench.bench.score.summary import score_differences
+from uadbench.datasets.case import Box
 from uadbench.engine.post import head
+from uadbench.reports.runs import Run
 from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES
 
-__all__ = ["CHOICES", "DEFAULT", "DICE_CASE", "TIMES", "Maps", "Row", "better", "check_measures", "rows_of"]
+__all__ = [
+    "CHOICES",
+    "DEFAULT",
+    "DEFAULTS",
+    "DICE_CASE",
+    "TIMES",
+    "Maps",
+    "Row",
+    "better",
+    "check_measures",
+    "default_of",
+    "rows_of",
+]
 
 DICE_CASE = "dice_case"
 Read = Callable[[Mapping[str, Any]], float | None]
@@ -37,6 +51,13 @@ TIMES: dict[str, Read] = {
 
 CHOICES = (*MEASURES, *TIMES)
 DEFAULT = ("dice_max", "dice_average", DICE_CASE, *TIMES)
+DEFAULTS = {"mask": DEFAULT, "boxes": ("box_f1", "box_f1_papers", "box_recall", "froc_mean", *TIMES)}
+"""What is compared unless the user says otherwise, by the truth of the first run's data set."""
+
+
+def default_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The measures of DEFAULTS for these runs."""
+    return DEFAULTS[str((runs[0].manifest.get("dataset") or {}).get("truth") or "mask")]
 
 
 @dataclass(frozen=True)
@@ -120,6 +141,7 @@ def rows_of(pair: Pair, measures: Sequence[str], maps: Maps, seed: int, n_boot: 
 
 def _scored(side: Side, record: Mapping[str, Any]) -> Scored:
     image, mask = side.run.directory.read_input(record["case_id"])
+    boxes = side.run.directory.read_boxes(record["case_id"])
     lesion = bool(record["lesion"])
     return Scored(
         record["case_id"],
@@ -129,6 +151,7 @@ def _scored(side: Side, record: Mapping[str, Any]) -> Scored:
         mask,
         record.get("metrics") or {},
         None if lesion else head(image),
+        None if boxes is None else tuple(Box(*box) for box in boxes),
     )
 
 
@@ -137,7 +160,7 @@ def _pooled_rows(pair: Pair, names: Sequence[str], maps: Maps, seed: int, n_boot
     ids = sorted(a.keys() & b.keys())
     first, second = maps.of(pair.a, ids), maps.of(pair.b, ids)
     for one, two in zip(first, second, strict=True):
-        if not np.array_equal(one.mask, two.mask):
+        if not np.array_equal(one.mask, two.mask) or one.boxes != two.boxes:
             raise CompareError(
                 f"case {one.case_id} has another lesion in B than in A; the data are not the same"
             )

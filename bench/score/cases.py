@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.datasets.case import SIZES
+from uadbench.datasets.case import SIZES, Box
 from uadbench.datasets.case import TOO_SMALL as SMALLEST
 
 __all__ = [
@@ -36,6 +36,7 @@ class Scored:
     mask : bool [H, W], all False when healthy
     metrics : what ``reconstruction_metrics`` (and "lpips", the perceptual net) gave; None = undefined
     head : bool [H, W], the head in its image (``engine.post.head``); None where nobody asked, as of lesion cases
+    boxes : the truth where it is boxes, () when healthy; None where it is a mask
     """
 
     case_id: str
@@ -45,6 +46,7 @@ class Scored:
     mask: NDArray[np.bool_]
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     head: NDArray[np.bool_] | None = None
+    boxes: tuple[Box, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,13 @@ def histogram_kld(
 def check_cases(cases: Sequence[Scored]) -> None:
     """Refuse what cannot be scored with a ValueError that names the case (see ``summarize``)."""
     seen: set[str] = set()
+    kinds = {case.boxes is None for case in cases}
     for case in cases:
+        if len(kinds) > 1 and case.boxes is None:
+            raise ValueError(f"case {case.case_id}: its truth is a mask, that of others is boxes")
+        if case.boxes is not None and case.lesion != bool(case.boxes):
+            called = "lesion" if case.lesion else "healthy"
+            raise ValueError(f"case {case.case_id}: is called {called} and has {len(case.boxes)} boxes")
         if case.case_id in seen:
             raise ValueError(f"case {case.case_id}: given twice")
         seen.add(case.case_id)

@@ -31,7 +31,7 @@ from uadbench.bench.score.summary import split_cases
 from uadbench.reports.identity import variant_of
 from uadbench.reports.schema import check_metrics
 from uadbench.reports.store import RunDirectory
-from uadbench.reports.vocabulary import RANKED
+from uadbench.reports.vocabulary import MEASURES, RANKED
 
 __all__ = ["compare_rows", "draws_for"]
 
@@ -82,7 +82,7 @@ def compare_rows(
         "seed": seed,
         "draws": n_draws,
         "n_pairs": len(pairs),
-        "measures": {name: _tested(name, rows, pairs, scores) for name in RANKED},
+        "measures": {name: _tested(name, rows, pairs, scores) for name in _ranked(scores)},
     }
 
 
@@ -125,8 +125,18 @@ def _scores(
             n = len(lesions)
             row, parts = rows[slug], (weights[:, :n], weights[:, n:])
             sample = Sample(lesions, healthy, *parts, row.thresholds, row.operating)
-            found[slug, shared] = {name: _light(_scorer(name)(sample)) for name in RANKED}
+            found[slug, shared] = {
+                name: _light(_scorer(name)(sample))
+                for name in RANKED
+                if MEASURES[name].applies_to(sample.truth)
+            }
     return found
+
+
+def _ranked(scores: Scores) -> list[str]:
+    """The measures that were scored; those of masks where there is no pair."""
+    scored = {name for found in scores.values() for name in found}
+    return [name for name in RANKED if name in scored or (not scores and MEASURES[name].applies_to("mask"))]
 
 
 def _scorer(name: str) -> Scorer:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.bench.score import froc
+from uadbench.bench.score.boxes import BoxCounts, count_boxes
 from uadbench.bench.score.cases import Scored, Thresholds, size_group
 from uadbench.bench.score.operating import OperatingPoint, count_found
 from uadbench.bench.score.pooled import (
@@ -25,7 +27,7 @@ from uadbench.bench.score.pooled import (
 from uadbench.bench.score.statistics import MIN_SUBJECTS, case_weights, percentile_interval
 from uadbench.datasets.case import SIZES
 
-__all__ = ["Sample", "Score", "best_dice", "make_sample", "maps_and_masks"]
+__all__ = ["Sample", "Score", "best_dice", "make_sample", "maps_and_masks", "mean_over"]
 
 Floats = NDArray[np.float64]
 
@@ -132,6 +134,45 @@ class Sample:
         counts = self.at_healthy
         return None if counts is None else pooled_dice(np.eye(len(self.lesions)), counts)[:, 0]
 
+    @property
+    def truth(self) -> str:
+        """ "boxes" where any case's truth is boxes, else "mask"."""
+        return "boxes" if any(case.boxes is not None for case in (*self.lesions, *self.healthy)) else "mask"
+
+    @cached_property
+    def boxes_found(self) -> list[BoxCounts] | None:
+        """What is found of each lesion case at the healthy threshold; None without a threshold or a lesion case."""
+        return self._boxes_of(self.lesions) if self.lesions else None
+
+    @cached_property
+    def boxes_healthy(self) -> list[BoxCounts] | None:
+        """Likewise of each healthy case; None without a threshold."""
+        return self._boxes_of(self.healthy)
+
+    @cached_property
+    def froc_events(self) -> froc.Events | None:
+        """Of lesion cases, then healthy ones; None without a threshold or a lesion case."""
+        threshold = self.thresholds.image
+        if threshold is None or not self.lesions:
+            return None
+        cases = (*self.lesions, *self.healthy)
+        return froc.join([froc.events_of(case.anomaly, case.boxes or (), threshold) for case in cases])
+
+    @cached_property
+    def froc_shares(self) -> tuple[Floats, Floats] | None:
+        """Boxes found at ``froc.RATES``: [1, rates], and in each resample [n_boot, rates]; None likewise."""
+        events = self.froc_events
+        if events is None:
+            return None
+        weights = np.concatenate([self.w_lesion, self.w_healthy], axis=1)
+        return froc.sensitivities(events, np.ones((1, weights.shape[1]))), froc.sensitivities(events, weights)
+
+    def _boxes_of(self, cases: Sequence[Scored]) -> list[BoxCounts] | None:
+        threshold = self.thresholds.image
+        if threshold is None:
+            return None
+        return [count_boxes(case.anomaly, case.boxes or (), threshold) for case in cases]
+
     def _best_of(self, members: NDArray[np.intp]) -> Score:
         cases = [self.lesions[i] for i in members.tolist()]
         return best_dice(self.table.of(members), self.w_lesion[:, members], cases, n=len(cases))
@@ -158,6 +199,13 @@ def best_dice(table: Counts, weights: Floats, cases: Sequence[Scored], **more: A
     curve = pooled_dice(np.ones((1, len(cases))), table)[0]
     samples = pooled_dice(weights, table).max(axis=1)
     return Score(float(curve.max()), samples, cases, {"threshold": int(curve.argmax()) / 100, **more})
+
+
+def mean_over(values: Floats, weights: Floats, cases: Sequence[Scored], **more: Any) -> Score:
+    """Mean over cases; undefined in a resample without any of them."""
+    with np.errstate(invalid="ignore"):
+        samples = weights @ values / weights.sum(axis=1)
+    return Score(float(values.mean()), samples, cases, more)
 
 
 def maps_and_masks(

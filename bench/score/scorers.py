@@ -12,9 +12,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.bench.score.cases import Scored, image_score
+from uadbench.bench.score.box_scorers import BOX_SCORERS
+from uadbench.bench.score.cases import image_score
 from uadbench.bench.score.pooled import Counts, pooled_dice, pooled_precision, pooled_recall
-from uadbench.bench.score.sample import Sample, Score, best_dice, make_sample
+from uadbench.bench.score.sample import Sample, Score, best_dice, make_sample, mean_over
 from uadbench.datasets.case import SIZES
 
 __all__ = ["PAPERS_WEIGHTS", "SCORERS", "Sample", "Score", "Scorer", "make_sample"]
@@ -114,7 +115,7 @@ def _fitted(sample: Sample, ratio: Callable[[Floats, Counts], Floats]) -> Score:
 def _dice_case(sample: Sample) -> Score:
     """Mean over cases of each case's Dice at the healthy threshold."""
     each = sample.case_dice
-    return Score() if each is None else _mean(each, sample.w_lesion, sample.lesions)
+    return Score() if each is None else mean_over(each, sample.w_lesion, sample.lesions)
 
 
 def _fpr_healthy_test(sample: Sample) -> Score:
@@ -135,7 +136,7 @@ def _mean_above(sample: Sample, threshold: float | None, pixels: Sequence[NDArra
     if threshold is None or not pixels:
         return Score()
     rates = np.array([(values > np.float32(threshold)).mean() for values in pixels])
-    return _mean(rates, sample.w_healthy, sample.healthy)
+    return mean_over(rates, sample.w_healthy, sample.healthy)
 
 
 def _auroc_image(sample: Sample) -> Score:
@@ -158,14 +159,7 @@ def _reconstruction(sample: Sample, name: str) -> Score:
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return Score()
-    return _mean(np.array(known, dtype=np.float64), sample.w_healthy, sample.healthy)
-
-
-def _mean(values: Floats, weights: Floats, cases: Sequence[Scored]) -> Score:
-    """Mean over cases; undefined in a resample without any of them."""
-    with np.errstate(invalid="ignore"):
-        samples = weights @ values / weights.sum(axis=1)
-    return Score(float(values.mean()), samples, cases)
+    return mean_over(np.array(known, dtype=np.float64), sample.w_healthy, sample.healthy)
 
 
 SCORERS: dict[str, Scorer] = {
@@ -185,5 +179,6 @@ SCORERS: dict[str, Scorer] = {
     "dice_fitted": partial(_fitted, ratio=pooled_dice),
     "precision_fitted": partial(_fitted, ratio=pooled_precision),
     "recall_fitted": partial(_fitted, ratio=pooled_recall),
+    **BOX_SCORERS,
 }
 """Every score of the vocabulary, by name."""

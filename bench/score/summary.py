@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from uadbench.bench.score.box_scorers import box_tables, case_of_boxes
 from uadbench.bench.score.cases import (
     TOO_SMALL,
     Scored,
@@ -81,13 +82,19 @@ def summarize(
         "excluded": dict(excluded),
         "failed": [dict(case) for case in failed],
         **{
-            name: scorer(sample).entry for name, scorer in SCORERS.items() if operating or not _optional(name)
+            name: scorer(sample).entry
+            for name, scorer in SCORERS.items()
+            if _applies(name, sample) and (operating or not _optional(name))
         },
-        "pr_curve": {
-            "recall": sample.curve.recall if lesions else [],
-            "precision": sample.curve.precision if lesions else [],
-        },
+        **(box_tables(sample) if sample.truth == "boxes" else _mask_tables(sample)),
         "per_case": _per_case(sample),
+    }
+
+
+def _mask_tables(sample: Sample) -> dict[str, Any]:
+    curve = sample.curve if sample.lesions else None
+    return {
+        "pr_curve": {"recall": curve.recall if curve else [], "precision": curve.precision if curve else []}
     }
 
 
@@ -106,7 +113,7 @@ def score_differences(
     thresholds : A's and B's healthy thresholds, for the scores that need them; operating : their operating points
 
     Both are resampled alike, each with its own best threshold in each resample. Lesions of 3 pixels or fewer are
-    ignored. Raises ValueError when the cases differ.
+    ignored. A measure of another truth has none. Raises ValueError when the cases differ.
     """
     first, second = (
         _paired_sample(side, t, seed, n_boot, point)
@@ -118,8 +125,10 @@ def score_differences(
         )
     result: dict[str, Difference | None] = {}
     for name in names:
-        one, two = SCORERS[name](first), SCORERS[name](second)
         result[name] = None
+        if not _applies(name, first):
+            continue
+        one, two = SCORERS[name](first), SCORERS[name](second)
         if not (one.value is None or two.value is None or one.samples is None or two.samples is None):
             result[name] = resampled_difference(
                 (one.value, two.value), (one.samples, two.samples), len(one.cases), one.n_subjects
@@ -129,6 +138,11 @@ def score_differences(
 
 def _optional(name: str) -> bool:
     return name in MEASURES and MEASURES[name].optional
+
+
+def _applies(name: str, sample: Sample) -> bool:
+    """Whether the sample's truth is what the measure is of."""
+    return name not in MEASURES or MEASURES[name].applies_to(sample.truth)
 
 
 def _paired_sample(
@@ -148,12 +162,16 @@ def _cases_of(sample: Sample) -> list[tuple[str, str, bool]]:
 
 
 def split_cases(test: Sequence[Scored]) -> tuple[list[Scored], list[Scored]]:
-    """(lesion cases that count, healthy cases)."""
-    lesions = [case for case in test if case.lesion and size_group(case.mask) is not None]
+    """(lesion cases that count, healthy cases): every one with boxes counts."""
+    lesions = [case for case in test if case.lesion and (case.boxes or size_group(case.mask) is not None)]
     return lesions, [case for case in test if not case.lesion]
 
 
 def _per_case(sample: Sample) -> dict[str, dict[str, Any]]:
+    cases = (*sample.lesions, *sample.healthy)
+    if sample.truth == "boxes":
+        boxes = case_of_boxes(sample)
+        return {case.case_id: {**boxes[case.case_id], "score": image_score(case.anomaly)} for case in cases}
     each = sample.case_dice
     dice = {} if each is None else dict(zip((c.case_id for c in sample.lesions), each.tolist(), strict=True))
     return {
@@ -163,5 +181,5 @@ def _per_case(sample: Sample) -> dict[str, dict[str, Any]]:
             "group": size_group(case.mask),
             "score": image_score(case.anomaly),
         }
-        for case in (*sample.lesions, *sample.healthy)
+        for case in cases
     }

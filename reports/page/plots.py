@@ -51,11 +51,26 @@ def _scores(section: Section) -> list[tuple[str, str, str | None]]:
             figures.precision_recall(frame, recall, f"{key}-recall"),
         ),
         (
+            "FROC",
+            "Boxes found over false positives an image, healthy images counted; candidates are the components above "
+            f"the 5 % threshold. A curve ends at that threshold and goes on level. {_ONE} {_FLOOR}",
+            figures.free_response(frame, _froc_curves(section), f"{key}-froc"),
+        ),
+        (
             "Dice against threshold",
             f"Pooled pixels, at the thresholds that {HEADLINE.title} is the best of (dots). {_ONE} {_FLOOR}",
             figures.dice_against_threshold(frame, _threshold_curves(section), f"{key}-thresholds"),
         ),
     ]
+
+
+def _froc_curves(section: Section) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for index in section.frame.index:
+        curve = (section.cell(int(index))[1].metrics or {}).get("froc_curve") or {}
+        if curve.get("false_positives"):
+            found[int(index)] = (curve["false_positives"], curve["sensitivity"])
+    return found
 
 
 def _threshold_curves(section: Section) -> dict[int, Any]:

@@ -9,9 +9,7 @@ from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing
 
 __all__ = ["carry"]
 
-_LAST_BIT = (
-    1e-6  # of a pixel: an edge that lies on a pixel's border stays there, whatever the rounding before
-)
+_NOTHING = 1e-6  # of a pixel: an edge that lies on a pixel's border stays there, whatever the rounding before
 
 
 def carry(
@@ -51,8 +49,8 @@ def carry(
 
 
 def _down(edge: float) -> int:
-    return math.floor(edge + _LAST_BIT)
+    return math.floor(edge + _NOTHING)
 
 
 def _up(edge: float) -> int:
-    return math.ceil(edge - _LAST_BIT)
+    return math.ceil(edge - _NOTHING)

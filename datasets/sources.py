@@ -107,8 +107,8 @@ SOURCES = {
         Source(
             name="grazpedwri",
             marker="dataset.csv",
-            layout="dataset.csv, images_part1/ to images_part4/ with <filestem>.png, folder_structure/pascalvoc/<filestem>.xml "
-            "or folder_structure/yolov5/labels/<filestem>.txt",
+            layout="dataset.csv, images_part1/ to images_part4/ with <filestem>.png, "
+            "folder_structure/pascalvoc/<filestem>.xml or folder_structure/yolov5/labels/<filestem>.txt",
             origin="GRAZPEDWRI-DX, University Hospital Graz, on figshare (doi:10.6084/m9.figshare.14825193)",
             licence="CC BY 4.0, as the paper gives it: read the terms on figshare",
             citation="Nagy et al. 2022, Scientific Data 9:222, doi:10.1038/s41597-022-01328-z",

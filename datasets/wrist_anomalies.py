@@ -126,7 +126,8 @@ def _metal(wrist: Wrist, scene: Scene, row: Floats, col: Floats, rng: np.random.
         place = rng.uniform(-1.5, 1.5)
         metal = 0.75 * _stroke(row, off, (first, place), (last, place), rng.uniform(2.3, 2.9))
         for k in range(count):
-            metal = metal + 0.55 * _stroke(row, off, *[(first + k * pitch, place)] * 2, 1.5)
+            head = (first + k * pitch, place)
+            metal = metal + 0.55 * _stroke(row, off, head, head, 1.5)
     else:
         side = 1 if rng.random() < 0.5 else -1
         place = side * (bone.shaft + 1.1)

@@ -18,8 +18,8 @@ _FEWEST = 10  # subjects, as for intervals
 
 RANKS = (
     "Rank: 1 + the number of rows that are significantly better by the first score of the table. Bold: the best "
-    "value of its column. ≈: not the best, but no row is significantly better in that column. Significantly better: the "
-    "difference on the cases that both rows finished, resampled over subjects in pairs, leaves out 0 at p < "
+    "value of its column. ≈: not the best, but no row is significantly better in that column. Significantly better: "
+    "the difference on the cases that both rows finished, resampled over subjects in pairs, leaves out 0 at p < "
     f"{ALPHA:g} after Holm's correction over all pairs of the column. Overlapping intervals decide nothing here. Equal "
     "ranks do not prove equality, and two rows of different rank need not differ from each other. Back ends and noise "
     "seeds of one variant are not tested against each other."

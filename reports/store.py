@@ -208,10 +208,12 @@ class RunDirectory:
         arrays = read_npz(_case_file(self.path / "inputs", case_id), (), optional=("box_labels", "box_edges"))
         if "box_edges" not in arrays:
             return None
-        edges = arrays["box_edges"].tolist()
         return [
-            (str(label), *map(int, edge)) for label, edge in zip(arrays["box_labels"], edges, strict=True)
-        ]  # type: ignore[misc]
+            (str(label), int(top), int(left), int(bottom), int(right))
+            for label, (top, left, bottom, right) in zip(
+                arrays["box_labels"], arrays["box_edges"], strict=True
+            )
+        ]
 
     def write_median(self, median: Image, record: Mapping[str, Any]) -> None:
         """Keep the median of healthy slices, float32 [H, W] in [0, 1], and what it was made of."""

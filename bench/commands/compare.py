@@ -38,8 +38,8 @@ def _listed(context: click.Context, option: click.Parameter, text: str | None) -
     "measures",
     multiple=True,
     metavar="NAME",
-    help="dice_max, dice_average, dice_case, latency and network by default (of boxes box_f1, box_f1_papers, box_recall "
-    "and froc_mean); also auprc, dice_small and any other score. May be given again.",
+    help="dice_max, dice_average, dice_case, latency and network by default (of boxes box_f1, box_f1_papers, "
+    "box_recall and froc_mean); also auprc, dice_small and any other score. May be given again.",
 )
 @click.option(
     "--fail-on",

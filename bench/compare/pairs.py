@@ -59,7 +59,7 @@ def choose_pairs(
 ) -> tuple[list[Pair], list[str]]:
     """(pairs, notes on what is left out).
 
-    runs : one, whose variants are held against the first of ``methods`` (without any: against the best by the headline score),
+    runs : one, whose variants are held against the first of ``methods`` (without any: the best by its headline),
         or, with two back ends, whose arms of a variant are held against the first; or two, whose equal variants and
         arms are, or, with two methods, the second's of one against the first's of the other
     methods : as on the command line ("thor", "thor:simplex"), or the beginning of a variant's label or folder

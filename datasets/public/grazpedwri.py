@@ -6,9 +6,9 @@ doi:10.1038/s41597-022-01328-z.
 The layout, as several public programs that read the published archives agree on it (the data themselves were not here):
 ``dataset.csv`` with a row an image, ``filestem`` and ``patient_id`` among its columns; grey PNG in ``images_part1`` to
 ``images_part4``, named filestem.png; Pascal VOC in ``folder_structure/pascalvoc/<filestem>.xml``; YOLO in
-``folder_structure/yolov5/labels/<filestem>.txt``, where classes are numbered as in ``CLASSES``. Not verified: whether VOC's
-corners count from 0 or from 1, which is a tenth of a pixel at 128 x 128, and whether an image without a box has a label
-file: here a missing YOLO file is no box, as YOLO means it, and a missing VOC file is a fault of the case.
+``folder_structure/yolov5/labels/<filestem>.txt``, where classes are numbered as in ``CLASSES``. Not verified: whether
+VOC's corners count from 0 or from 1, which is a tenth of a pixel at 128 x 128, and whether an image without a box has a
+label file: here a missing YOLO file is no box, as YOLO means it, and a missing VOC file is a fault of the case.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing
 
 __all__ = ["carry"]
 
-_NOTHING = 1e-6  # of a pixel: an edge that lies on a pixel's border stays there, whatever the rounding before
+_NOTHING = (
+    1e-3  # of a pixel: no overlap; label files hold six digits, and an edge on a border shall stay there
+)
 
 
 def carry(

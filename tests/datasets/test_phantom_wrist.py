@@ -34,7 +34,9 @@ def test_the_counts_and_that_no_subject_is_in_two_splits(wrists) -> None:
 def test_every_prefix_of_the_test_cases_has_all_kinds_and_more_may_be_asked_for() -> None:
     few = DATASETS["phantom-wrist"](None, 0, 8).split("test")
     kinds = [case.case_id.rsplit("-", 1)[1] for case in few]
-    assert set(KINDS) <= set(kinds) and "healthy" in kinds and len(few) == 8
+    assert set(KINDS) <= set(kinds)
+    assert "healthy" in kinds
+    assert len(few) == 8
     assert len(DATASETS["phantom-wrist"](None, 0, 50).split("test")) == 50
 
 
@@ -42,14 +44,17 @@ def test_every_prefix_of_the_test_cases_has_all_kinds_and_more_may_be_asked_for(
 def test_a_case_keeps_the_contract_and_has_its_kind(wrists, kind: str | None) -> None:
     case = next(c for c in wrists.split("test") if c.case_id.endswith(kind or "healthy"))
     sample = wrists.load(case)
-    assert sample.image.shape == (128, 128) and sample.image.dtype == np.float32
-    assert 0 <= sample.image.min() and sample.image.max() == 1
+    assert sample.image.shape == (128, 128)
+    assert sample.image.dtype == np.float32
+    assert sample.image.min() >= 0
+    assert sample.image.max() == 1
     assert not sample.mask.any()
     assert sample.boxes is not None
     labels = [box.label for box in sample.boxes]
     assert kind in labels if kind else not labels
     for box in sample.boxes:
-        assert 0 <= box.top < box.bottom <= 128 and 0 <= box.left < box.right <= 128
+        assert 0 <= box.top < box.bottom <= 128
+        assert 0 <= box.left < box.right <= 128
 
 
 def test_the_same_case_has_the_same_bytes_whatever_was_drawn_before(wrists) -> None:
@@ -79,7 +84,8 @@ def test_a_box_holds_every_pixel_that_is_changed_and_touches_one_on_each_side(ki
 def test_a_case_with_an_anomaly_is_the_healthy_case_of_its_name_with_it_put_in() -> None:
     healthy, _ = generate(3, "a")
     sick, boxes = generate(3, "a", "foreignbody")
-    assert GENERATOR and healthy.shape == sick.shape
+    assert GENERATOR
+    assert healthy.shape == sick.shape
     outside = np.ones(healthy.shape, dtype=bool)
     for _, top, left, bottom, right in boxes:  # blur and scatter reach a little farther than a box
         outside[max(0, top - 8) : bottom + 8, max(0, left - 8) : right + 8] = False
@@ -94,7 +100,9 @@ def test_wrists_differ_from_each_other(wrists) -> None:
 def test_training_images_are_of_a_population_of_their_own(wrists) -> None:
     images = wrists.training_slices()
     first, second = next(images), next(images)
-    assert first.shape == (128, 128) and 0 <= first.min() and first.max() == 1
+    assert first.shape == (128, 128)
+    assert first.min() >= 0
+    assert first.max() == 1
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, wrists.native(wrists.split("train")[0]))
 

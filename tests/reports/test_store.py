@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uadbench.reports.atomic import RunError, write_json
+from uadbench.reports.atomic import RunError, write_json, write_npz
 from uadbench.reports.store import LOCK, CellDirectory, RunDirectory
 
 ARRAYS = np.random.default_rng(0).random((2, 8, 8), dtype=np.float32)
@@ -23,6 +23,27 @@ def test_arrays_and_inputs_come_back_as_they_were(tmp_path: Path) -> None:
     image, mask = run.read_input("c.1")
     assert (image.dtype, mask.dtype) == (np.float32, np.bool_)
     np.testing.assert_array_equal(mask, np.eye(4, dtype=bool))
+
+
+BOXES = [("fracture", 1, 2, 3, 4), ("periosteal réaction", 0, 0, 4, 4)]
+
+
+@pytest.mark.parametrize("boxes", [None, [], BOXES], ids=["a mask", "healthy", "two"])
+def test_boxes_come_back_as_they_were_and_a_mask_has_none(tmp_path: Path, boxes: list | None) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_input("c", np.zeros((4, 4)), np.zeros((4, 4)), boxes)
+    assert run.read_boxes("c") == boxes
+    assert run.read_input("c")[0].shape == (4, 4)
+    with pytest.raises(RunError, match="missing"):
+        run.read_boxes("d")
+
+
+def test_an_input_without_boxes_has_the_same_bytes_as_ever(tmp_path: Path) -> None:
+    run, plain = RunDirectory(tmp_path), tmp_path / "plain.npz"
+    image, mask = ARRAYS[0], ARRAYS[1] > 0.5
+    run.write_input("c", image, mask)
+    write_npz(plain, image=image, mask=mask)
+    assert (tmp_path / "inputs" / "c.npz").read_bytes() == plain.read_bytes()
 
 
 def test_another_cases_arrays_do_not_stand_in_for_its_own(tmp_path: Path) -> None:

@@ -75,7 +75,8 @@ def test_boxes_get_the_measures_of_boxes_and_none_of_masks_and_masks_the_reverse
     assert {name for name in MEASURES if name in found} == {
         name for name, measure in MEASURES.items() if measure.truth in ("boxes", "any")
     }
-    assert found["truth"] == "boxes" and "pr_curve" not in found
+    assert found["truth"] == "boxes"
+    assert "pr_curve" not in found
     mask = EMPTY.copy()
     mask[2:6, 2:6] = True
     maps = [
@@ -105,7 +106,8 @@ def test_each_case_keeps_what_was_found_of_it_and_all_of_it_is_json() -> None:
 def test_without_a_healthy_case_there_is_no_threshold_and_no_number_is_made_up() -> None:
     found = summarize(images(), [], seed=0, n_boot=20)
     assert found["box_f1"] == {"value": None, "lo": None, "hi": None, "threshold": None}
-    assert found["froc_mean"]["value"] is None and found["froc_curve"]["sensitivity"] == []
+    assert found["froc_mean"]["value"] is None
+    assert found["froc_curve"]["sensitivity"] == []
     assert found["by_class"]["metal"]["recall"]["value"] is None
     assert found["per_case"]["both"]["found"] is None
 
@@ -127,7 +129,8 @@ def test_two_methods_are_compared_on_the_same_images() -> None:
     both = (Thresholds(thresholds), Thresholds(thresholds))
     change = score_differences(["box_f1", "dice_max"], images(), better, 0, 50, both)
     assert change["dice_max"] is None  # masks have it, boxes do not
-    assert change["box_f1"] is not None and change["box_f1"].value == pytest.approx(1 - 0.5)
+    assert change["box_f1"] is not None
+    assert change["box_f1"].value == pytest.approx(1 - 0.5)
 
 
 @pytest.mark.parametrize(

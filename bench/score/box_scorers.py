@@ -73,7 +73,8 @@ def box_tables(sample: Sample) -> dict[str, Any]:
     """What metrics.json holds of boxes besides the scores: the truth, classes, and the FROC curve."""
     found = sample.froc_events
     rates, shares = froc.curve(found, len(sample.lesions) + len(sample.healthy)) if found else ([], [])
-    kept = np.unique(np.linspace(0, len(rates) - 1, CURVE_POINTS).astype(int)) if rates else []
+    points = np.linspace(0, len(rates) - 1, CURVE_POINTS) if rates else np.zeros(0)
+    kept = np.unique(points.astype(int)).tolist()
     return {
         "truth": "boxes",
         "by_class": {label: _of_class(sample, label) for label in _labels(sample)},

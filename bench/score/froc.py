@@ -22,7 +22,7 @@ __all__ = ["RATES", "Events", "curve", "events_of", "join", "sensitivities"]
 RATES = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 """False positives an image, as FROC curves are summed up by custom (LUNA16)."""
 
-_CHUNK = 64  # resamples at a time
+_CELLS = 4_000_000  # of a table at a time, resamples times levels, so that it fits in memory
 Floats = NDArray[np.float64]
 
 
@@ -85,8 +85,9 @@ def sensitivities(events: Events, weights: Floats, rates: Sequence[float] = RATE
     """
     levels, false_at, box_at = _levels(events)
     result = np.empty((len(weights), len(rates)))
-    for start in range(0, len(weights), _CHUNK):
-        part = weights[start : start + _CHUNK]
+    chunk = max(1, _CELLS // max(1, len(levels)))
+    for start in range(0, len(weights), chunk):
+        part = weights[start : start + chunk]
         false = _cumulated(part[:, events.false_case], false_at, len(levels))
         found = _cumulated(part[:, events.box_case[box_at >= 0]], box_at[box_at >= 0], len(levels))
         boxes, images = part[:, events.box_case].sum(axis=1), part.sum(axis=1)
@@ -95,7 +96,7 @@ def sensitivities(events: Events, weights: Floats, rates: Sequence[float] = RATE
             used = (false <= rate * images[:, None] + 1e-9).sum(axis=1)
             reached = np.concatenate([np.zeros((len(part), 1)), found], axis=1)[np.arange(len(part)), used]
             with np.errstate(invalid="ignore", divide="ignore"):
-                result[start : start + _CHUNK, k] = np.where(boxes > 0, reached / boxes, np.nan)
+                result[start : start + chunk, k] = np.where(boxes > 0, reached / boxes, np.nan)
     return result
 
 

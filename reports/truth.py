@@ -20,9 +20,10 @@ def headline_of(frame: pd.DataFrame) -> Measure:
 
 
 def table_of(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Names of the scores in the columns of the table."""
+    """Names of the scores in the columns of the table, those of its truth alone first: the headline leads."""
     truth = truth_of(frame)
-    return tuple(name for name in TABLE if MEASURES[name].applies_to(truth))
+    names = (name for name in TABLE if MEASURES[name].applies_to(truth))
+    return tuple(sorted(names, key=lambda name: MEASURES[name].truth == "any"))
 
 
 def headline_values(frame: pd.DataFrame) -> pd.Series:

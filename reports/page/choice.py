@@ -17,15 +17,12 @@ __all__ = ["HEALTHY", "MAX_CASES", "MAX_IMAGES", "RULES", "Chosen", "choose"]
 MAX_CASES = 24
 MAX_IMAGES = 600  # a page; a map takes at most 16 kB and a reconstruction 6 kB: below 7 MB together
 HEALTHY = "healthy"
-_RULE = (
-    "lesion cases are taken evenly from best to worst mean {score} over the methods shown, the same number from each "
-    "{group}; {share} of the places goes to healthy cases, evenly from the highest to the lowest mean score"
-)
 RULES = {
-    "mask": _RULE.format(score="Dice", group="lesion size", share="a quarter"),
-    "boxes": _RULE.format(
-        score="box F1", group="class, a case with several being of that which fewest have", share="as much"
-    ),
+    "mask": "lesion cases are taken evenly from best to worst mean Dice over the methods shown, the same number from "
+    "each lesion size; a quarter of the places goes to healthy cases, evenly from the highest to the lowest mean score",
+    "boxes": "cases with boxes are taken evenly from best to worst mean F1 over the methods shown, the same number from "
+    "each class, one with several classes for that which the fewest cases have; healthy cases have as many places as a "
+    "class, evenly from the highest to the lowest mean score",
 }
 """How cases are chosen, by the data set's truth."""
 

@@ -191,7 +191,7 @@ def free_response(frame: pd.DataFrame, curves: Curves, name: str) -> str | None:
         for index, row in shown.iterrows():
             false, found = (np.asarray(values, dtype=float) for values in curves[int(str(index))])
             # a step ends where the next level adds a false positive, and the last one goes on
-            false, found = np.append(false, _FROC_RANGE[1]), np.append(found, found[-1])
+            false, found = np.append(false, max(false[-1], _FROC_RANGE[1])), np.append(found, found[-1])
             axes.step(
                 np.maximum(false, _FROC_RANGE[0]),
                 100 * found,

@@ -17,7 +17,7 @@ LABELS = ("fracture", "metal")
 SPECS = tuple(cell for cell in CELLS if cell[0] in ("thor", "ddpm", "blur") and cell[1:5] in (
     ("gaussian", "25", "torch", "fp32"), ("none", "0", "torch", "fp32"),
 ))  # fmt: skip
-FOUND = {"thor": 0.9, "ddpm": 0.3, "blur": 0.1}
+FOUND = {"thor": 1.0, "ddpm": 0.2, "blur": 0.0}
 """The chance that a method finds a box."""
 
 

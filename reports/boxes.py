@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from uadbench.reports.rows import Section
 
-__all__ = ["CLASSES", "COLUMNS", "ClassRow", "class_rows", "class_table"]
+__all__ = ["CLASSES", "COLUMNS", "ClassRow", "class_lines", "class_rows", "class_table"]
 
 CLASSES = (
     "Recall / F1 in percent, mean over the images that have a box of the class, with the recall's 95 % interval where "
@@ -68,6 +68,17 @@ def class_table(section: Section) -> tuple[list[str], list[ClassRow]]:
         texts = [_text(by_label.loc[label]) if label in by_label.index else "–" for label in labels]
         rows.append(ClassRow(f"{first['variant']} · {first['arm']}", str(first["kind"]), tuple(texts)))
     return heads, rows
+
+
+def class_lines(section: Section, escape: Callable[[str], str]) -> list[str]:
+    """The table as Markdown below its heading; [] without classes."""
+    heads, rows = class_table(section)
+    if not rows:
+        return []
+    lines = ["### By class", "", CLASSES, ""]
+    lines += ["| method | " + " | ".join(map(escape, heads)) + " |", "| --- |" + " ---: |" * len(heads)]
+    lines += [f"| {escape(row.label)} | " + " | ".join(row.texts) + " |" for row in rows]
+    return [*lines, ""]
 
 
 def _text(row: Mapping[str, Any]) -> str:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from uadbench.reports.atomic import RunError
+from uadbench.reports.columns import FIXED, TEXT, columns, streams_of, truth_in, unused
 from uadbench.reports.identity import arm_of, reference_of, variant_of
 from uadbench.reports.places import short_text
 from uadbench.reports.ranking import with_ranks
 from uadbench.reports.runs import Cell, Run
 from uadbench.reports.seeds import with_seeds
 from uadbench.reports.truth import headline_values
-from uadbench.reports.vocabulary import HEADLINES, LOAD_LIMIT, MEASURES, RANKED, SCORES, SIZE_NAMES
+from uadbench.reports.vocabulary import LOAD_LIMIT, SCORES, SIZE_NAMES
 
 __all__ = [
     "FIXED",
@@ -29,33 +30,6 @@ __all__ = [
     "speedup",
     "subset",
 ]
-
-FIXED = [
-    "dataset",
-    "method",
-    "noise",
-    "steps",
-    "backend",
-    "precision",
-    "n_cases",
-    "n_failed",
-    "dice_max",
-    "dice_max_lo",
-    "dice_max_hi",
-    "dice_average",
-    "dice_small",
-    "dice_medium",
-    "dice_large",
-    "auprc",
-    "dice_healthy_fpr5",
-    "auroc_image",
-    "nfe",
-    "latency_ms_p50",
-    "latency_ms_p90",
-    "network_ms_p50",
-]
-"""The columns that leaderboard.csv starts with; scripts may rely on them. Scores are fractions. Those of masks are left
-out where the truth of every run is boxes."""
 
 
 @dataclass(frozen=True)
@@ -101,104 +75,17 @@ def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise RunError(f"run {twice[0]} is given more than once; give each run directory once")
     records = [_record(run, cell) for run in runs for cell in run.cells]
-    frame = pd.DataFrame.from_records(records, columns=list(_columns()))
-    for name in _columns():
-        if (name.startswith(("n_", "rank_")) and name not in _TEXT) or name.endswith("_n"):
+    frame = pd.DataFrame.from_records(records, columns=list(columns()))
+    for name in columns():
+        if (name.startswith(("n_", "rank_")) and name not in TEXT) or name.endswith("_n"):
             frame[name] = pd.to_numeric(frame[name]).astype("Int64")
-        elif name not in _TEXT:
+        elif name not in TEXT:
             frame[name] = pd.to_numeric(frame[name]).astype("float64")
     frame = with_seeds(with_ranks(frame, {run_id(run): run.paired for run in runs}))
-    frame = frame.drop(columns=list(_unused(runs)))
+    frame = frame.drop(columns=list(unused(runs)))
     order = frame.assign(_floor=frame["kind"] == "floor", _score=-headline_values(frame))
     keys = ["dataset", "fingerprint", "_floor", "_score", "method", "noise", "cell", "run"]
     return frame.loc[order.sort_values(keys, na_position="last").index].reset_index(drop=True)
-
-
-_IDENTITY = ("title", "perceptual", "settings", "device", "variant", "arm")
-_TEXT = frozenset(
-    [
-        "dataset",
-        "method",
-        "noise",
-        "steps",
-        "backend",
-        "precision",
-        "kind",
-        *_IDENTITY,
-        "post",
-        "not_applicable",
-        "rank_note",
-        "speedup_note",
-        "parity",
-        "parity_note",
-        "origin",
-        "truth",
-        "subset",
-        "fingerprint",
-        "version",
-        "cell",
-        "run",
-    ]
-)
-
-
-def _columns() -> Iterator[str]:
-    yield from FIXED
-    yield from ["kind", *_IDENTITY, "seed", "post"]
-    for score in SCORES:
-        for name in (score, f"{score}_lo", f"{score}_hi"):
-            if name not in FIXED:
-                yield name
-    yield from [f"dice_{size}_n" for size in SIZE_NAMES]
-    yield from [*(f"rank_{score}" for score in RANKED), "rank_note"]
-    yield "n_seeds"
-    for headline in HEADLINES.values():
-        yield from (f"{headline.name}_seeds_{name}" for name in ("mean", "min", "max"))
-    yield from ["n_lesion", "n_healthy", "n_excluded", "t_start", "not_applicable"]
-    yield from [
-        "latency_ms_p95",
-        "latency_ms_p99",
-        "first_call_ms",
-        "warmup_ms",
-        "peak_memory_mib",
-        "load_max",
-    ]
-    yield from ["streams", "images_per_s"]
-    yield from ["timed_batches", "batch_size", "speedup", "speedup_note", "parity", "parity_note"]
-    yield from ["threads", "version", "origin", "truth", "subset", "fingerprint", "cell", "run"]
-
-
-def _unused(runs: Sequence[Run]) -> Iterator[str]:
-    """Columns that speak of post-processing, or of several batches at a time, where no cell has any."""
-    cells = [cell for run in runs for cell in run.cells]
-    if all(_streams(cell) == 1 for cell in cells):
-        yield from ("streams", "images_per_s")
-    if all(variant_of(cell.info).post == "none" for cell in cells):
-        yield "post"
-    truths = {_truth(run, cell) for run in runs for cell in run.cells} or {"mask"}
-    if truths == {"mask"}:
-        yield "truth"
-    for name, measure in MEASURES.items():
-        there = any(name in (cell.metrics or {}) for cell in cells)
-        if (measure.optional and not there) or not any(map(measure.applies_to, truths)):
-            yield from _columns_of(name)
-    if "mask" not in truths:
-        yield from (f"dice_{size}_n" for size in SIZE_NAMES)
-
-
-def _columns_of(name: str) -> Iterator[str]:
-    """Every column of a measure."""
-    yield from (name, f"{name}_lo", f"{name}_hi")
-    if name in RANKED:
-        yield f"rank_{name}"
-    if name in {headline.name for headline in HEADLINES.values()}:
-        yield from (f"{name}_seeds_{kind}" for kind in ("mean", "min", "max"))
-
-
-def _truth(run: Run, cell: Cell) -> str:
-    """What the cell's cases carry, "mask" or "boxes"."""
-    known = (run.manifest.get("dataset") or {}).get("truth")
-    return str((cell.metrics or {}).get("truth") or known or "mask")
 
 
 def _record(run: Run, cell: Cell) -> dict[str, Any]:
@@ -229,7 +116,7 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
         entry = metrics.get(score) or {}
         record |= {score: entry.get("value"), f"{score}_lo": entry.get("lo"), f"{score}_hi": entry.get("hi")}
     record |= {f"dice_{size}_n": (metrics.get(f"dice_{size}") or {}).get("n") for size in SIZE_NAMES}
-    streams = record["streams"] = _streams(cell)
+    streams = record["streams"] = streams_of(cell)
     # What a batch takes beside others is no latency: it would stand below figures that it is not to be held against.
     image, network = ((latency.get(k) if streams == 1 else None) or {} for k in ("latency_ms", "network_ms"))
     record["images_per_s"] = latency.get("images_per_s")
@@ -250,7 +137,7 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
     record |= {
         "origin": str(dataset.get("origin") or ""),
         "subset": subset(dataset),
-        "truth": _truth(run, cell),
+        "truth": truth_in(run, cell),
     }
     record["fingerprint"] = str(dataset.get("fingerprint", ""))[:12]
     return record | {"cell": cell.slug, "run": run_id(run)}
@@ -264,11 +151,6 @@ def subset(dataset: Mapping[str, Any]) -> str:
 
 def _reason(verdict: dict[str, Any]) -> str:
     return short_text(str(verdict.get("reason") or ""))
-
-
-def _streams(cell: Cell) -> int:
-    """How many batches ran at a time."""
-    return int((cell.latency or {}).get("streams") or 1)
 
 
 def _batch_size(cell: Cell) -> int | None:
@@ -289,8 +171,8 @@ def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
     ]
     if not matches:
         return None, "this run has no torch fp32 cell of the method"
-    if _streams(cell) > 1:
-        return None, f"{_streams(cell)} batches ran at a time: images_per_s says what that gave"
+    if streams_of(cell) > 1:
+        return None, f"{streams_of(cell)} batches ran at a time: images_per_s says what that gave"
     verdict = (run.parity or {}).get(cell.slug) or {}
     if verdict.get("verdict") != "pass":
         if not verdict:

@@ -186,17 +186,14 @@ class RunDirectory:
         self, case_id: str, image: ArrayLike, mask: ArrayLike, boxes: Sequence[BoxEntry] | None = None
     ) -> None:
         """Keep a case's input once for all cells: image float32 [H, W] in [0, 1], mask bool [H, W], boxes if any."""
-        path = _case_file(self.path / "inputs", case_id)
-        more: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {
+            "image": np.asarray(image, dtype=np.float32),
+            "mask": np.asarray(mask, dtype=np.bool_),
+        }
         if boxes is not None:
-            labels = np.array([label for label, *_ in boxes], dtype=np.str_)
-            more = {
-                "box_labels": labels,
-                "box_edges": np.array([b[1:] for b in boxes], np.int64).reshape(-1, 4),
-            }
-        write_npz(
-            path, image=np.asarray(image, dtype=np.float32), mask=np.asarray(mask, dtype=np.bool_), **more
-        )
+            arrays["box_labels"] = np.array([label for label, *_ in boxes], dtype=np.str_)
+            arrays["box_edges"] = np.array([edges for _, *edges in boxes], dtype=np.int64).reshape(-1, 4)
+        write_npz(_case_file(self.path / "inputs", case_id), **arrays)
 
     def read_input(self, case_id: str) -> tuple[Image, NDArray[np.bool_]]:
         """(image [H, W], mask [H, W]) of a case."""
@@ -205,15 +202,12 @@ class RunDirectory:
 
     def read_boxes(self, case_id: str) -> list[BoxEntry] | None:
         """A case's boxes, [] when healthy; None where its truth is a mask. RunError where its input is not there."""
-        arrays = read_npz(_case_file(self.path / "inputs", case_id), (), optional=("box_labels", "box_edges"))
-        if "box_edges" not in arrays:
+        path = _case_file(self.path / "inputs", case_id)
+        found = read_npz(path, (), optional=("box_labels", "box_edges"))
+        if "box_edges" not in found:
             return None
-        return [
-            (str(label), int(top), int(left), int(bottom), int(right))
-            for label, (top, left, bottom, right) in zip(
-                arrays["box_labels"], arrays["box_edges"], strict=True
-            )
-        ]
+        pairs = zip(found["box_labels"].tolist(), found["box_edges"].tolist(), strict=True)
+        return [(label, top, left, bottom, right) for label, (top, left, bottom, right) in pairs]
 
     def write_median(self, median: Image, record: Mapping[str, Any]) -> None:
         """Keep the median of healthy slices, float32 [H, W] in [0, 1], and what it was made of."""

@@ -14,7 +14,7 @@ from rich.markup import escape as markup_escape
 from rich.table import Table
 from rich.text import Text
 
-from uadbench.reports.boxes import CLASSES, class_table
+from uadbench.reports.boxes import class_lines
 from uadbench.reports.caveats import load_notes, problems, timed_batches, unfitted
 from uadbench.reports.provenance import account, meanings
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
@@ -23,7 +23,7 @@ from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.runs import Run
 from uadbench.reports.seeds import SEEDS, spreads
 from uadbench.reports.shifts import MEANS, SHIFTED, shift_rows
-from uadbench.reports.truth import headline_of, table_of, truth_of
+from uadbench.reports.truth import SHORT, headline_of, table_of, truth_of
 from uadbench.reports.vocabulary import MEASURES as VOCABULARY
 
 __all__ = ["figure", "markdown", "milliseconds", "percent", "spread_text", "terminal_table"]
@@ -111,17 +111,11 @@ def _terminal_table(frame: pd.DataFrame) -> Table:
     return table
 
 
-_SHORT = {
-    "mask": "Dice: max Dice of all pixels pooled. avg.: the papers' average over sizes.",
-    "boxes": "F1, rec., prec.: of boxes, mean over images, at 5 % FPR. F1p: by the authors' count of false positives.",
-}
-
-
 def _caption(frame: pd.DataFrame) -> str:
     """What the columns are, why there are no ranks, and the spread over seeds."""
     headline = headline_of(frame)
     text = (
-        f"#: 1 + the number of rows significantly better by {headline.short} (paired, Holm). {_SHORT[truth_of(frame)]} "
+        f"#: 1 + the number of rows significantly better by {headline.short} (paired, Holm). {SHORT[truth_of(frame)]} "
         "ms: median milliseconds an image. ▼: below the best floor."
     )
     text += "".join(f"\n{note[0].upper()}{note[1:]}." for note in frame["rank_note"].unique() if note)
@@ -218,7 +212,7 @@ def _section(section: Section, several: bool) -> list[str]:
             lines.append("| " + " | ".join(_markdown_row(index, row, found, frame, several)) + " |")
     lines.append("")
     lines += _seeds(frame)
-    lines += _classes(section)
+    lines += class_lines(section, escape)
     lines += [f"* {note[0].upper()}{note[1:]}." for note in frame["rank_note"].unique() if note]
     for _, row in frame[frame["not_applicable"] != ""].drop_duplicates("variant").iterrows():
         lines.append(f"* Not applicable: {escape(row['variant'])}: {escape(row['not_applicable'])}.")
@@ -231,17 +225,6 @@ def _section(section: Section, several: bool) -> list[str]:
     if lines[-1]:
         lines.append("")
     return [*lines, *_shifts(section), *_problems(section)]
-
-
-def _classes(section: Section) -> list[str]:
-    """Boxes by class, of the shown cells; nothing where the truth is masks."""
-    heads, rows = class_table(section)
-    if not rows:
-        return []
-    lines = ["### By class", "", CLASSES, ""]
-    lines += ["| method | " + " | ".join(map(escape, heads)) + " |", "| --- |" + " ---: |" * len(heads)]
-    lines += [f"| {escape(row.label)} | " + " | ".join(row.texts) + " |" for row in rows]
-    return [*lines, ""]
 
 
 def _shifts(section: Section) -> list[str]:

@@ -6,7 +6,14 @@ import pandas as pd
 
 from uadbench.reports.vocabulary import HEADLINES, MEASURES, TABLE, Measure
 
-__all__ = ["headline_of", "headline_values", "table_of", "truth_of"]
+__all__ = ["SHORT", "headline_of", "headline_values", "table_of", "truth_of"]
+
+
+SHORT = {
+    "mask": "Dice: max Dice of all pixels pooled. avg.: the papers' average over sizes.",
+    "boxes": "F1, rec., prec.: of boxes, mean over images, at 5 % FPR. F1p: by the authors' count of false positives.",
+}
+"""What the short heads of a terminal's columns mean, by the truth."""
 
 
 def truth_of(frame: pd.DataFrame) -> str:

@@ -6,7 +6,8 @@ in ``bench.score.scorers``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from uadbench.reports.box_measures import BOX_MEASURES
+from uadbench.reports.measure import Measure
 
 __all__ = [
     "FURTHER",
@@ -24,48 +25,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A score of a cell.
-
-    name : its key in metrics.json, where it stands as {"value", "lo", "hi"}; its column in leaderboard.csv
-    title, short : heads of columns, for the page and for a terminal
-    about : one sentence that an expert would sign
-    better : +1 where higher is better, -1 where lower is
-    unit : "%" (a fraction, printed as percent), "dB" or ""
-    digits : printed after the point
-    place : "table" (every table), "further" (a second table of the page and the CSV)
-    ranked : whether methods are ranked by it
-    optional : of cells with post-processing only; left out of files and tables where no cell has it
-    truth : what a data set's truth must be for it, "mask" or "boxes"; "any" where it does not matter
-    """
-
-    name: str
-    title: str
-    short: str
-    about: str
-    better: int = +1
-    unit: str = "%"
-    digits: int = 1
-    place: str = "table"
-    ranked: bool = True
-    optional: bool = False
-    truth: str = "mask"
-
-    def applies_to(self, truth: str) -> bool:
-        """Whether data sets with this truth, "mask" or "boxes", have it."""
-        return self.truth in (truth, "any")
-
-    @property
-    def factor(self) -> float:
-        """From the stored value to the printed one."""
-        return 100.0 if self.unit == "%" else 1.0
-
-    def text(self, value: float) -> str:
-        """A value as it is printed, without its unit."""
-        return f"{value * self.factor:.{self.digits}f}"
-
-
 SIZE_NAMES = ("small", "medium", "large")
 """The papers' groups of lesions by size; their bounds are in ``datasets.case``."""
 
@@ -76,76 +35,6 @@ _SIZE = (
 _OWN_SCALE = (
     "THOR and AutoDDPM scale each map by the image itself, as published, so levels are not comparable between "
     "images"
-)
-
-_RATES = ("0.125", "0.25", "0.5", "1", "2", "4", "8")
-"""False positives an image of the FROC curve, as they are named."""
-
-_BOXES = (
-    Measure(
-        "box_f1",
-        "Box F1",
-        "F1",
-        "Mean over images with boxes of 2 found / (found + boxes + false positives), at the threshold that 5 % of all "
-        "pixels of healthy validation images exceed. A box is found where more than 10 % of it is above; false "
-        "positives are connected components above of which 10 % or less lies in boxes, at most 10 an image.",
-        truth="boxes",
-    ),
-    Measure(
-        "box_f1_papers",
-        "Box F1, authors' count",
-        "F1p",
-        "The same with THOR's authors' count of false positives: how many whole times the pixels above outside all "
-        "boxes outweigh those inside, at most 10 an image.",
-        truth="boxes",
-    ),
-    Measure(
-        "box_recall",
-        "Box recall",
-        "rec.",
-        "Mean over images with boxes of the share of the image's boxes that are found, at the same threshold. A map "
-        "that is high everywhere finds all.",
-        truth="boxes",
-    ),
-    Measure(
-        "box_precision",
-        "Box precision",
-        "prec.",
-        "Mean over images with boxes of found / (found + false positives), 0 where there are neither.",
-        truth="boxes",
-    ),
-    Measure(
-        "froc_mean",
-        "FROC",
-        "FROC",
-        "Mean share of boxes found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives an image, healthy images counted.",
-        truth="boxes",
-    ),
-    *(
-        Measure(
-            f"froc_{rate}".replace(".", "_"),
-            f"Found at {rate} FP",
-            "",
-            "Share of all boxes found at the lowest level with no more than so many false positives an image; "
-            "candidates are the components above the 5 % threshold, each with its highest value.",
-            place="further",
-            ranked=False,
-            truth="boxes",
-        )
-        for rate in _RATES
-    ),
-    Measure(
-        "box_false_positives",
-        "False positives",
-        "",
-        "False components an image at the 5 % threshold, healthy images counted, without a limit.",
-        better=-1,
-        unit="",
-        digits=2,
-        place="further",
-        ranked=False,
-        truth="boxes",
-    ),
 )
 
 MEASURES: dict[str, Measure] = {
@@ -296,7 +185,7 @@ MEASURES: dict[str, Measure] = {
             ranked=False,
             optional=True,
         ),
-        *_BOXES,
+        *BOX_MEASURES,
     )
 }
 """Every score, in the order of the columns."""

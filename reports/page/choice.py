@@ -20,7 +20,7 @@ HEALTHY = "healthy"
 RULES = {
     "mask": "lesion cases are taken evenly from best to worst mean Dice over the methods shown, the same number from "
     "each lesion size; a quarter of the places goes to healthy cases, evenly from the highest to the lowest mean score",
-    "boxes": "cases with boxes are taken evenly from best to worst mean F1 over the methods shown, the same number from "
+    "boxes": "cases with boxes are taken evenly from best to worst mean F1 over the methods shown, the same number of "
     "each class, one with several for that which the fewest cases have; healthy cases have as many places "
     "as a class, evenly from the highest to the lowest mean score",
 }

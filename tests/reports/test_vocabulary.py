@@ -11,6 +11,7 @@ from support.runs import CELLS, make_run
 
 from uadbench.bench.score.scorers import SCORERS
 from uadbench.datasets.case import SIZES, TOO_SMALL
+from uadbench.reports import columns as columns_module
 from uadbench.reports import rows as rows_module
 from uadbench.reports import text as text_module
 from uadbench.reports import truth as truth_module
@@ -84,7 +85,7 @@ def test_a_new_measure_is_in_table_and_csv_without_any_other_change(
 ) -> None:
     new = Measure("hausdorff", "Hausdorff px", "HD", "Distance.", better=-1, unit="", ranked=False)
     measures = {**MEASURES, "hausdorff": new}
-    for module in (vocabulary, rows_module, text_module, truth_module):
+    for module in (vocabulary, columns_module, rows_module, text_module, truth_module):
         for name, value in (("SCORES", tuple(measures)), ("TABLE", (*TABLE, "hausdorff"))):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)

@@ -12,6 +12,7 @@ from rich.console import Console
 from support.boxed import LABELS, boxes_of, make_boxed_run
 from support.runs import CELLS, make_run
 
+import uadbench
 from uadbench.bench.compare.measures import default_of
 from uadbench.bench.compare.runs import compare_runs
 from uadbench.reports.boxes import COLUMNS
@@ -122,3 +123,12 @@ def test_methods_are_compared_by_box_scores_against_the_best(boxed: Path) -> Non
         f1 = next(row for row in one.rows if row.measure == "box_f1")
         assert f1.change is not None
         assert f1.change.value < 0
+
+
+def test_the_cases_of_a_loaded_run_have_their_boxes(boxed: Path) -> None:
+    cases = uadbench.load_run(boxed).cases
+    row = cases[(cases["case"] == "w00") & (cases["method"] == "thor")].iloc[0]
+    assert row["boxes"] == ["fracture", "foreignbody"]
+    assert row["found"] == [True, True]
+    assert row["recall"] == 1
+    assert "dice" not in cases

@@ -1,13 +1,14 @@
 """uadbench: a benchmark harness for diffusion-based unsupervised anomaly detection in medical images.
 
-``detect``, ``load_run`` and ``methods`` are those of ``uadbench.bench.api``; nothing is imported before its use.
+``detect``, ``load_run``, ``methods`` and ``predict`` are those of ``uadbench.bench.api``; nothing is imported before
+its use.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["__version__", "detect", "load_run", "methods"]
+__all__ = ["__version__", "detect", "load_run", "methods", "predict"]
 
 
 def __getattr__(name: str) -> Any:

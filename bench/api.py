@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uadbench.bench.plan.grid import Cell
     from uadbench.engine.interfaces import Denoiser, Perceptual
 
-__all__ = ["LoadedRun", "Result", "detect", "load_run", "methods"]
+__all__ = ["LoadedRun", "Result", "detect", "load_run", "methods", "predict"]
 
 Images = NDArray[np.float32]
 
@@ -149,6 +149,53 @@ def detect(
     return Result(anomaly, reconstruction)
 
 
+def predict(
+    input: str | Path,
+    output: str | Path,
+    method: str = "thor",
+    backend: str = "torch",
+    seed: int = 0,
+    *,
+    slices: str = "mid",
+    pattern: str | None = None,
+    threshold: float | None = None,
+    threshold_from: str | Path | None = None,
+    lesion_sign: int | None = None,
+    map_white: float | None = 1.0,
+    overwrite: bool = False,
+    **settings: Any,
+) -> pd.DataFrame:
+    """``bench predict`` on a file or folder: a row a file with its status, reason, and what was written of it.
+
+    The arguments are the options of the command, map_white None for `max`; settings as ``detect`` has them.
+    Raises ConfigError, CheckpointError, PerceptualError, BackendError, CaseError or RunError, each with one line.
+    """
+    import pandas as pd
+
+    from uadbench.bench.plan.config import make_config
+    from uadbench.bench.predict.predict import Request, execute
+    from uadbench.bench.predict.setup import make_setup
+
+    prepare_process()
+    config = make_config(settings, {"methods": [method], "backends": [backend], "seed": seed})
+    run = Path(threshold_from) if threshold_from is not None else None
+    setup = make_setup(config, threshold, run, lesion_sign)
+    request = Request(
+        Path(input), Path(output), setup, slices, pattern, map_white, command="uadbench.predict"
+    )
+    done = execute(request, overwrite, lambda total, there: lambda name, count: None, lambda line: None)
+    kinds = ("anomaly", "reconstruction", "mask")
+    rows = [
+        {key: entry[key] for key in ("case_id", "input", "status", "reason", "slices", "skipped")}
+        | {
+            kind: done.output / entry["outputs"][kind]["file"] if kind in entry["outputs"] else None
+            for kind in kinds
+        }
+        for entry in done.files
+    ]
+    return pd.DataFrame(rows)
+
+
 def _images(image: ArrayLike) -> Images:
     """[B, H, W] float32, checked."""
     images = np.asarray(image)
@@ -170,22 +217,19 @@ def _images(image: ArrayLike) -> Images:
 
 def _plan(method: str, backend: str, seed: int, settings: dict[str, Any]) -> tuple[RunConfig, Cell]:
     from uadbench.bench.plan.config import ConfigError, make_config
-    from uadbench.bench.plan.grid import plan_cells
+    from uadbench.bench.predict.setup import one_cell
     from uadbench.engine.backends import check_backend
 
     config = make_config(settings, {"methods": [method], "backends": [backend], "seed": seed})
-    name = method.partition(":")[0]
-    cells = [cell for cell in plan_cells(config) if cell.variant.method == name]
-    if len(cells) != 1:
+    cell = one_cell(config, "detect")
+    if cell.needs_median:
         raise ConfigError(
-            f"{method} on {backend} with these settings are {len(cells)} variants; detect runs one"
+            f"{cell.variant.method} needs the median of a data set's healthy slices; use `bench run`"
         )
-    if cells[0].needs_median:
-        raise ConfigError(f"{name} needs the median of a data set's healthy slices; use `bench run`")
     if config.variance == "exact":
         raise ConfigError("the exact variance is measured on a data set's healthy slices; use `bench run`")
-    check_backend(cells[0].arm.backend, cells[0].arm.precision, cells[0].arm.device)
-    return config, cells[0]
+    check_backend(cell.arm.backend, cell.arm.precision, cell.arm.device)
+    return config, cell
 
 
 def _open(config: RunConfig, cell: Cell) -> Denoiser:

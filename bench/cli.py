@@ -17,13 +17,17 @@ __all__ = ["VERBS", "cli", "main"]
 
 VERBS = {
     "run": "Run methods on a data set, score them and write the leaderboard.",
+    "predict": "Write maps, reconstructions and masks of images of yours, in their own space.",
     "list": "List methods, data sets, back ends, noises and perceptual nets.",
     "train": "Train a denoising network.",
     "train-perceptual": "Train the perceptual net brain-squeeze.",
     "import-weights": "Make a checkpoint from the weights that THOR's and AutoDDPM's authors publish.",
     "report": "Write the leaderboard again from one run or several.",
+    "rescore": "Score the maps of a run again, with other measures, bootstrap or post-processing.",
     "data": "List, check, fetch and preview data sets.",
     "doctor": "Say what works on this machine, and the remedy for what does not.",
+    "cases": "Write one row a case and cell of any runs, as CSV or Parquet.",
+    "export-maps": "Write maps, reconstructions, inputs and truths of a run as NIfTI, PNG or npy.",
     "export": "Export networks for other back ends.",
     "parity": "Hold back ends against torch: network, trajectory, scores.",
     "profile": "Time back ends call by call: interleaved, with parity, ceilings, memory and a verdict on the times.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIZES", "SPLITS", "TOO_SMALL", "Box", "Case", "CaseError", "Dataset", "Sample"]
+__all__ = ["SIZES", "SPLITS", "TOO_SMALL", "Box", "Case", "CaseError", "Dataset", "Finding", "Sample"]
 
 SPLITS = ("train", "val", "test")
 # Lesion pixels at 128 x 128, (more than, up to]: the papers' groups, but that theirs end at 10000.
@@ -76,6 +76,18 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What is not as the shipped networks, or the papers, have it.
+
+    what : a sentence, which also stands among the caveats
+    remedy : what to run
+    """
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A named list of cases and how to read one.
 
@@ -85,6 +97,7 @@ class Dataset:
     truth : what samples carry, "mask" or "boxes"; it decides which measures there are
     networks : name of a network -> name of the shipped one that was trained on images like these, which serves in
         its place where the user gives no checkpoint
+    findings : what was found amiss when it was opened, and the remedy; ``bench data check`` says it
     native : Case -> float [S, S] in [0, 1], the slice scaled and padded but not yet resized: what training warps
     training : the slices that training draws from, in the form of ``native``; None for the healthy train cases
     preprocessing : parameters of the pre-processing, recorded and hashed into the run
@@ -104,6 +117,7 @@ class Dataset:
     truth: str = "mask"
     networks: dict[str, str] = field(default_factory=dict)
     caveats: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     licence: str = ""
     citation: str = ""
     preprocessing: dict[str, object] = field(default_factory=dict)

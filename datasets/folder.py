@@ -171,15 +171,10 @@ def read_row(fields: dict[str, str], line: int, where: str) -> Row:
         raise CaseError(
             f"{where}: lesion_sign {sign!r}; allowed: 1 (lesions brighter than tissue), -1 (darker), empty"
         )
-    return Row(
-        line,
-        Case(case_id, subject, split, bool(fields["mask"])),
-        fields["image"],
-        fields["mask"],
-        int(number) if number else None,
-        fields.get("modality", ""),
-        sign.lstrip("+"),
-    )
+    position, volume = (int(number), fields["image"]) if number else (None, "")
+    case = Case(case_id, subject, split, bool(fields["mask"]), volume, position or 0)
+    modality = fields.get("modality", "")
+    return Row(line, case, fields["image"], fields["mask"], position, modality, sign.lstrip("+"))
 
 
 def check_path(path: str, what: str) -> None:

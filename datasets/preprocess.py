@@ -20,6 +20,8 @@ __all__ = [
     "MAX_SIDE",
     "PREPROCESSING",
     "Preprocessing",
+    "check_image",
+    "grey_range",
     "preprocess",
     "preprocessing_hash",
     "refuse_size",
@@ -95,19 +97,21 @@ def preprocess(
     mask: NDArray[np.generic] | None,
     params: Preprocessing = PREPROCESSING,
     name: str = "image",
+    window: tuple[float, float] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Bring one slice to the form that every method sees.
 
     image : [H, W] of any real number type, any range
     mask : [H, W] of the image's shape, non-zero = lesion; None = healthy
     name : the file, for the message of an error
+    window : see ``to_square``
 
     Returns (image float32 [size, size] in [0, 1], mask bool [size, size]).
 
     Raises CaseError, one line, when the image is not two-dimensional, empty, longer than MAX_SIDE, not real, holds NaN
     or infinity or is constant below its 98th percentile, or when the mask is of another shape or not finite.
     """
-    square = to_square(image, params, name)
+    square = to_square(image, params, name, window)
     lesion = check_mask(mask, np.shape(image), name)
     return to_size(square, params), resize_mask(lesion, params)
 
@@ -122,12 +126,17 @@ def resize_mask(lesion: NDArray[np.bool_], params: Preprocessing = PREPROCESSING
 
 
 def to_square(
-    image: NDArray[np.generic], params: Preprocessing = PREPROCESSING, name: str = "image"
+    image: NDArray[np.generic],
+    params: Preprocessing = PREPROCESSING,
+    name: str = "image",
+    window: tuple[float, float] | None = None,
 ) -> NDArray[np.float64]:
-    """One slice scaled and padded, still on its native grid: float64 [S, S] in [0, 1]; errors as ``preprocess``."""
+    """One slice scaled and padded, still on its native grid: float64 [S, S] in [0, 1]; errors as ``preprocess``.
+
+    window : the grey values that become 0 and 1, where a whole volume decides; None: the slice's own
+    """
     pixels = check_image(image, name)
-    low = float(pixels.min())
-    high = float(np.percentile(pixels, params.percentile))
+    low, high = window or grey_range(pixels, params)
     if not high > low:
         raise CaseError(
             f"{name}: the image is constant ({low:g}) up to its {params.percentile:g}th percentile; "
@@ -137,6 +146,11 @@ def to_square(
     scale = max(abs(low), abs(high))
     unit = (np.clip(pixels, low, high) / scale - low / scale) / (high / scale - low / scale)
     return pad_to_square(unit)
+
+
+def grey_range(pixels: NDArray[np.float64], params: Preprocessing = PREPROCESSING) -> tuple[float, float]:
+    """(what becomes 0, what becomes 1) of a slice [H, W]; equal where it shows nothing."""
+    return float(pixels.min()), float(np.percentile(pixels, params.percentile))
 
 
 def to_size(square: NDArray[np.floating], params: Preprocessing = PREPROCESSING) -> NDArray[np.float32]:

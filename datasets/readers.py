@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.case import CaseError
+from uadbench.datasets.orientation import turned
 from uadbench.datasets.preprocess import refuse_size
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "MAX_VOXELS", "file_size", "read_slice"]
@@ -152,14 +153,7 @@ def read_nifti(path: Path, index: int | None) -> NDArray[np.float32]:
         raise CaseError(
             f"{path}: cannot be read ({first_line(error)}); copy or save the file again"
         ) from error
-    first, second = (axes[axis] for axis in range(3) if axis != across)
-    if first[1] < 0:
-        plane = plane[::-1]
-    if second[1] < 0:
-        plane = plane[:, ::-1]
-    if first[0] > second[0]:
-        plane = plane.T
-    return np.ascontiguousarray(plane[:, ::-1].T)
+    return turned(plane, axes, across)
 
 
 def open_nifti(path: Path) -> tuple[Any, NDArray[np.float64]]:

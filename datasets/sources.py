@@ -5,11 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from uadbench.datasets.case import CaseError
 
-__all__ = ["PARTS", "ROOT_VARIABLE", "SOURCES", "Source", "content_hash", "find_root"]
+__all__ = [
+    "PARTS",
+    "ROOT_VARIABLE",
+    "SOURCES",
+    "Source",
+    "content_hash",
+    "data_roots",
+    "find_root",
+    "read_script",
+    "steps",
+]
 
 ROOT_VARIABLE = "UADBENCH_DATA"
 
@@ -23,7 +34,8 @@ class Source:
     layout : what the folder holds, in one line
     origin, licence, citation : what a user must know and cite
     how : what a user has to do to get it, a numbered step a line
-    sha256 : of its PNG files as the project used them, see ``content_hash``; "" where it never used them
+    sha256 : of its PNG files as the project used them, see ``content_hash``; "" where the project vouches for none
+    script : file in ``scripts`` that rebuilds it from public volumes, "" where there is none
     """
 
     name: str
@@ -33,7 +45,8 @@ class Source:
     licence: str
     citation: str
     how: str
-    sha256: str
+    sha256: str = ""
+    script: str = ""
 
 
 def steps(*lines: str) -> str:
@@ -63,6 +76,7 @@ SOURCES = {
                 "each to MNI152NLin2009cSym at 1 mm, keep the skull, save the mid-axial slice (z = +18 mm) as grey PNG",
             ),
             sha256="a7faf7bc0a92a3ad271b14501a2f5d66263cb32258a9846c09e6773230401462",
+            script="ixi-midaxial.sh",
         ),
         Source(
             name="stroke-masks",
@@ -103,6 +117,7 @@ SOURCES = {
                 "comes with uadbench (datasets/splits/soop-flair.csv)",
             ),
             sha256="20df42787621a94dac8b5ff1d594a511e8f9af5fa25410d64329a7c7d5beb7a8",
+            script="soop-flair.sh",
         ),
         Source(
             name="grazpedwri",
@@ -120,6 +135,11 @@ SOURCES = {
         ),
     )
 }
+
+
+def read_script(source: Source) -> str:
+    """The text of the script that rebuilds a source; bash."""
+    return (resources.files("uadbench.datasets") / "scripts" / source.script).read_text(encoding="utf-8")
 
 
 def data_roots(root: Path | None) -> list[tuple[str, Path]]:

@@ -1,7 +1,8 @@
 """Keeps the README's result tables equal to the committed result files.
 
 ``python docs/result_tables.py README.md`` rewrites every table between ``<!-- results: FOLDER -->`` and
-``<!-- /results -->`` from FOLDER/leaderboard.csv; ``--check`` only tells whether that would change anything.
+``<!-- /results -->`` from FOLDER/leaderboard.csv, and between ``<!-- profile: FOLDER -->`` and ``<!-- /profile -->``
+from FOLDER/profile.csv; ``--check`` only tells whether that would change anything.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from uadbench.reports.identity import arm_of, variant_of
 from uadbench.reports.text import milliseconds, score
 from uadbench.reports.vocabulary import MEASURES, SIZE_NAMES
 
-__all__ = ["fill", "main", "table"]
+__all__ = ["fill", "main", "profile_table", "table"]
 
-_BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (results|profile): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 def table(csv: Path) -> str:
@@ -53,9 +54,50 @@ def table(csv: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def profile_table(csv: Path) -> str:
+    """A GitHub table of one profile.csv: a line for each network or method, back end and batch."""
+    frame = pd.read_csv(csv, dtype={"method": str, "label": str}, keep_default_na=False, na_values=[""])
+    heads = (
+        "what",
+        "back end",
+        "batch",
+        "ms/image",
+        "images/s",
+        "speed-up",
+        "parity",
+        "of ceiling",
+        "peak MiB",
+    )
+    lines = ["| " + " | ".join(heads) + " |", "| --- | --- " + "| ---: " * (len(heads) - 2) + "|"]
+    for _, row in frame.iterrows():
+        what = row["network"] if row["method"] == "-" else f"**{row['label']}**"
+        gain = "–"
+        if not pd.isna(row["speedup_vs_eager"]):
+            gain = f"{row['speedup_vs_eager']:.2f} ({row['speedup_lo']:.2f}–{row['speedup_hi']:.2f})"
+        share = "–" if pd.isna(row["share_of_ceiling"]) else f"{row['share_of_ceiling']:.0%}"
+        peak = "–" if pd.isna(row["peak_mib"]) else f"{row['peak_mib']:.0f}"
+        cells = (
+            what,
+            f"{row['backend']} {row['precision']}",
+            str(row["batch"]),
+            milliseconds(row["image_ms_p50"]),
+        )
+        cells += (f"{row['images_per_s']:.3g}", gain, row["parity"], share, peak)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+_TABLES = {"results": ("leaderboard.csv", table), "profile": ("profile.csv", profile_table)}
+
+
 def fill(text: str, root: Path) -> str:
     """The text with every marked table made anew from the result folders below ``root``."""
-    return _BLOCK.sub(lambda found: found[1] + table(root / found[2] / "leaderboard.csv") + found[3], text)
+
+    def made(found: re.Match[str]) -> str:
+        name, make = _TABLES[found[2]]
+        return found[1] + make(root / found[3] / name) + found[4]
+
+    return _BLOCK.sub(made, text)
 
 
 def main(arguments: list[str]) -> int:

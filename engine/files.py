@@ -11,11 +11,15 @@ __all__ = ["write_whole"]
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file in one go: readers see the old content or the new one, never a part.
 
-    An OSError names the file; what was half written is removed.
+    It is on the disk before it takes the old one's place, so that a power cut leaves no empty file either. An OSError
+    names the file; what was half written is removed.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        partial.write_bytes(data)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

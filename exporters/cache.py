@@ -16,7 +16,7 @@ from uadbench.engine import rng, schedule, steps
 from uadbench.engine.backends.artifacts import manifest_path, read_artifact
 from uadbench.engine.backends.form import Form
 from uadbench.engine.backends.onnxruntime_library import PACKAGES as QUANTIZERS
-from uadbench.engine.kernels import simplex
+from uadbench.engine.kernels import simplex, simplex_omissions
 from uadbench.engine.networks.checkpoint import load_denoiser
 from uadbench.engine.sealed import entry_name, kept, open_store
 from uadbench.exporters import calibration, graph, int8
@@ -98,7 +98,8 @@ def _entry_name(model: nn.Module, card: Mapping[str, Any], form: Form, healthy: 
     }
     more: dict[str, Any] = {}
     if form.precision == "int8":
-        code |= {str(part.__file__) for part in (calibration, int8, rng, schedule, simplex, steps)}
+        drawn = (rng, schedule, simplex, simplex_omissions, steps)
+        code |= {str(part.__file__) for part in (calibration, int8, *drawn)}
         more = {
             "calibration": calibration.recipe(card, _given(healthy)),
             "quantizer": {package: _version(package) for package in QUANTIZERS},

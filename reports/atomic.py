@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 __all__ = [
     "PARTIAL",
     "RunError",
-    "append_line",
+    "append_text",
     "read_json",
     "read_npz",
     "remove",
@@ -84,12 +83,12 @@ def _drop(partial: Path) -> None:
         return
 
 
-def append_line(path: Path, line: str) -> None:
-    """Append one line, flushed and fsynced; an OSError names the file."""
+def append_text(path: Path, text: str) -> None:
+    """Append text, flushed and fsynced; an OSError names the file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -125,32 +124,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_npz(path: Path, **arrays: NDArray[Any]) -> str:
-    """Write arrays, compressed, in one go; returns the sha256 of the file."""
+def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write arrays, compressed, in one go."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_bytes(path, buffer.getvalue())
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
-def read_npz(
-    path: Path, names: tuple[str, ...], sha256: str | None = None, optional: tuple[str, ...] = ()
-) -> dict[str, NDArray[Any]]:
-    """The named arrays of a file; RunError where it is missing, damaged, or not the one with that hash.
-
-    optional : further arrays, of those that are there
-    """
+def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """The named arrays of a file; RunError where it is missing or damaged."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise RunError(f"{path}: missing; run the same `bench run` command again") from error
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise RunError(f"{path}: is not the file that was written; run the same `bench run` command again")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in (*names, *(n for n in optional if n in archive))}
+            return {name: archive[name] for name in names}
     except _DAMAGED as error:
         reason = (str(error).splitlines() or ["-"])[0][:120]
         raise RunError(

@@ -8,9 +8,9 @@ import pandas as pd
 
 from uadbench.reports.places import short_text
 from uadbench.reports.rows import Section
-from uadbench.reports.vocabulary import LOAD_LIMIT
+from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES
 
-__all__ = ["busy_threads", "load_notes", "problems", "timed_batches", "unfitted"]
+__all__ = ["binned", "busy_threads", "load_notes", "problems", "timed_batches", "unfitted"]
 
 MAX_PROBLEMS = 60
 
@@ -71,6 +71,29 @@ def unfitted(section: Section) -> list[str]:
         f"No score at a fitted threshold: {reason} ({_where(slugs, len(section.frame))})"
         for reason, slugs in sorted(found.items())
     ]
+
+
+def binned(section: Section) -> list[str]:
+    """A sentence for each measure that was taken from bins, as a run of many cases does, with what it may be off by."""
+    notes = []
+    for name, measure in MEASURES.items():
+        entries = {
+            cell.slug: entry
+            for run in section.runs
+            for cell in run.cells
+            if (entry := (cell.metrics or {}).get(name) or {}).get("error") is not None
+        }
+        if entries:
+            off, ends = (
+                max(float(entry.get(key) or 0) for entry in entries.values()) * measure.factor
+                for key in ("error", "interval_error")
+            )
+            unit = f" {measure.unit}" if measure.unit else ""
+            notes.append(
+                f"{measure.title} is taken from bins: off by {off:.2g}{unit} at most, the bins of its interval by "
+                f"{ends:.2g}{unit} ({_where(list(entries), len(section.frame))})"
+            )
+    return notes
 
 
 def timed_batches(section: Section) -> str:

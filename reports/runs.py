@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,14 @@ class Cell:
         """The name of its folder."""
         return self.directory.path.name
 
+    @cached_property
+    def by_id(self) -> dict[str, dict[str, Any]]:
+        """``cases`` by case id."""
+        return {case["case_id"]: case for case in self.cases}
+
     def arrays(self, case_id: str) -> tuple[Image, Image]:
         """(anomaly [H, W], reconstruction [H, W]) of a case; RunError where they are not those of its record."""
-        record = next((case for case in self.cases if case["case_id"] == case_id), {})
-        return self.directory.read_arrays(case_id, record.get("arrays_sha256"))
+        return self.directory.read_arrays(case_id, self.by_id.get(case_id, {}).get("arrays_sha256"))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,11 @@ class _Curve(TypedDict, total=False):
     precision: list[float]
 
 
+class _DiceCurve(TypedDict):
+    threshold: list[float]
+    dice: list[float]
+
+
 class _PerCase(TypedDict, total=False):
     dice: Number
     lesion_px: Count
@@ -75,6 +80,7 @@ _METRICS: dict[str, Any] = {
     "truth": Literal["mask", "boxes"],
     "by_class": dict[str, _OfClass],
     "froc_curve": _FrocCurve,
+    "dice_curve": _DiceCurve,
 }
 _LATENCY: dict[str, Any] = {
     **dict.fromkeys(("latency_ms", "network_ms", "stages_ms"), Numbers),

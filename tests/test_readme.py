@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from result_tables import fill, table
+from result_tables import fill, profile_table, table
 from support.runs import CELLS, make_run
 
 from uadbench.bench.cli import cli
@@ -97,6 +97,21 @@ def test_a_table_shows_the_values_of_its_file(tmp_path: Path) -> None:
     lines = table(tmp_path / "leaderboard.csv").splitlines()
     assert lines[2].startswith("| **THOR · gaussian · 25 steps** | 25.0 (20.0–30.0) | 15.0 | – | 20.0 |")
     assert lines[3].startswith("| *floor:* blur | 50.0 (40.0–60.0) | 35.0 | – |")
+
+
+def test_a_profile_table_shows_the_values_of_its_file(tmp_path: Path) -> None:
+    columns = (
+        "network,method,label,backend,precision,batch,image_ms_p50,images_per_s,speedup_vs_eager,speedup_lo,speedup_hi,"
+        "parity,share_of_ceiling,peak_mib"
+    )
+    rows = [
+        "unet-gaussian,-,-,torch,fp32,1,40,25,,,,reference,0.7,300",
+        "unet-gaussian,thor,THOR,openvino,bf16,4,500.4,1.998,2,1.9,2.1,pass,,",
+    ]
+    (tmp_path / "profile.csv").write_text("\n".join([columns, *rows]) + "\n")
+    lines = profile_table(tmp_path / "profile.csv").splitlines()
+    assert lines[2] == "| unet-gaussian | torch fp32 | 1 | 40.0 | 25 | – | reference | 70% | 300 |"
+    assert lines[3] == "| **THOR** | openvino bf16 | 4 | 500 | 2 | 2.00 (1.90–2.10) | pass | – | – |"
 
 
 def test_the_python_lines_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def names() -> dict[str, dict[str, str]]:
     return {
         "methods": {name: _account(info) for name, info in known.items() if not info.floor},
         "floors (always run)": {name: info.title for name, info in known.items() if info.floor},
-        "data sets": dict.fromkeys(DATASETS, ""),
+        "data sets": {name: _choices(opener) for name, opener in DATASETS.items()},
         "back ends": {
             name: "; ".join(f"{device}: {', '.join(found)}" for device, found in backend.precisions.items())
             for name, backend in BACKENDS.items()
@@ -53,6 +53,13 @@ def names() -> dict[str, dict[str, str]]:
         "noises": dict.fromkeys(NOISES, ""),
         "perceptual nets": dict(PERCEPTUALS),
     }
+
+
+def _choices(opener: object) -> str:
+    """What may follow the name of a data set of volumes."""
+    from uadbench.datasets import Volumes
+
+    return f"volumes; NAME:CHOICE with {opener.layout.options}" if isinstance(opener, Volumes) else ""
 
 
 def _account(info: MethodInfo) -> str:

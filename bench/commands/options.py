@@ -6,11 +6,12 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from uadbench.bench.run.interrupt import ignore_signals
 
@@ -22,9 +23,11 @@ __all__ = [
     "one_line_errors",
     "output",
     "reason",
+    "refuse_unheeded",
     "seed",
     "threads",
     "warn_of_plugins",
+    "white_of",
 ]
 
 P = ParamSpec("P")
@@ -40,6 +43,16 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
         return number
+
+
+def refuse_unheeded(names: Iterable[str], why: str) -> None:
+    """ConfigError where one of these options of the running command was given: it would be passed over in silence."""
+    from uadbench.bench.plan.config import ConfigError
+
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise ConfigError(f"--{name.replace('_', '-')} means nothing here: {why}; leave it out")
 
 
 data_root = click.option(
@@ -63,6 +76,19 @@ def output(text: str, **more: Any) -> Callable[[Callable[P, R]], Callable[P, R]]
     """``--output``, which every verb writes something else to; ``text`` says what, and the default."""
     kind = more.pop("type", click.Path(path_type=Path))
     return click.option("--output", type=kind, help=text, **{"metavar": "DIR", **more})
+
+
+def white_of(text: str) -> float | None:
+    """What ``--map-white`` says: a value above 0, or None for each map's own largest."""
+    if text == "max":
+        return None
+    try:
+        white = float(text)
+    except ValueError:
+        white = 0.0
+    if not 0 < white < math.inf:
+        raise click.BadParameter(f"{text[:80]!r} is no number above 0, nor max.", param_hint="'--map-white'")
+    return white
 
 
 def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:

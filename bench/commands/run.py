@@ -11,6 +11,7 @@ import click
 
 from uadbench.bench.commands import options
 from uadbench.bench.plan.config import RunConfig, load_config, make_config, parse_set
+from uadbench.bench.plan.selection import read_ids
 
 if TYPE_CHECKING:
     from uadbench.bench.run.run import Finished
@@ -48,6 +49,14 @@ COMPRESSED = 0.6
     "--variance", metavar="KIND", help="Of a chain's steps: fixed-small (default, as published) or exact."
 )
 @click.option("--limit", type=int, metavar="N", help="At most so many test cases.")
+@click.option("--cases", metavar="ID[,ID]", help="These test cases alone; see `bench data preview`.")
+@click.option(
+    "--subjects",
+    "subjects_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Test cases of these subjects alone: a text file with one id a line.",
+)
 @click.option("--batch-size", type=int, metavar="N", help="Cases in one network call; 4 is the default.")
 @options.seed
 @click.option(
@@ -92,6 +101,7 @@ def command(
     resume: bool,
     dry_run: bool,
     no_progress: bool,
+    subjects_file: Path | None,
     **flags: Any,
 ) -> None:
     """Run METHODS on a data set, score them against truth and five trivial floors, write a leaderboard.
@@ -100,6 +110,7 @@ def command(
     cannot be written, 2 wrong usage, 130 interrupted.
     """
     flags["shift"] = flags["shift"] or None
+    flags["subjects"] = read_ids(subjects_file) if subjects_file else None
     config = make_config(load_config(file) if file else {}, flags, [parse_set(text) for text in sets])
     options.warn_of_plugins()
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.

@@ -190,6 +190,11 @@ def _training(
     from uadbench.engine.training.losses import OBJECTIVES
 
     weights, taught = _weights(data), OBJECTIVES[objective]
+    unheeded = () if taught.noisy else ("noise", "t_from", "t_focus")
+    options.refuse_unheeded(unheeded, f"--objective {objective} draws no noise")
+    options.refuse_unheeded(
+        () if taught.weighted else ("weighting",), f"--objective {objective} weighs all errors alike"
+    )
     if preset not in taught.presets:
         raise ConfigError(
             f"--objective {objective} has the presets {', '.join(taught.presets)}, not {preset!r}"

@@ -8,6 +8,7 @@ batch share one measured time, so counting them as independent would make chance
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,8 +20,10 @@ from scipy.sparse.csgraph import connected_components
 from uadbench.bench.compare.pairs import CompareError, Pair, Side, finished
 from uadbench.bench.score.cases import Scored
 from uadbench.bench.score.cells import operating_point, thresholds_of
+from uadbench.bench.score.measured import Cases
 from uadbench.bench.score.statistics import MIN_SUBJECTS, Difference, paired_difference
-from uadbench.bench.score.summary import score_differences
+from uadbench.bench.score.summary import differences
+from uadbench.bench.score.tally import Tally, tally
 from uadbench.datasets.case import Box
 from uadbench.engine.post import head
 from uadbench.reports.runs import Run
@@ -107,24 +110,28 @@ def better(measure: str) -> int:
     return -1 if measure in TIMES else MEASURES[measure].better
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What was counted of one side's cases, and a hash of each case's mask, which tells other truths."""
+
+    tally: Tally
+    masks: Mapping[str, bytes]
+
+
 @dataclass
 class Maps:
-    """Stored maps, read once a comparison holds several cells against one: those of the last two cells are kept."""
+    """What was counted of maps, read once a comparison holds several cells against one: the last two are kept."""
 
-    kept: dict[tuple[str, str], dict[str, Scored]] = field(default_factory=dict)
+    kept: dict[tuple[str, str, tuple[str, ...]], Counted] = field(default_factory=dict)
 
-    def of(self, side: Side, ids: Iterable[str]) -> list[Scored]:
-        """Cases with map and mask in the order of ``ids``; RunError where one cannot be read."""
-        key = (str(side.run.path), side.cell.slug)
-        cases = self.kept.pop(key, {})
-        self.kept[key] = cases  # the last used is dropped last
+    def of(self, side: Side, ids: Sequence[str]) -> Counted:
+        """The cases in the order of ``ids``, each looked at once; RunError where one cannot be read."""
+        key = (str(side.run.path), side.cell.slug, tuple(ids))
+        counted = self.kept.pop(key, None) or _counted(side, ids)
+        self.kept[key] = counted  # the last used is dropped last
         while len(self.kept) > 2:
             del self.kept[next(iter(self.kept))]
-        records = finished(side.cell)
-        for case_id in ids:
-            if case_id not in cases:
-                cases[case_id] = _scored(side, records[case_id])
-        return [cases[case_id] for case_id in ids]
+        return counted
 
 
 def rows_of(pair: Pair, measures: Sequence[str], maps: Maps, seed: int, n_boot: int) -> list[Row]:
@@ -137,6 +144,22 @@ def rows_of(pair: Pair, measures: Sequence[str], maps: Maps, seed: int, n_boot: 
         elif name in TIMES:
             found[name] = _judged(pair, _paired_row(pair, name, TIMES[name], TIMES[name], seed, n_boot))
     return [found[name] for name in measures]
+
+
+def _counted(side: Side, ids: Sequence[str]) -> Counted:
+    records = finished(side.cell)
+    chosen = [records[case_id] for case_id in ids]
+    masks: dict[str, bytes] = {}
+
+    def read(place: int) -> Scored:
+        case = _scored(side, chosen[place])
+        truth = np.packbits(case.mask).tobytes() if case.boxes is None else repr(case.boxes).encode()
+        masks[case.case_id] = hashlib.blake2b(truth, digest_size=16).digest()
+        return case
+
+    cases = Cases([str(r["subject"]) for r in chosen], [bool(r["lesion"]) for r in chosen], read)
+    thresholds, operating = thresholds_of(side.cell.metrics or {}), operating_point(side.cell.info)
+    return Counted(tally(cases, thresholds, operating), masks)
 
 
 def _scored(side: Side, record: Mapping[str, Any]) -> Scored:
@@ -159,14 +182,9 @@ def _pooled_rows(pair: Pair, names: Sequence[str], maps: Maps, seed: int, n_boot
     a, b = finished(pair.a.cell), finished(pair.b.cell)
     ids = sorted(a.keys() & b.keys())
     first, second = maps.of(pair.a, ids), maps.of(pair.b, ids)
-    for one, two in zip(first, second, strict=True):
-        if not np.array_equal(one.mask, two.mask) or one.boxes != two.boxes:
-            raise CompareError(
-                f"case {one.case_id} has another lesion in B than in A; the data are not the same"
-            )
-    thresholds = thresholds_of(pair.a.cell.metrics or {}), thresholds_of(pair.b.cell.metrics or {})
-    operating = operating_point(pair.a.cell.info), operating_point(pair.b.cell.info)
-    changes = score_differences(names, first, second, seed, n_boot, thresholds, operating)
+    if other := next((case_id for case_id in ids if first.masks[case_id] != second.masks[case_id]), None):
+        raise CompareError(f"case {other} has another lesion in B than in A; the data are not the same")
+    changes = differences(names, first.tally, second.tally, seed, n_boot)
     lost = _failed_in_b(pair)
     return {name: _row(name, change, lost) for name, change in changes.items()}
 

@@ -43,7 +43,9 @@ PLACES = ("data_root", "perceptual_weights", "checkpoints")
 # Tables of these hold names of networks and their files, and no method's hyper-parameters.
 FILES = ("checkpoints", "perceptual_weights")
 # Settings that came later are recorded where they are not at their default, so that older runs keep their identity.
-LATER = ("post", "component_px", "shift", "shift_limit", "variance", "streams")
+LATER = ("post", "component_px", "shift", "shift_limit", "variance", "streams", "cases", "subjects")
+# The order of these means nothing, so it is none of the run's identity.
+SETS = ("cases", "subjects")
 # These add results and change none, so that a run that is there can be given them.
 ADDITIONS = ("shift", "shift_limit")
 
@@ -61,6 +63,7 @@ class RunConfig:
     steps : network calls of a chain, "paper" for every timestep; several give several variants, none the default
     t_start : start level of every chain, None for the method's default
     limit : at most so many test cases; val_limit : at most so many healthy validation cases
+    cases, subjects : ids of the test cases, and of the subjects whose test cases, are run; none is all
     mask_rule : which pixels of a resized truth mask are lesion: "half" of the footprint, or "any" as THOR's authors
     batch_size : cases in one network call
     seed : of noise and bootstrap; several give several variants
@@ -88,6 +91,8 @@ class RunConfig:
     steps: tuple[Annotated[int, Meta(ge=1, le=1000)] | Literal["paper"], ...] = ()
     t_start: Count | None = None
     limit: Count | None = None
+    cases: tuple[Text, ...] = ()
+    subjects: tuple[Text, ...] = ()
     val_limit: Annotated[int, Meta(ge=0, le=1_000_000)] = 16
     mask_rule: Literal["half", "any"] = "half"
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = 4
@@ -254,7 +259,7 @@ def _setting(key: str, value: Any) -> Any:
     twice = [part for part in found if found.count(part) > 1]
     if twice:
         raise ConfigError(f"{key} names {twice[0]!r} twice")
-    return found
+    return tuple(sorted(found)) if key in SETS else found
 
 
 _NUMBERS = ("steps", "seed")

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, unknown
+from uadbench.bench.plan.data import find_opener
 from uadbench.bench.plan.grid import Cell, plan_cells
+from uadbench.bench.plan.selection import select_test
 from uadbench.bench.plan.shifts import Shift, read_shifts
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.run.machine import available_cores
-from uadbench.datasets import DATASETS
 from uadbench.datasets.case import Case, Dataset
 from uadbench.datasets.preprocess import MASK_RULES, PREPROCESSING
 from uadbench.datasets.shifts import SHIFTS
@@ -72,8 +73,7 @@ def make_plan(config: RunConfig) -> Plan:
 
     Raises ConfigError, BackendError, CheckpointError and CaseError.
     """
-    if config.dataset not in DATASETS:
-        raise unknown("data set", config.dataset, DATASETS)
+    opener = find_opener(config.dataset)
     _check_perceptuals(config)
     cells = plan_cells(config)  # before the data set is opened, which may take long
     for arm in dict.fromkeys(cell.arm for cell in cells):
@@ -81,7 +81,10 @@ def make_plan(config: RunConfig) -> Plan:
     check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
     root = Path(config.data_root) if config.data_root else None
     params = replace(PREPROCESSING, mask_rule=MASK_RULES[config.mask_rule])
-    dataset = DATASETS[config.dataset](root, config.seed[0], config.limit, params)
+    chosen = bool(config.cases or config.subjects)
+    dataset = opener(root, config.seed[0], None if chosen else config.limit, params)
+    if chosen:
+        dataset = select_test(dataset, config.cases, config.subjects, config.limit)
     if dataset.networks:
         cells = plan_cells(config, dataset.networks)
     if not dataset.split("test"):

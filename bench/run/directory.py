@@ -14,7 +14,7 @@ import filelock
 from uadbench.bench.plan.config import ADDITIONS, PLACES, RunConfig, digest
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.reports.atomic import RunError
-from uadbench.reports.store import RunDirectory
+from uadbench.reports.store import SCHEMA, RunDirectory
 
 __all__ = ["check_output", "default_output", "locked", "note_session", "now", "prepare_run", "run_id"]
 
@@ -34,8 +34,9 @@ def run_id(
 
 
 def default_output(config: RunConfig, identity: str) -> Path:
-    """runs/<dataset>-<first 8 of the run id> in the current folder."""
-    return Path("runs") / f"{config.dataset}-{identity[:8]}"
+    """runs/<dataset>-<first 8 of the run id> in the current folder; "brats:t2" is brats-t2 there."""
+    name = config.dataset.replace(":", "-").replace("%", "pc")
+    return Path("runs") / f"{name}-{identity[:8]}"
 
 
 def check_output(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) -> None:
@@ -91,6 +92,7 @@ def prepare_run(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) ->
     if cells != there["cells"]:
         there = {**there, "cells": cells}
         run.write_manifest(there)
+    run.repair_inputs()
     for slug in cells:
         run.cell(slug).repair_cases()
     return there
@@ -118,6 +120,11 @@ def _refuse_other(run: RunDirectory, manifest: dict[str, Any]) -> None:
     if not run.has_manifest:
         return
     there = run.read_manifest()
+    if (schema := there.get("schema", 1)) != SCHEMA:
+        raise RunError(
+            f"{run.path}: was begun by another version (schema {schema}, this one writes {SCHEMA}); "
+            "give another --output, or --overwrite to start anew"
+        )
     if there.get("run_id") != manifest["run_id"]:
         raise RunError(
             f"{run.path}: holds another run ({_difference(there, manifest)}); "

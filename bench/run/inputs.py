@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, TypeVar
 
@@ -31,10 +31,18 @@ def in_batches(cases: Sequence[T], size: int) -> list[tuple[T, ...]]:
 
 
 class Loader:
-    """Reads each case once, keeps its input in the run directory, and remembers what cannot be read."""
+    """Reads each case once, keeps its input in the run directory, and remembers what cannot be read.
 
-    def __init__(self, run: RunDirectory, dataset: Dataset) -> None:
-        self._run, self._dataset = run, dataset
+    keep : how an input is kept; ``run.hold_input`` where the caller commits
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        dataset: Dataset,
+        keep: Callable[..., None] | None = None,
+    ) -> None:
+        self._run, self._dataset, self._keep = run, dataset, keep or run.write_input
         self._failed: dict[str, str] = {}
         self._shape: tuple[int, ...] | None = None
 
@@ -57,7 +65,7 @@ class Loader:
                 return found
             sample = found
             boxes = None if sample.boxes is None else [astuple(box) for box in sample.boxes]
-            self._run.write_input(case.case_id, sample.image, sample.mask, boxes)
+            self._keep(case.case_id, sample.image, sample.mask, boxes)
         self._shape = self._shape or sample.image.shape
         return sample
 

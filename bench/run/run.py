@@ -14,15 +14,16 @@ from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.plan import Plan
 from uadbench.bench.run.directory import locked, note_session, now, prepare_run
 from uadbench.bench.run.evaluate import Bench
-from uadbench.bench.run.executors import Evaluated, Here, Stream
+from uadbench.bench.run.executors import Here, Stream
 from uadbench.bench.run.inputs import Healthy, Loader, healthy_median, in_batches
 from uadbench.bench.run.interrupt import stop_on_signal
+from uadbench.bench.run.keeping import keeping
 from uadbench.bench.run.networks import open_denoisers
 from uadbench.bench.run.operating import decide
 from uadbench.bench.run.session import Session
 from uadbench.bench.run.shifts import plan_shifts, run_shifts
 from uadbench.bench.run.streams import open_streams, shared_streams
-from uadbench.bench.run.tasks import begin_cell, finished, keep, keep_unread, mend_cell, plan_tasks
+from uadbench.bench.run.tasks import begin_cell, finished, mend_cell, plan_tasks
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.run.variance import measure_cells
 from uadbench.bench.score.cells import score_cell, scored
@@ -106,6 +107,10 @@ def execute(
             with watch.stage("parity"):
                 _judge(work, again=done < total)
             again = _shift(work, cells, progress)
+            for (
+                cell
+            ) in cells:  # what was written or read through above need not be read through the next time
+                run.cell(cell.slug).note_arrays()
         except BaseException:
             with suppress(OSError):  # a full disk must not hide why the run ended
                 note_session(run, work.manifest, state, watch, begun, finished=False)
@@ -169,21 +174,22 @@ def _used_by_fit(work: _Work, cells: tuple[Cell, ...], before: dict[str, Any]) -
 def _compute(work: _Work, cells: tuple[Cell, ...], progress: Progress, used: Sequence[Denoiser] = ()) -> None:
     """Evaluate whatever is missing and keep each result as it comes."""
     run, plan, size = work.run, work.plan, work.plan.config.batch_size
-    loader = Loader(run, plan.dataset)
+    loader = Loader(run, plan.dataset, run.hold_input)
     streams = work.streams
     executor = Here(work.denoisers, loader, work.bench, len(plan.cases), size, work.watch, used, streams)
     begun: set[str] = set()
     for cell in cells:
         mend_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
     tasks = plan_tasks(run, cells, in_batches(plan.cases, size), max(1, len(streams)))
-    for evaluated in executor(tasks):
-        cell = evaluated.task.cell
-        with work.watch.stage("write"):
-            if cell.slug not in begun:
-                begin_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
-                begun.add(cell.slug)
-            count = _keep(run, evaluated)
-        progress(cell.slug, count)
+    with keeping(run) as keeper:
+        for evaluated in executor(tasks):
+            cell = evaluated.task.cell
+            with work.watch.stage("write"):
+                if cell.slug not in begun:
+                    begin_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
+                    begun.add(cell.slug)
+                count = keeper.keep(evaluated)
+            progress(cell.slug, count)
 
 
 def _shift(work: _Work, cells: tuple[Cell, ...], progress: Callable[[int, int], Progress]) -> bool:
@@ -195,22 +201,6 @@ def _shift(work: _Work, cells: tuple[Cell, ...], progress: Callable[[int, int], 
         with work.watch.stage("shift"):
             run_shifts(run, tasks, Loader(run, plan.dataset), work.denoisers, work.bench, told)
     return bool(tasks)
-
-
-def _keep(run: RunDirectory, evaluated: Evaluated) -> int:
-    """Keep what came of a task; returns how many of its missing cases are done with."""
-    task, directory = evaluated.task, run.cell(evaluated.task.cell.slug)
-    if evaluated.warm_up is not None:
-        directory.write_warm_up(evaluated.warm_up)
-    if evaluated.warm_up_detail:
-        directory.log_error("warm-up", evaluated.warm_up_detail)
-    for case, reason in evaluated.unread:
-        if case.case_id in task.missing:
-            keep_unread(directory, task, case, reason)
-    for outcome in evaluated.outcomes:
-        if outcome.sample.case.case_id in task.missing:
-            keep(directory, task, outcome, evaluated.warm_up is not None)
-    return len(task.missing)
 
 
 def _ran(plan: Plan, denoisers: dict[str, Denoiser]) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def run_shifts(
                 directory.append_shift(_line(task, case, found))
         samples = [found for _, found in read if isinstance(found, Sample)]
         if task.shift == UNSHIFTED:
-            lines = [_unshifted(task, sample, directory) for sample in samples]
+            records = {record["case_id"]: record for record in directory.read_cases()}
+            lines = [_unshifted(task, sample, directory, records) for sample in samples]
         else:
             lines = list(_shifted(task, samples, denoisers[task.cell.slug], bench))
         for line in lines:
@@ -116,10 +117,12 @@ def _shifted(
             yield _line(task, case, None, {**one.metrics, KLD: kld})
 
 
-def _unshifted(task: ShiftTask, sample: Sample, directory: CellDirectory) -> dict[str, Any]:
+def _unshifted(
+    task: ShiftTask, sample: Sample, directory: CellDirectory, records: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
     """From the result that the run holds of the case; no network is called."""
     case = sample.case
-    record = next((r for r in directory.read_cases() if r["case_id"] == case.case_id), None)
+    record = records.get(case.case_id)
     if record is None or record["status"] != "ok":
         return _line(task, case, "the run has no result of it" if record is None else record["reason"])
     try:

@@ -16,6 +16,7 @@ from uadbench.bench.plan.grid import Cell
 from uadbench.bench.run.evaluate import Outcome
 from uadbench.datasets.case import Case
 from uadbench.reports.atomic import RunError
+from uadbench.reports.cell import Together
 from uadbench.reports.store import CellDirectory, RunDirectory
 
 __all__ = ["Task", "begin_cell", "finished", "keep", "keep_unread", "mend_cell", "plan_tasks"]
@@ -34,6 +35,9 @@ KEYS = {"case_id", "subject", "split", "lesion", "seed", "batch", "nfe", "first_
     ("status", "reason"), UNMEASURED
 )
 """What every line of cases.jsonl holds; one that lacks any of it was damaged."""
+
+Results = CellDirectory | Together
+"""What keeps results: one by one, or several together."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +75,16 @@ def plan_tasks(
 
 
 def finished(directory: CellDirectory) -> set[str]:
-    """Cases of a cell that need no more work: a whole line says so and the arrays that it stands for can be read."""
+    """Cases of a cell that need no more work: a whole line says so and the arrays that it stands for are whole."""
+    whole = directory.whole_arrays()
     return {
         record["case_id"]
         for record in directory.read_cases()
-        if record.keys() >= KEYS and record["status"] == "ok" and _readable(directory, record)
+        if record.keys() >= KEYS
+        and record["status"] == "ok"
+        and isinstance(record["arrays_sha256"], str)
+        and whole.get(record["case_id"]) == record["arrays_sha256"]
     }
-
-
-def _readable(directory: CellDirectory, record: dict[str, Any]) -> bool:
-    if not isinstance(record["arrays_sha256"], str):
-        return False
-    try:
-        directory.read_arrays(record["case_id"], record["arrays_sha256"])
-    except RunError:
-        return False
-    return True
 
 
 def begin_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[str, Any]) -> None:
@@ -125,7 +123,7 @@ def mend_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[st
         directory.drop_summary()
 
 
-def keep(directory: CellDirectory, task: Task, outcome: Outcome, first: bool) -> None:
+def keep(directory: Results, task: Task, outcome: Outcome, first: bool) -> None:
     """Keep one case: its arrays first, then the line that says they are there.
 
     first : whether the cell had just been warmed up for this batch
@@ -147,7 +145,7 @@ def keep(directory: CellDirectory, task: Task, outcome: Outcome, first: bool) ->
     directory.append_case(_record(task, case, entry))
 
 
-def keep_unread(directory: CellDirectory, task: Task, case: Case, reason: str) -> None:
+def keep_unread(directory: Results, task: Task, case: Case, reason: str) -> None:
     """Keep that a case cannot be read, and why."""
     directory.append_case(_record(task, case, {"status": "failed", "reason": reason}))
 
@@ -159,6 +157,7 @@ def _record(task: Task, case: Case, entry: dict[str, Any]) -> dict[str, Any]:
         "subject": case.subject,
         "split": case.split,
         "lesion": case.lesion,
+        **({"volume": case.volume, "position": case.position} if case.volume else {}),
         "seed": task.cell.variant.seed,
         "batch": task.number,
         "nfe": 0,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.bench.plan.config import ConfigError, digest, unknown
+from uadbench.bench.plan.config import ConfigError, digest
+from uadbench.bench.plan.data import open_dataset
 from uadbench.bench.run.training_checks import Lesions
-from uadbench.datasets import DATASETS
 from uadbench.datasets.case import TOO_SMALL, Sample
 from uadbench.datasets.preprocess import to_size
 from uadbench.engine.training.loop import Pool
@@ -52,9 +52,7 @@ def load_sources(weights: Mapping[str, float], root: Path | None) -> Sources:
     """
     pools, validation, records = [], {}, []
     for name, weight in weights.items():
-        if name not in DATASETS:
-            raise unknown("data set", name, DATASETS)
-        dataset = DATASETS[name](root, 0, None)
+        dataset = open_dataset(name, root)
         images = [np.asarray(image, dtype=np.float32) for image in dataset.training_slices()]
         healthy = [case for case in dataset.split("val") if not case.lesion][:HELD_OUT]
         for count, split in ((len(images), "train"), (len(healthy), "val")):
@@ -87,7 +85,7 @@ def load_lesions(names: Iterable[str], root: Path | None) -> dict[str, Lesions]:
     """
     found = {}
     for name in names:
-        dataset, samples = DATASETS[name](root, 0, None), list[Sample]()
+        dataset, samples = open_dataset(name, root), list[Sample]()
         for case in dataset.split("val"):
             if case.lesion and len(samples) < HELD_OUT:
                 sample = dataset.load(case)

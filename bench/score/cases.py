@@ -15,6 +15,7 @@ __all__ = [
     "TOO_SMALL",
     "Scored",
     "Thresholds",
+    "check_case",
     "check_cases",
     "healthy_threshold",
     "healthy_thresholds",
@@ -22,6 +23,7 @@ __all__ = [
     "image_score",
     "reconstruction_metrics",
     "size_group",
+    "top_mean",
 ]
 
 KLD_BINS = 64  # a slice of 128 x 128 has some 7000 pixels of head, about 100 a bin
@@ -69,12 +71,16 @@ def image_score(anomaly: NDArray[np.float32]) -> float:
     A maximum hangs on one pixel and a mean over the image on the size of the head; the top 1 % is about the
     size of the lesions sought (small: up to 71 px, medium: up to 570 px).
     """
-    top = -(-anomaly.size // 100)
-    return float(np.sort(anomaly, axis=None)[-top:].mean(dtype=np.float64))  # faster here than np.partition
+    return top_mean(np.sort(anomaly, axis=None))  # faster here than np.partition
+
+
+def top_mean(pixels: NDArray[np.float32]) -> float:
+    """The mean of the largest hundredth of sorted pixels."""
+    return float(pixels[-pixels.size // 100 :].mean(dtype=np.float64))
 
 
 def healthy_thresholds(healthy_val: Sequence[Scored]) -> Thresholds:
-    """Both thresholds; that of the head is None unless every case says where its head is."""
+    """Both thresholds, of maps in memory; that of the head is None unless every case says where its head is."""
     known = all(case.head is not None for case in healthy_val)
     return Thresholds(
         healthy_threshold(healthy_val), healthy_threshold(healthy_val, inside=True) if known else None
@@ -146,29 +152,29 @@ def histogram_kld(
 def check_cases(cases: Sequence[Scored]) -> None:
     """Refuse what cannot be scored with a ValueError that names the case (see ``summarize``)."""
     seen: set[str] = set()
-    kinds = {case.boxes is None for case in cases}
     for case in cases:
-        if len(kinds) > 1 and case.boxes is None:
-            raise ValueError(f"case {case.case_id}: its truth is a mask, that of others is boxes")
-        if case.boxes is not None and case.lesion != bool(case.boxes):
-            called = "lesion" if case.lesion else "healthy"
-            raise ValueError(f"case {case.case_id}: is called {called} and has {len(case.boxes)} boxes")
-        if case.case_id in seen:
-            raise ValueError(f"case {case.case_id}: given twice")
-        seen.add(case.case_id)
-        if case.anomaly.ndim != 2 or case.anomaly.shape != case.mask.shape:
-            raise ValueError(
-                f"case {case.case_id}: map {case.anomaly.shape} and mask {case.mask.shape} must be one [H, W]"
-            )
-        if case.mask.dtype != np.bool_:
-            raise ValueError(f"case {case.case_id}: the mask is {case.mask.dtype}, not bool")
-        if not np.isfinite(case.anomaly).all():
-            raise ValueError(f"case {case.case_id}: the anomaly map holds NaN or infinity")
-        if case.anomaly.min() < 0:
-            raise ValueError(
-                f"case {case.case_id}: the anomaly map holds {case.anomaly.min()}; it must be >= 0"
-            )
-        if not case.lesion and case.mask.any():
-            raise ValueError(
-                f"case {case.case_id}: is called healthy, but its mask has {case.mask.sum()} lesion px"
-            )
+        check_case(case, seen)
+
+
+def check_case(case: Scored, seen: set[str]) -> None:
+    """The same of one case; ``seen``, the ids of those before it, gets its id."""
+    if case.case_id in seen:
+        raise ValueError(f"case {case.case_id}: given twice")
+    seen.add(case.case_id)
+    if case.boxes is not None and case.lesion != bool(case.boxes):
+        called = "lesion" if case.lesion else "healthy"
+        raise ValueError(f"case {case.case_id}: is called {called} and has {len(case.boxes)} boxes")
+    if case.anomaly.ndim != 2 or case.anomaly.shape != case.mask.shape:
+        raise ValueError(
+            f"case {case.case_id}: map {case.anomaly.shape} and mask {case.mask.shape} must be one [H, W]"
+        )
+    if case.mask.dtype != np.bool_:
+        raise ValueError(f"case {case.case_id}: the mask is {case.mask.dtype}, not bool")
+    if not np.isfinite(case.anomaly).all():
+        raise ValueError(f"case {case.case_id}: the anomaly map holds NaN or infinity")
+    if case.anomaly.min() < 0:
+        raise ValueError(f"case {case.case_id}: the anomaly map holds {case.anomaly.min()}; it must be >= 0")
+    if not case.lesion and case.mask.any():
+        raise ValueError(
+            f"case {case.case_id}: is called healthy, but its mask has {case.mask.sum()} lesion px"
+        )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from uadbench.bench.score.cases import Scored, Thresholds
 from uadbench.bench.score.latency import latency_summary
+from uadbench.bench.score.measured import Cases
 from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.summary import summarize
 from uadbench.datasets.case import Box
@@ -14,7 +18,11 @@ from uadbench.engine.post import head
 from uadbench.reports.store import CellDirectory, RunDirectory
 from uadbench.reports.vocabulary import MEASURES
 
-__all__ = ["operating_point", "score_cell", "scored", "scored_cases", "thresholds_of"]
+__all__ = ["cell_metrics", "operating_point", "score_cell", "scored", "scored_cases", "thresholds_of"]
+
+Image = NDArray[np.float32]
+Change = Callable[[Image, Image], Image]
+"""(map [H, W], image [H, W]) -> the map that is scored."""
 
 
 def score_cell(run: RunDirectory, slug: str, order: Iterable[str], seed: int, n_boot: int) -> None:
@@ -25,17 +33,35 @@ def score_cell(run: RunDirectory, slug: str, order: Iterable[str], seed: int, n_
     cell = run.cell(slug)
     by_id = {record["case_id"]: record for record in cell.read_cases()}
     records = [by_id[case_id] for case_id in order if case_id in by_id]
+    metrics = cell_metrics(run, cell, records, seed, n_boot, operating_point(cell.info))
+    cell.write_summary(metrics, latency_summary(records, cell.warm_up))
+
+
+def cell_metrics(
+    run: RunDirectory,
+    cell: CellDirectory,
+    records: Sequence[dict[str, Any]],
+    seed: int,
+    n_boot: int,
+    operating: OperatingPoint | None,
+    measures: Collection[str] | None = None,
+    change: Change | None = None,
+) -> dict[str, Any]:
+    """metrics.json of these records of a cell, scored in this order.
+
+    measures : only these, None for all; change : what is made of each map (map, image) before it is scored
+    """
     test = [record for record in records if record["split"] == "test"]
     unscored = [record for record in test if record["status"] != "ok"]
-    metrics = summarize(
-        scored_cases(run, cell, test),
-        scored_cases(run, cell, (record for record in records if record["split"] == "val")),
+    return summarize(
+        scored_cases(run, cell, test, change),
+        scored_cases(run, cell, (record for record in records if record["split"] == "val"), change),
         seed,
         n_boot,
         [{"case_id": record["case_id"], "reason": record["reason"]} for record in unscored],
-        operating_point(cell.info),
+        operating,
+        measures,
     )
-    cell.write_summary(metrics, latency_summary(records, cell.warm_up))
 
 
 def scored(cell: CellDirectory) -> bool:
@@ -54,19 +80,30 @@ def operating_point(info: Mapping[str, Any]) -> OperatingPoint | None:
     return OperatingPoint(found.get("threshold"), int(found["component_px"])) if found else None
 
 
-def scored_cases(run: RunDirectory, cell: CellDirectory, records: Iterable[dict]) -> list[Scored]:
-    """The cases that have a result, with it; of healthy ones also where the head is."""
-    return [_scored(run, cell, record) for record in records if record["status"] == "ok"]
+def scored_cases(
+    run: RunDirectory,
+    cell: CellDirectory,
+    records: Iterable[dict[str, Any]],
+    change: Change | None = None,
+) -> Cases:
+    """The cases that have a result, to be read with it one by one, changed where asked; of healthy ones also where the
+    head is."""
+    done = [record for record in records if record["status"] == "ok"]
+    subjects, lesion = [record["subject"] for record in done], [record["lesion"] for record in done]
+    return Cases(subjects, lesion, lambda place: _scored(run, cell, done[place], change))
 
 
-def _scored(run: RunDirectory, cell: CellDirectory, record: dict[str, Any]) -> Scored:
+def _scored(
+    run: RunDirectory, cell: CellDirectory, record: dict[str, Any], change: Change | None = None
+) -> Scored:
     image, mask = run.read_input(record["case_id"])
     boxes = run.read_boxes(record["case_id"])
+    anomaly = cell.read_arrays(record["case_id"], record.get("arrays_sha256"))[0]
     return Scored(
         record["case_id"],
         record["subject"],
         record["lesion"],
-        cell.read_arrays(record["case_id"], record.get("arrays_sha256"))[0],
+        change(anomaly, image) if change else anomaly,
         mask,
         record["metrics"],
         None if record["lesion"] else head(image),

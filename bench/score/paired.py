@@ -18,16 +18,15 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from uadbench.bench.score.cases import Thresholds
 from uadbench.bench.score.cells import operating_point, scored_cases, thresholds_of
 from uadbench.bench.score.operating import OperatingPoint
-from uadbench.bench.score.pooled import fine_counts, fine_samples
-from uadbench.bench.score.sample import Sample, Score, maps_and_masks
-from uadbench.bench.score.scorers import SCORERS, Scorer
-from uadbench.bench.score.statistics import Difference, case_weights, holm, resampled_difference
-from uadbench.bench.score.summary import split_cases
+from uadbench.bench.score.pooled import fine_samples
+from uadbench.bench.score.sample import Sample, Score, samples
+from uadbench.bench.score.scorers import scores
+from uadbench.bench.score.statistics import Difference, holm, resampled_difference
+from uadbench.bench.score.tally import Tally, tally
 from uadbench.reports.identity import variant_of
 from uadbench.reports.schema import check_metrics
 from uadbench.reports.store import RunDirectory
@@ -37,8 +36,6 @@ __all__ = ["compare_rows", "draws_for"]
 
 LEAST, MOST, A_PAIR = 2000, 20_000, 100
 BINS = 1024  # of the average precision's resamples: off by 1e-3 of its swings, the same way in both rows
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -76,13 +73,13 @@ def compare_rows(
     variants = {slug: replace(variant_of(run.cell(slug).info), seed=0) for slug in rows}
     pairs = [(a, b) for a, b in combinations(rows, 2) if variants[a] != variants[b]]
     n_draws = draws_for(len(pairs))
-    case_draws = partial(case_weights, seed=seed, n_boot=n_draws)
-    scores = _scores(run, rows, pairs, list(order), case_draws, before_row)
+    draw = partial(samples, seed=seed, n_boot=n_draws)
+    found = _scores(run, rows, pairs, list(order), draw, before_row)
     return {
         "seed": seed,
         "draws": n_draws,
         "n_pairs": len(pairs),
-        "measures": {name: _tested(name, rows, pairs, scores) for name in _ranked(scores)},
+        "measures": {name: _tested(name, rows, pairs, found) for name in _ranked(found)},
     }
 
 
@@ -104,7 +101,7 @@ def _scores(
     rows: Mapping[str, _Row],
     pairs: Sequence[tuple[str, str]],
     order: Sequence[str],
-    draw: Callable[[Sequence[str]], Floats],
+    draw: Callable[[Tally], Iterable[Sample]],
     before_row: Callable[[], None],
 ) -> Scores:
     """(row, shared cases) -> its scores on them. One set of cases where every row finished the same, as is usual."""
@@ -113,64 +110,44 @@ def _scores(
         wanted.setdefault(rows[a].ids & rows[b].ids, {}).update({a: None, b: None})
     found: Scores = {}
     for shared, slugs in wanted.items():
-        weights: Floats | None = None
         for slug in slugs:
             before_row()
-            cell = run.cell(slug)
-            by_id = {record["case_id"]: record for record in cell.read_cases()}
+            cell, row = run.cell(slug), rows[slug]
+            by_id = {record["case_id"]: record for record in cell.read_cases() if record["case_id"] in shared}
             cases = scored_cases(run, cell, (by_id[case_id] for case_id in order if case_id in shared))
-            lesions, healthy = split_cases(cases)
-            if weights is None:
-                weights = draw([case.subject for case in (*lesions, *healthy)])
-            n = len(lesions)
-            row, parts = rows[slug], (weights[:, :n], weights[:, n:])
-            sample = Sample(lesions, healthy, *parts, row.thresholds, row.operating)
-            found[slug, shared] = {
-                name: _light(_scorer(name)(sample))
-                for name in RANKED
-                if MEASURES[name].applies_to(sample.truth)
-            }
+            counted = tally(cases, row.thresholds, row.operating, BINS)
+            names = [name for name in RANKED if MEASURES[name].applies_to(counted.truth)]
+            found[slug, shared] = scores(names, draw(counted), {"auprc": _auprc_binned})
     return found
 
 
-def _ranked(scores: Scores) -> list[str]:
+def _ranked(found: Scores) -> list[str]:
     """The measures that were scored; those of masks where there is no pair."""
-    scored = {name for found in scores.values() for name in found}
-    return [name for name in RANKED if name in scored or (not scores and MEASURES[name].applies_to("mask"))]
-
-
-def _scorer(name: str) -> Scorer:
-    return _auprc_binned if name == "auprc" else SCORERS[name]
+    scored = {name for entry in found.values() for name in entry}
+    return [name for name in RANKED if name in scored or (not found and MEASURES[name].applies_to("mask"))]
 
 
 def _auprc_binned(sample: Sample) -> Score:
     """Average precision, value and resamples from the same bins: many draws at little cost."""
     if not sample.lesions:
         return Score()
-    counts = fine_counts(*maps_and_masks(sample.lesions), BINS)
-    value = fine_samples(np.ones((1, len(sample.lesions))), counts)[0][0]
-    return Score(float(value), fine_samples(sample.w_lesion, counts)[0], sample.lesions)
-
-
-def _light(score: Score) -> Score:
-    """The score with cases that hold no maps, which would otherwise stay in memory for every row."""
-    nothing = np.zeros((0, 0), dtype=np.float32)
-    cases = [replace(c, anomaly=nothing, mask=nothing.astype(bool), head=None) for c in score.cases]
-    return replace(score, cases=cases)
+    counts = sample.tally.fine[1]
+    value = fine_samples(np.ones((1, len(counts.lesion))), counts)[0][0]
+    return Score(float(value), sample.fine[0], sample.lesions)
 
 
 def _tested(
-    name: str, rows: Mapping[str, _Row], pairs: Sequence[tuple[str, str]], scores: Scores
+    name: str, rows: Mapping[str, _Row], pairs: Sequence[tuple[str, str]], scored: Scores
 ) -> list[dict[str, Any]]:
     """The pairs of one measure, corrected together."""
     found: list[tuple[str, str, Difference]] = []
     for a, b in pairs:
         shared = rows[a].ids & rows[b].ids
-        one, two = scores[a, shared][name], scores[b, shared][name]
+        one, two = scored[a, shared][name], scored[b, shared][name]
         if one.value is None or two.value is None or one.samples is None or two.samples is None:
             continue
-        values, samples = (one.value, two.value), (one.samples, two.samples)
-        found.append((a, b, resampled_difference(values, samples, len(one.cases), one.n_subjects)))
+        values, drawn = (one.value, two.value), (one.samples, two.samples)
+        found.append((a, b, resampled_difference(values, drawn, len(one.cases), one.n_subjects)))
     corrected = holm([change.p for *_, change in found])
     return [
         {

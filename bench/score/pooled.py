@@ -12,9 +12,11 @@ __all__ = [
     "THRESHOLDS",
     "Counts",
     "Curve",
+    "beyond",
     "count_at",
     "exact_curve",
     "fine_counts",
+    "fine_edges",
     "fine_samples",
     "pooled_dice",
     "pooled_precision",
@@ -52,6 +54,7 @@ class Curve:
 
     dice, threshold : the highest pooled Dice, and the float32 value that the found pixels exceed
     recall, precision : about 100 points of the precision-recall curve, recall rising
+    ap_error, dice_error : what the two may be off by at most; 0 where they are exact
     """
 
     average_precision: float
@@ -59,6 +62,8 @@ class Curve:
     threshold: float
     recall: list[float]
     precision: list[float]
+    ap_error: float = 0.0
+    dice_error: float = 0.0
 
 
 def count_at(maps: Maps, masks: Masks, thresholds: NDArray[np.float32]) -> Counts:
@@ -73,26 +78,31 @@ def fine_counts(maps: Maps, masks: Masks, bins: int = N_BINS) -> Counts:
     precision is then off by at most 1/bins of precision's total variation along the curve: with 4096 below 1e-3
     unless precision swings by more than 4 in all. Exact with at most so many distinct lesion values.
     """
-    values = np.unique(np.concatenate([m[mask] for m, mask in zip(maps, masks, strict=True)]))
-    if values.size > bins:
-        pixels = np.concatenate([m[mask] for m, mask in zip(maps, masks, strict=True)])
-        values = np.unique(np.quantile(pixels, np.arange(bins) / bins, method="inverted_cdf"))
-    counts = _counts(maps, masks, values, side="left")
+    edges = fine_edges(np.concatenate([m[mask] for m, mask in zip(maps, masks, strict=True)]), bins)
+    counts = _counts(maps, masks, edges, side="left")
     return Counts(counts.found[:, ::-1].copy(), counts.hit[:, ::-1].copy(), counts.lesion)
+
+
+def fine_edges(pixels: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+    """The rising edges of at most ``bins`` bins: all distinct values, or else quantiles of the pixels given."""
+    values = np.unique(pixels)
+    if values.size > bins:
+        values = np.unique(np.quantile(pixels, np.arange(bins) / bins, method="inverted_cdf"))
+    return values
 
 
 def _counts(maps: Maps, masks: Masks, edges: NDArray[np.float32], side: str) -> Counts:
     """Pixels beyond each edge; with side "left" those that equal it too."""
     found, hit = np.zeros((2, len(maps), len(edges)))
     for i, (anomaly, mask) in enumerate(zip(maps, masks, strict=True)):
-        found[i] = _beyond(anomaly.ravel(), edges, side)
-        hit[i] = _beyond(anomaly[mask], edges, side)
+        found[i] = beyond(np.sort(anomaly, axis=None), edges, side)
+        hit[i] = beyond(np.sort(anomaly[mask]), edges, side)
     return Counts(found, hit, np.array([np.count_nonzero(mask) for mask in masks], dtype=np.float64))
 
 
-def _beyond(pixels: NDArray[np.float32], edges: NDArray[np.float32], side: str) -> NDArray[np.intp]:
-    """How many pixels lie beyond each edge: few edges are looked up in sorted pixels, not many pixels in the edges."""
-    below = np.searchsorted(np.sort(pixels), edges, side=side)  # type: ignore[call-overload]
+def beyond(pixels: NDArray[np.float32], edges: NDArray[np.float32], side: str) -> NDArray[np.intp]:
+    """How many of the sorted pixels lie beyond each edge, with side "left" those that equal it too."""
+    below = np.searchsorted(pixels, edges, side=side)  # type: ignore[call-overload]
     return np.asarray(pixels.size - below, dtype=np.intp)
 
 

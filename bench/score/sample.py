@@ -1,9 +1,9 @@
-"""What a score is computed from: a cell's cases and their resampling weights, with what several scorers need."""
+"""What a score is computed from: what was counted of a cell's cases, and weights of what is drawn together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,23 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.bench.score import froc
-from uadbench.bench.score.boxes import BoxCounts, count_boxes
-from uadbench.bench.score.cases import Scored, Thresholds, size_group
-from uadbench.bench.score.operating import OperatingPoint, count_found
-from uadbench.bench.score.pooled import (
-    THRESHOLDS,
-    Counts,
-    Curve,
-    count_at,
-    exact_curve,
-    fine_counts,
-    fine_samples,
-    pooled_dice,
-)
-from uadbench.bench.score.statistics import MIN_SUBJECTS, case_weights, percentile_interval
+from uadbench.bench.score.cases import Thresholds
+from uadbench.bench.score.measured import Measured, Units
+from uadbench.bench.score.operating import OperatingPoint
+from uadbench.bench.score.pooled import Counts, Curve, fine_samples, pooled_dice
+from uadbench.bench.score.statistics import MIN_SUBJECTS, percentile_interval, weight_blocks
+from uadbench.bench.score.tally import Tally
 from uadbench.datasets.case import SIZES
 
-__all__ = ["Sample", "Score", "best_dice", "make_sample", "maps_and_masks", "mean_over"]
+__all__ = ["Sample", "Score", "best_dice", "joined", "samples"]
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +37,7 @@ class Score:
 
     value: float | None = None
     samples: Floats | None = None
-    cases: Sequence[Scored] = ()
+    cases: Sequence[Measured] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
     kinds: Sequence[str] = ()
 
@@ -68,147 +60,128 @@ class Score:
 
 @dataclass(frozen=True)
 class Sample:
-    """The cases of a cell with their resampling weights; what several scorers need of them is counted once.
+    """A cell's cases with weights of some resamples, of their units: what of them is drawn together (``tally.Units``).
 
-    lesions, healthy : test cases; lesions of 3 pixels or fewer are not among them
-    w_lesion, w_healthy : [n_boot, n] how often each is drawn in each resample
-    thresholds : what healthy validation cases fixed
-    operating : of post-processed maps, None for maps as they are
+    w_lesion, w_healthy : [m, n_units] how often each unit of lesion, of healthy cases is drawn in each resample
     """
 
-    lesions: Sequence[Scored]
-    healthy: Sequence[Scored]
+    tally: Tally
     w_lesion: Floats
     w_healthy: Floats
-    thresholds: Thresholds
-    operating: OperatingPoint | None = None
 
-    @cached_property
+    @property
+    def lesions(self) -> Sequence[Measured]:
+        """Test cases; lesions of 3 pixels or fewer are not among them."""
+        return self.tally.lesions
+
+    @property
+    def healthy(self) -> Sequence[Measured]:
+        """Healthy test cases."""
+        return self.tally.healthy
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What healthy validation cases fixed."""
+        return self.tally.thresholds
+
+    @property
+    def operating(self) -> OperatingPoint | None:
+        """Of post-processed maps, None for maps as they are."""
+        return self.tally.operating
+
+    @property
     def table(self) -> Counts:
-        """Pixels of each lesion case at the papers' 101 thresholds."""
-        return count_at(*maps_and_masks(self.lesions), THRESHOLDS)
+        """Pixels of each unit of lesion cases at the papers' 101 thresholds."""
+        return self.tally.table
 
-    @cached_property
+    @property
     def curve(self) -> Curve:
         """What all distinct thresholds give; needs a lesion case."""
-        return exact_curve(*maps_and_masks(self.lesions))
+        return self.tally.curve
 
     @cached_property
     def fine(self) -> tuple[Floats, Floats]:
         """(average precision, max Dice) in each resample, from finely binned counts; needs a lesion case."""
-        return fine_samples(self.w_lesion, fine_counts(*maps_and_masks(self.lesions)))
+        units, counts = self.tally.fine
+        return fine_samples(self._weights_of(units), counts)
 
-    @cached_property
+    def _weights_of(self, units: Units) -> Floats:
+        """The weights of units of the lesion cases that are not the table's: a subject's is that of any unit of it."""
+        if units is self.tally.units:
+            return self.w_lesion
+        first = {subject: place for place, subject in enumerate(self.tally.units.subjects)}
+        return self.w_lesion[:, [first[subject] for subject in units.subjects]]
+
+    @property
     def groups(self) -> list[str]:
         """The size group of each lesion case."""
-        return [str(size_group(case.mask)) for case in self.lesions]
+        return [str(case.group) for case in self.lesions]
 
     @cached_property
     def sizes(self) -> dict[str, Score]:
         """Max Dice of each size group, at its own best threshold."""
-        groups = np.array(self.groups, dtype=str)
-        return {name: self._best_of(np.flatnonzero(groups == name)) for name in SIZES}
+        return {name: self._best_of(name) for name in SIZES}
 
-    @cached_property
-    def at_healthy(self) -> Counts | None:
-        """Pixels of each lesion case at the healthy threshold; None without a threshold or a lesion case."""
-        return self.at(self.thresholds.image)
-
-    def at(self, threshold: float | None) -> Counts | None:
-        """Likewise at any threshold."""
-        if threshold is None or not self.lesions:
-            return None
-        return count_at(*maps_and_masks(self.lesions), np.array([threshold], dtype=np.float32))
-
-    @cached_property
-    def at_operating(self) -> Counts | None:
-        """Pixels of each lesion case at the operating point; None without its threshold or a lesion case."""
-        point = self.operating
-        if point is None or point.threshold is None or not self.lesions:
-            return None
-        return count_found(*maps_and_masks(self.lesions), point.threshold, point.component_px)
-
-    @cached_property
-    def case_dice(self) -> Floats | None:
-        """Dice of each lesion case at the healthy threshold [n]; None likewise."""
-        counts = self.at_healthy
-        return None if counts is None else pooled_dice(np.eye(len(self.lesions)), counts)[:, 0]
+    def drawn(self, group: str) -> Floats:
+        """How many lesion cases of a size group are in each resample [m]."""
+        members = self._members(group)
+        return self.w_lesion[:, members] @ self.tally.units.sizes[members]
 
     @property
-    def truth(self) -> str:
-        """ "boxes" where any case's truth is boxes, else "mask"."""
-        return "boxes" if any(case.boxes is not None for case in (*self.lesions, *self.healthy)) else "mask"
+    def at_healthy(self) -> Counts | None:
+        """Pixels of each unit of lesion cases at the healthy threshold; None without a threshold or a lesion case."""
+        return self.tally.at("image")
+
+    @property
+    def at_operating(self) -> Counts | None:
+        """Likewise at the operating point; None without its threshold."""
+        return self.tally.at_operating
+
+    def _members(self, group: str) -> NDArray[np.intp]:
+        return np.flatnonzero(np.array(self.tally.units.groups, dtype=str) == group)
 
     @cached_property
-    def boxes_found(self) -> list[BoxCounts] | None:
-        """What is found of each lesion case at the healthy threshold; None without a threshold or a lesion case."""
-        return self._boxes_of(self.lesions) if self.lesions else None
-
-    @cached_property
-    def boxes_healthy(self) -> list[BoxCounts] | None:
-        """Likewise of each healthy case; None without a threshold."""
-        return self._boxes_of(self.healthy)
-
-    @cached_property
-    def froc_events(self) -> froc.Events | None:
-        """Of lesion cases, then healthy ones; None without a threshold or a lesion case."""
-        threshold = self.thresholds.image
-        if threshold is None or not self.lesions:
-            return None
-        cases = (*self.lesions, *self.healthy)
-        return froc.join([froc.events_of(case.anomaly, case.boxes or (), threshold) for case in cases])
+    def w_cases(self) -> tuple[Floats, Floats]:
+        """How often each lesion case and each healthy case is in each resample, [m, n] each."""
+        units, healthy = self.tally.units.of, self.tally.healthy_units.of
+        return self.w_lesion[:, np.asarray(units, np.intp)], self.w_healthy[:, np.asarray(healthy, np.intp)]
 
     @cached_property
     def froc_shares(self) -> tuple[Floats, Floats] | None:
-        """Boxes found at ``froc.RATES``: [1, rates], and in each resample [n_boot, rates]; None likewise."""
-        events = self.froc_events
+        """Boxes found at ``froc.RATES``: of all cases [1, rates], and in each resample [m, rates]; None without."""
+        events = self.tally.froc_events
         if events is None:
             return None
-        weights = np.concatenate([self.w_lesion, self.w_healthy], axis=1)
+        weights = np.concatenate(self.w_cases, axis=1)
         return froc.sensitivities(events, np.ones((1, weights.shape[1]))), froc.sensitivities(events, weights)
 
-    def _boxes_of(self, cases: Sequence[Scored]) -> list[BoxCounts] | None:
-        threshold = self.thresholds.image
-        if threshold is None:
-            return None
-        return [count_boxes(case.anomaly, case.boxes or (), threshold) for case in cases]
-
-    def _best_of(self, members: NDArray[np.intp]) -> Score:
-        cases = [self.lesions[i] for i in members.tolist()]
+    def _best_of(self, group: str) -> Score:
+        cases = [case for case in self.lesions if case.group == group]
+        members = self._members(group)
         return best_dice(self.table.of(members), self.w_lesion[:, members], cases, n=len(cases))
 
 
-def make_sample(
-    lesions: Sequence[Scored],
-    healthy: Sequence[Scored],
-    thresholds: Thresholds,
-    seed: int,
-    n_boot: int,
-    operating: OperatingPoint | None = None,
-) -> Sample:
-    """Draw the resamples: the same subjects and seed give the same, so that two methods can be paired."""
-    weights = case_weights([case.subject for case in (*lesions, *healthy)], seed, n_boot)
-    n = len(lesions)
-    return Sample(lesions, healthy, weights[:, :n], weights[:, n:], thresholds, operating)
+def samples(tally: Tally, seed: int, n_boot: int) -> Iterator[Sample]:
+    """Draw the resamples, as many at a time as memory has room for; all of them at once for small runs.
+
+    The same subjects and seed give the same, so that two methods can be paired.
+    """
+    n = len(tally.units.subjects)
+    for weights in weight_blocks([*tally.units.subjects, *tally.healthy_units.subjects], seed, n_boot):
+        yield Sample(tally, weights[:, :n], weights[:, n:])
 
 
-def best_dice(table: Counts, weights: Floats, cases: Sequence[Scored], **more: Any) -> Score:
+def joined(parts: Sequence[Score]) -> Score:
+    """One score from its parts, each of some resamples."""
+    first = parts[0]
+    drawn = [part.samples for part in parts if part.samples is not None]
+    return first if len(parts) == 1 or not drawn else replace(first, samples=np.concatenate(drawn))
+
+
+def best_dice(table: Counts, weights: Floats, cases: Sequence[Measured], **more: Any) -> Score:
     """Pooled max Dice with its (lowest) best threshold, the maximum taken anew in every resample."""
     if not cases:
         return Score(more={"threshold": None, **more})
-    curve = pooled_dice(np.ones((1, len(cases))), table)[0]
-    samples = pooled_dice(weights, table).max(axis=1)
-    return Score(float(curve.max()), samples, cases, {"threshold": int(curve.argmax()) / 100, **more})
-
-
-def mean_over(values: Floats, weights: Floats, cases: Sequence[Scored], **more: Any) -> Score:
-    """Mean over cases; undefined in a resample without any of them."""
-    with np.errstate(invalid="ignore"):
-        samples = weights @ values / weights.sum(axis=1)
-    return Score(float(values.mean()), samples, cases, more)
-
-
-def maps_and_masks(
-    cases: Sequence[Scored],
-) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
-    return [np.asarray(case.anomaly, dtype=np.float32) for case in cases], [case.mask for case in cases]
+    curve = pooled_dice(np.ones((1, len(table.lesion))), table)[0]
+    resampled = pooled_dice(weights, table).max(axis=1)
+    return Score(float(curve.max()), resampled, cases, {"threshold": int(curve.argmax()) / 100, **more})

@@ -10,7 +10,7 @@ The percentile bootstrap is somewhat too narrow below about 20 subjects (see the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "paired_difference",
     "percentile_interval",
     "resampled_difference",
+    "weight_blocks",
     "wilcoxon_p",
 ]
 
@@ -34,6 +35,7 @@ LEVEL = 0.95
 N_BOOT = 1000
 MIN_SUBJECTS = 10
 EXACT_UP_TO = 100  # differences, for the exact signed-rank test
+BLOCK = 2**24  # weights at a time: 128 MiB
 MIN_DEFINED = 0.9  # an interval needs the statistic to be defined in this share of the resamples
 
 Floats = NDArray[np.float64]
@@ -70,15 +72,23 @@ def case_weights(subjects: Sequence[str], seed: int, n_boot: int = N_BOOT) -> Fl
 
     subjects : the subject of each case; the result does not depend on the cases' order
     """
+    blocks = list(weight_blocks(subjects, seed, n_boot))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def weight_blocks(subjects: Sequence[str], seed: int, n_boot: int = N_BOOT) -> Iterator[Floats]:
+    """The rows of ``case_weights``, in blocks of at most ``BLOCK`` numbers."""
     if n_boot < 1:
         raise ValueError(f"n_boot is {n_boot}; at least 1 resample is needed")
     if not subjects:
-        return np.zeros((n_boot, 0))
+        yield np.zeros((n_boot, 0))
+        return
     names, index = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
-    drawn = np.random.default_rng(seed).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=n_boot
-    )
-    return drawn[:, index].astype(np.float64)
+    rng, chances = np.random.default_rng(seed), np.full(len(names), 1 / len(names))
+    rows = max(1, BLOCK // len(subjects))
+    for start in range(0, n_boot, rows):
+        drawn = rng.multinomial(len(names), chances, size=min(rows, n_boot - start))
+        yield drawn.astype(np.float64)[:, index]
 
 
 def percentile_interval(samples: ArrayLike, level: float = LEVEL) -> tuple[float | None, float | None]:

@@ -10,19 +10,26 @@ Which cases enter what, so that figures can be held against the papers':
 A pixel is found where ``map > threshold``, strictly: threshold 0 means "anything at all". Thresholds are
 compared in float32, the type of the maps. All pixels of the image count, background included. Pooled scores are
 one score over the pixels of all cases, not a mean over cases. The scores themselves are in ``scorers``.
+
+Each map is looked at once and let go (``tally``), so memory does not grow with the maps. Up to ``EXACT_PIXELS`` pixels
+of lesion cases every distinct value of them is a threshold where a score says so; beyond, bins are, and the entry
+says how far it may be off.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from uadbench.bench.score.box_scorers import box_tables, case_of_boxes
+import numpy as np
+
+from uadbench.bench.score.binned import Histogram
+from uadbench.bench.score.box_scorers import box_tables, case_of_boxes, class_scorers
 from uadbench.bench.score.cases import (
     TOO_SMALL,
     Scored,
     Thresholds,
+    check_case,
     check_cases,
     healthy_threshold,
     healthy_thresholds,
@@ -30,72 +37,114 @@ from uadbench.bench.score.cases import (
     reconstruction_metrics,
     size_group,
 )
+from uadbench.bench.score.measured import Cases
 from uadbench.bench.score.operating import OperatingPoint
-from uadbench.bench.score.scorers import SCORERS, Sample, make_sample
+from uadbench.bench.score.pooled import THRESHOLDS, pooled_dice
+from uadbench.bench.score.sample import samples
+from uadbench.bench.score.scorers import SCORERS, scores
 from uadbench.bench.score.statistics import N_BOOT, Difference, resampled_difference
+from uadbench.bench.score.tally import EXACT_PIXELS, Tally, tally
 from uadbench.reports.vocabulary import MEASURES
 
 __all__ = [
     "Scored",
+    "differences",
+    "fix_thresholds",
     "healthy_threshold",
     "image_score",
     "reconstruction_metrics",
     "score_differences",
     "size_group",
-    "split_cases",
     "summarize",
 ]
 
 
 def summarize(
-    test: Sequence[Scored],
-    healthy_val: Sequence[Scored],
+    test: Sequence[Scored] | Cases,
+    healthy_val: Sequence[Scored] | Cases,
     seed: int,
     n_boot: int = N_BOOT,
     failed: Sequence[Mapping[str, str]] = (),
     operating: OperatingPoint | None = None,
+    measures: Collection[str] | None = None,
+    exact_pixels: int = EXACT_PIXELS,
 ) -> dict[str, Any]:
     """All scores of one cell, ready for metrics.json: fractions, with 95 % bootstrap intervals over subjects.
 
     test : scored test cases; healthy_val : healthy validation cases, run through the same method
     failed : {"case_id", "reason"} of the test cases that gave no map; recorded, not scored
     operating : of post-processed maps; without it the optional measures, which are taken there, have no entry
+    measures : only these have an entry, None for all
+    exact_pixels : of lesion cases, up to which every distinct value is a threshold
     A value that cannot be computed is None inside its entry, never 0. Maxima over thresholds are taken anew
     in every resample. Raises ValueError that names the case for a map that is not finite, negative or not
     of the mask's shape, a case given twice, or a mask that contradicts ``lesion``.
     """
-    check_cases(test)
-    check_cases(healthy_val)
-    if wrong := [case.case_id for case in healthy_val if case.lesion]:
-        raise ValueError(
-            f"case {wrong[0]}: has a lesion, but the threshold is fixed on healthy validation cases only"
-        )
-    lesions, healthy = split_cases(test)
-    excluded = Counter([TOO_SMALL] * (len(test) - len(lesions) - len(healthy)))
-    sample = make_sample(lesions, healthy, healthy_thresholds(healthy_val), seed, n_boot, operating)
+    counted = tally(test, fix_thresholds(healthy_val, exact_pixels), operating, exact_pixels=exact_pixels)
+    names = [
+        name
+        for name in SCORERS
+        if _applies(name, counted)
+        and (operating or not _optional(name))
+        and (measures is None or name in measures)
+    ]
+    classes = class_scorers(counted)
+    found = scores([*names, *classes], samples(counted, seed, n_boot), classes)
+    lesions, healthy = counted.lesions, counted.healthy
     return {
         "n_cases": len(lesions) + len(healthy),
         "n_lesion": len(lesions),
         "n_healthy": len(healthy),
         "n_failed": len(failed),
-        "n_excluded": sum(excluded.values()),
-        "excluded": dict(excluded),
+        "n_excluded": counted.excluded,
+        "excluded": {TOO_SMALL: counted.excluded} if counted.excluded else {},
         "failed": [dict(case) for case in failed],
-        **{
-            name: scorer(sample).entry
-            for name, scorer in SCORERS.items()
-            if _applies(name, sample) and (operating or not _optional(name))
-        },
-        **(box_tables(sample) if sample.truth == "boxes" else _mask_tables(sample)),
-        "per_case": _per_case(sample),
+        **{name: found[name].entry for name in names},
+        **(_mask_tables(counted) if counted.truth == "mask" else box_tables(counted, found)),
+        "per_case": _per_case(counted),
     }
 
 
-def _mask_tables(sample: Sample) -> dict[str, Any]:
-    curve = sample.curve if sample.lesions else None
+def _mask_tables(counted: Tally) -> dict[str, Any]:
+    curve = counted.curve if counted.lesions else None
     return {
-        "pr_curve": {"recall": curve.recall if curve else [], "precision": curve.precision if curve else []}
+        "pr_curve": {"recall": curve.recall if curve else [], "precision": curve.precision if curve else []},
+        **({} if counted.exact else {"dice_curve": _dice_curve(counted)}),
     }
+
+
+def fix_thresholds(healthy_val: Sequence[Scored] | Cases, exact_pixels: int = EXACT_PIXELS) -> Thresholds:
+    """Both healthy thresholds: one of the maps' own values, or with more pixels the upper end of its bin.
+
+    The rate that they stand for is kept in either case; a bin is narrower than 1/8192 of its values. Raises
+    ValueError that names a case that cannot be scored or has a lesion.
+    """
+    cases = Cases.held(healthy_val)
+    if not len(cases.lesion):
+        return healthy_thresholds([])
+    if cases.read(0).anomaly.size * len(cases.lesion) <= exact_pixels:
+        held = list(cases)
+        check_cases(held)
+        for case in held:
+            _refuse_lesion(case)
+        return healthy_thresholds(held)
+    seen: set[str] = set()
+    image, head, known = Histogram(), Histogram(), True
+    for case in cases:
+        check_case(case, seen)
+        _refuse_lesion(case)
+        image.add(case.anomaly)
+        known = known and case.head is not None
+        if case.head is not None:
+            head.add(case.anomaly[case.head])
+    return Thresholds(image.exceeded_by(5), head.exceeded_by(5) if known else None)
+
+
+def _refuse_lesion(case: Scored) -> None:
+    if case.lesion:
+        raise ValueError(
+            f"case {case.case_id}: has a lesion, but the threshold is fixed on healthy validation cases only"
+        )
 
 
 def score_differences(
@@ -116,19 +165,29 @@ def score_differences(
     ignored. A measure of another truth has none. Raises ValueError when the cases differ.
     """
     first, second = (
-        _paired_sample(side, t, seed, n_boot, point)
+        tally(sorted(side, key=lambda case: case.case_id), t, point)
         for side, t, point in zip((a, b), thresholds, operating, strict=True)
     )
-    if _cases_of(first) != _cases_of(second):
+    return differences(names, first, second, seed, n_boot)
+
+
+def differences(
+    names: Iterable[str], a: Tally, b: Tally, seed: int, n_boot: int = N_BOOT
+) -> dict[str, Difference | None]:
+    """The same of cases that were counted, in one order."""
+    if _cases_of(a) != _cases_of(b):
         raise ValueError(
             "the two methods were not scored on the same lesion and healthy cases; pass the shared ones only"
         )
+    names = list(names)
+    scored = [name for name in names if _applies(name, a)]
+    first, second = (scores(scored, samples(side, seed, n_boot)) for side in (a, b))
     result: dict[str, Difference | None] = {}
     for name in names:
+        one, two = first.get(name), second.get(name)
         result[name] = None
-        if not _applies(name, first):
+        if one is None or two is None:
             continue
-        one, two = SCORERS[name](first), SCORERS[name](second)
         if not (one.value is None or two.value is None or one.samples is None or two.samples is None):
             result[name] = resampled_difference(
                 (one.value, two.value), (one.samples, two.samples), len(one.cases), one.n_subjects
@@ -140,46 +199,30 @@ def _optional(name: str) -> bool:
     return name in MEASURES and MEASURES[name].optional
 
 
-def _applies(name: str, sample: Sample) -> bool:
-    """Whether the sample's truth is what the measure is of."""
-    return name not in MEASURES or MEASURES[name].applies_to(sample.truth)
+def _applies(name: str, counted: Tally) -> bool:
+    """Whether the truth of what was counted is what the measure is of."""
+    return name not in MEASURES or MEASURES[name].applies_to(counted.truth)
 
 
-def _paired_sample(
-    cases: Sequence[Scored],
-    thresholds: Thresholds,
-    seed: int,
-    n_boot: int,
-    operating: OperatingPoint | None,
-) -> Sample:
-    """A sample in the order of the ids, whatever order the cases come in."""
-    lesions, healthy = split_cases(sorted(cases, key=lambda case: case.case_id))
-    return make_sample(lesions, healthy, thresholds, seed, n_boot, operating)
+def _cases_of(counted: Tally) -> list[tuple[str, str, bool]]:
+    return [(case.case_id, case.subject, case.lesion) for case in (*counted.lesions, *counted.healthy)]
 
 
-def _cases_of(sample: Sample) -> list[tuple[str, str, bool]]:
-    return [(case.case_id, case.subject, case.lesion) for case in (*sample.lesions, *sample.healthy)]
+def _dice_curve(counted: Tally) -> dict[str, list[float]]:
+    """Pooled Dice at the papers' 101 thresholds, which a report could draw only from all maps."""
+    dice = pooled_dice(np.ones((1, len(counted.table.lesion))), counted.table)[0]
+    return {"threshold": (np.arange(len(THRESHOLDS)) / 100).tolist(), "dice": dice.tolist()}
 
 
-def split_cases(test: Sequence[Scored]) -> tuple[list[Scored], list[Scored]]:
-    """(lesion cases that count, healthy cases): every one with boxes counts."""
-    lesions = [case for case in test if case.lesion and (case.boxes or size_group(case.mask) is not None)]
-    return lesions, [case for case in test if not case.lesion]
-
-
-def _per_case(sample: Sample) -> dict[str, dict[str, Any]]:
-    cases = (*sample.lesions, *sample.healthy)
-    if sample.truth == "boxes":
-        boxes = case_of_boxes(sample)
-        return {case.case_id: {**boxes[case.case_id], "score": image_score(case.anomaly)} for case in cases}
-    each = sample.case_dice
-    dice = {} if each is None else dict(zip((c.case_id for c in sample.lesions), each.tolist(), strict=True))
+def _per_case(counted: Tally) -> dict[str, dict[str, Any]]:
+    if counted.truth == "boxes":
+        return {case.case_id: case_of_boxes(case) for case in (*counted.lesions, *counted.healthy)}
     return {
         case.case_id: {
-            "dice": dice.get(case.case_id),
-            "lesion_px": int(case.mask.sum()),
-            "group": size_group(case.mask),
-            "score": image_score(case.anomaly),
+            "dice": case.dice,
+            "lesion_px": case.lesion_px,
+            "group": case.group,
+            "score": case.score,
         }
-        for case in cases
+        for case in (*counted.lesions, *counted.healthy)
     }

@@ -67,6 +67,7 @@ class Objective:
     validated : levels, or strengths of anomalies, at which the estimate's error is recorded; 0 where there is neither
     judged : the level at which lesions are looked for: the highest of ``validated`` that is none above a method's own;
         None where the network is no method's denoiser
+    weighted : whether an error weighs by its level, as the training's ``weighting`` says
     partial : whether some of the network's weights take no part in the loss
     score : (model, x) -> a map of lesions [B, 1, H, W] >= 0, where that is not the estimate's residual
     """
@@ -82,6 +83,7 @@ class Objective:
     validated: tuple[int, ...]
     judged: int | None
     noisy: bool = True
+    weighted: bool = False
     partial: bool = False
     score: Callable[[nn.Module, Tensor], Tensor] | None = None
 

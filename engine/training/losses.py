@@ -129,6 +129,7 @@ OBJECTIVES: dict[str, Objective] = {
         lambda noise: (1, DDPM.preset(noise).t_start + ABOVE_START),
         (50, 150, 250, 350),
         DDPM.preset("simplex").t_start,
+        weighted=True,
     ),
     "patch": Objective(
         "one noised patch, clean (pDDPM)",

@@ -84,7 +84,7 @@ def _panel(label: str, cell: Cell, case: Chosen, top: float) -> dict[str, Any]:
     name, _, rest = label.partition(" · ")
     floor = cell.info.get("kind") == "floor"
     panel: dict[str, Any] = {"label": label, "name": name, "rest": rest, "floor": floor}
-    record = next((entry for entry in cell.cases if entry["case_id"] == case.case_id), None)
+    record = cell.by_id.get(case.case_id)
     if record is None or record.get("status") != "ok":
         status = record.get("status") if record else "not run"
         reason = short_text(str((record or {}).get("reason") or ""))

@@ -19,6 +19,9 @@ from uadbench.reports.truth import headline_of
 
 __all__ = ["case_dice", "case_dice_of", "paired_differences", "reference_row"]
 
+MAX_DOTS = 2000
+"""A strip; of more cases every so-manieth by value is drawn."""
+
 Cases = Mapping[int, Mapping[str, float]]
 
 
@@ -97,6 +100,7 @@ def _strips(
             values, note = row_of(int(str(index)))
             colour = known.get(row["variant"], FLOOR).colour
             _dots(axes, values, position, colour)
+            note += f" · {MAX_DOTS} drawn" if len(values) > MAX_DOTS else ""
             head = ("best floor: " if row["kind"] == "floor" else "") + row["variant"]
             head += f" · {row['run']}" if several else ""
             place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "fontsize": 8.5, "va": "center"}
@@ -119,9 +123,12 @@ def _strips(
 
 def _dots(axes: Axes, values: NDArray[np.float64], position: int, colour: str) -> None:
     """Dots spread over the strip by a fixed sequence, so that the same cases always give the same picture."""
+    mean = values.mean()
+    if len(values) > MAX_DOTS:
+        values = np.sort(values)[np.linspace(0, len(values) - 1, MAX_DOTS).astype(int)]
     spread = (np.arange(len(values)) * 0.618034) % 1 - 0.5
     # many hundred circles of their own would weigh on the page: one path a strip
     axes.plot(
         values, position + 0.1 + 0.3 * spread, ".", color=colour, markersize=5, alpha=0.6, clip_on=False
     )
-    axes.plot([values.mean()] * 2, [position - 0.12, position + 0.32], color=INK, linewidth=1.8)
+    axes.plot([mean] * 2, [position - 0.12, position + 0.32], color=INK, linewidth=1.8)

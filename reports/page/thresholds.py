@@ -1,4 +1,4 @@
-"""Pooled Dice over the threshold, from the maps that a run holds."""
+"""Pooled Dice over the threshold, from a run's scores where they hold it, else from the maps that it holds."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def dice_curve(cell: Cell, runs: Sequence[Run]) -> tuple[list[float], list[float
 
     A map that a run no longer holds would move the whole curve, so a part of the cases is never shown.
     """
+    if kept := (cell.metrics or {}).get("dice_curve"):  # of so many cases that their maps are not read again
+        return kept["threshold"], kept["dice"]
     scored = (cell.metrics or {}).get("per_case") or {}
     lesions = [case_id for case_id, entry in sorted(scored.items()) if entry.get("group")]
     found, hit, size = np.zeros(len(THRESHOLDS)), np.zeros(len(THRESHOLDS)), 0

@@ -140,7 +140,7 @@ def test_the_package_offers_the_interface_and_imports_nothing_before_it_is_used(
     code = (
         "import sys, uadbench\n"
         "assert not {'torch', 'numpy', 'pandas', 'click'} & set(sys.modules)\n"
-        "assert dir(uadbench) == ['__version__', 'detect', 'load_run', 'methods']\n"
+        "assert dir(uadbench) == ['__version__', 'detect', 'load_run', 'methods', 'predict']\n"
         "assert 'thor' in set(uadbench.methods()['name']) and 'torch' not in sys.modules\n"
         "try: uadbench.detct\n"
         "except AttributeError as error: print(error)\n"

@@ -79,6 +79,7 @@ def test_a_nifti_mask_is_cut_at_the_same_slice(tmp_path: Path) -> None:
     for name, array in (("v", planes), ("w", masks)):
         nibabel.Nifti1Image(as_volume(array), np.eye(4)).to_filename(folder / f"{name}.nii.gz")
     x, y = opened(folder).cases
+    assert [(case.volume, case.position) for case in (x, y)] == [("v.nii.gz", 1), ("v.nii.gz", 0)]
     assert opened(folder).load(x).mask.any()
     refused(lambda: opened(folder).load(y), "w.nii.gz", "empty")
 

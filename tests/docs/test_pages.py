@@ -80,7 +80,7 @@ def _without_hash(text: str) -> str:
 
 
 COMMANDS = [
-    pytest.param(line.strip(), id=f"{where}: {line.strip()[:50]}")
+    pytest.param(line.split(" > ")[0].strip(), id=f"{where}: {line.strip()[:50]}")
     for where, block in blocks("sh")
     for line in re.split(r"\n|&&", block)
     if line.strip().startswith("bench ")

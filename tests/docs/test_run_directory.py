@@ -28,7 +28,7 @@ COMMAND = (
     "run --dataset folder --methods ddpm --limit 2 --steps 2 --set val_limit=1 --set n_boot=50 "
     "--post none,behrendt --shift gain=0.8 --set shift_limit=1 --no-progress --data-root"
 )
-PLACEHOLDERS = {"CASE": r"[^/]+", "SLUG": r"[^/]+"}
+PLACEHOLDERS = {"SLUG": r"[^/]+", "NNNN": r"\d{4}"}
 
 
 def bench_run(path: Path) -> Path:
@@ -119,6 +119,7 @@ def walk(value: Any, path: str, known: dict[str, str]) -> set[str]:
         "manifest.json",
         "cell.json",
         "cases.jsonl",
+        "index.jsonl",
         "shifts.jsonl",
         "metrics.json",
         "latency.json",

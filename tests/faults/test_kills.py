@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 from support.faults import BENCH, bench, environment, make_slices
+from support.stored import stored
 
 from uadbench.reports.runs import load_run
 
@@ -75,13 +76,16 @@ def disturbed(words: Sequence[str], cwd: Path, seconds: float, seed: int, signal
 
 def results(run: Path) -> dict[str, bytes]:
     """What must not hang on interruptions: scores, maps and inputs."""
-    files = [
-        *run.glob("cells/*/metrics.json"),
-        *run.glob("cells/*/arrays/*"),
-        *run.glob("inputs/*"),
-        *run.glob("prior.npz"),
-    ]
-    return {path.relative_to(run).as_posix(): path.read_bytes() for path in sorted(files)}
+    files = [*run.glob("cells/*/metrics.json"), *run.glob("median.npz")]
+    blobs = {folder: stored(folder) for folder in (*run.glob("cells/*/arrays"), run / "inputs")}
+    return {
+        **{path.relative_to(run).as_posix(): path.read_bytes() for path in sorted(files)},
+        **{
+            f"{folder.relative_to(run)}/{key}": blob
+            for folder in blobs
+            for key, blob in blobs[folder].items()
+        },
+    }
 
 
 def litter(folder: Path) -> list[str]:

@@ -1,24 +1,27 @@
-"""A run directory that was damaged, cut off or shared with other files: mended to the same bytes, or left alone."""
+"""A run directory that was damaged or cut off: mended to the same bytes."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from support.cells import BLUR, SLUG, Recording, cell_of, compute, make_dataset, results, score
-from support.faults import invoke, make_slices
+from support.stored import change_blob, change_lines, drop_blob, sealed
 
+from uadbench.bench.run import keeping
 from uadbench.bench.run.inputs import Loader
 from uadbench.bench.run.tasks import finished
 from uadbench.datasets.case import Sample
 from uadbench.reports import atomic
-from uadbench.reports.atomic import read_json
+from uadbench.reports import cell as cell_store
+from uadbench.reports import lines as lines_of_store
+from uadbench.reports.shards import Shards
 from uadbench.reports.store import RunDirectory
 
 CELL = f"cells/{SLUG}"
@@ -56,14 +59,35 @@ def overwrite(name: str, content: bytes) -> Callable[[Path], object]:
     return lambda run: (run / name).write_bytes(content)
 
 
+def blob(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    """Other bytes in the place of a case's arrays."""
+    return lambda run: change_blob(run / CELL / "arrays", "case2", change)
+
+
 def swap(run: Path) -> None:
     """Another case's arrays in place, which are whole and of the right shape."""
-    shutil.copy(run / CELL / "arrays" / "case3.npz", run / CELL / "arrays" / "case2.npz")
+    places = Shards(run / CELL / "arrays").places
+    other = msgspec.to_builtins(places["case3"])
+
+    def changed(line: dict[str, Any]) -> dict[str, Any]:
+        return {**other, "key": "case2"} if line["key"] == "case2" else line
+
+    change_lines(run / CELL / "arrays" / "index.jsonl", changed)
 
 
-def lines(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Path], object]:
+def shard(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
     def damage(run: Path) -> None:
-        path = run / CELL / "cases.jsonl"
+        path = run / CELL / "arrays" / "0000.bin"
+        path.write_bytes(change(path.read_bytes()))
+
+    return damage
+
+
+def lines(
+    change: Callable[[list[bytes]], list[bytes]], name: str = "cases.jsonl"
+) -> Callable[[Path], object]:
+    def damage(run: Path) -> None:
+        path = run / CELL / name
         path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
 
     return damage
@@ -72,19 +96,40 @@ def lines(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Path], obje
 @pytest.mark.parametrize(
     ("damage", "recomputed"),
     [
-        pytest.param(overwrite(f"{CELL}/arrays/case2.npz", b""), True, id="empty arrays"),
-        pytest.param(overwrite(f"{CELL}/arrays/case2.npz", b"PK\x03\x04 torn"), True, id="torn arrays"),
+        pytest.param(blob(lambda whole: b""), True, id="arrays zeroed"),
+        pytest.param(blob(lambda whole: whole[:50]), True, id="torn arrays"),
         pytest.param(swap, True, id="another case's arrays in place"),
-        pytest.param(lambda run: (run / CELL / "arrays/case2.npz").unlink(), True, id="no arrays"),
+        pytest.param(lambda run: drop_blob(run / CELL / "arrays", "case2"), True, id="no arrays"),
+        pytest.param(shard(lambda whole: whole[:-7]), True, id="torn shard"),
+        pytest.param(shard(lambda whole: whole + b"half a blob"), False, id="a tail without a line"),
+        pytest.param(lambda run: (run / CELL / "arrays" / "0000.bin").unlink(), True, id="no shard"),
+        pytest.param(lambda run: (run / CELL / "arrays" / "index.jsonl").unlink(), True, id="no index"),
+        pytest.param(lines(lambda all: [*all[:9], all[9][:40]], "arrays/index.jsonl"), True, id="torn index"),
+        pytest.param(
+            lines(
+                lambda all: [*all[:3], all[3].replace(b'"offset": ', b'"offset": 1'), *all[4:]],
+                "arrays/index.jsonl",
+            ),
+            True,
+            id="an offset changed",
+        ),
+        pytest.param(overwrite(f"{CELL}/arrays/checked.json", b"{"), False, id="half a note"),
+        pytest.param(
+            lines(lambda all: [*all[:4], all[4].replace(b'"nfe": 3', b'"nfe": 4'), *all[5:]]),
+            True,
+            id="a number changed inside a line",
+        ),
         pytest.param(lines(lambda all: [*all[:4], b"\x00garbage\n", *all[5:]]), True, id="garbage line"),
         pytest.param(lines(lambda all: [*all[:4], b"[]\n", *all[5:]]), True, id="a list for a line"),
         pytest.param(
-            lines(lambda all: [*all, b'{"case_id": "case2", "status": "ok"}\n']),
+            lines(lambda all: [*all, sealed(b'{"case_id": "case2", "status": "ok"}')]),
             True,
             id="line without a hash",
         ),
         pytest.param(
-            lines(lambda all: [*all, b'{"case_id": "case2", "status": "skipped"}\n']), True, id="bare skip"
+            lines(lambda all: [*all, sealed(b'{"case_id": "case2", "status": "skipped"}')]),
+            True,
+            id="bare skip",
         ),
         pytest.param(lines(lambda all: [*all[:9], all[9][:40]]), True, id="torn last line"),
         pytest.param(lines(lambda all: []), True, id="no lines"),
@@ -106,12 +151,12 @@ def test_a_damaged_file_of_a_run_is_made_again_to_the_same_bytes(
     assert_mended(run, undisturbed)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"text"])
+@pytest.mark.parametrize("content", [b"", b"{} torn", b"text"])
 def test_a_damaged_input_is_read_again_from_the_data_set(
     run: Path, undisturbed: Path, content: bytes
 ) -> None:
-    (run / "inputs" / "case2.npz").write_bytes(content)
-    (run / CELL / "arrays" / "case2.npz").unlink()
+    change_blob(run / "inputs", "case2", lambda whole: content)
+    drop_blob(run / CELL / "arrays", "case2")
     finish(run)
     assert_mended(run, undisturbed)
 
@@ -124,23 +169,86 @@ def flipped(whole: bytes, rng: np.random.Generator) -> bytes:
 
 
 def test_flipped_bytes_in_arrays_are_always_seen_and_never_a_traceback(run: Path) -> None:
-    path, rng, cell = run / CELL / "arrays" / "case2.npz", np.random.default_rng(2), cell_of(run)
-    whole, every = path.read_bytes(), finished(cell)
+    folder, rng = run / CELL / "arrays", np.random.default_rng(2)
+    every, place = finished(cell_of(run)), Shards(folder).places["case2"]
+    whole = (folder / "0000.bin").read_bytes()
+    before, after = whole[: place.offset], whole[place.offset + place.length :]
+    for _ in range(200):
+        blob = flipped(whole[place.offset : place.offset + place.length], rng)
+        (folder / "0000.bin").write_bytes(before + blob + after)
+        same = (folder / "0000.bin").read_bytes() == whole
+        assert finished(cell_of(run)) == (every if same else every - {"case2"})
+
+
+def test_flipped_bytes_in_an_index_cost_their_cases_and_no_other(run: Path) -> None:
+    path, rng, every = run / CELL / "arrays" / "index.jsonl", np.random.default_rng(4), finished(cell_of(run))
+    whole = path.read_bytes()
     for _ in range(200):
         path.write_bytes(flipped(whole, rng))
-        assert finished(cell) == (every if path.read_bytes() == whole else every - {"case2"})
+        assert len(every) - 6 <= len(finished(cell_of(run))) <= len(every)  # 3 flips, each may join two lines
+        assert finished(cell_of(run)) <= every
 
 
 def test_flipped_bytes_in_an_input_never_change_what_is_read(run: Path) -> None:
-    path, rng, dataset = run / "inputs" / "case2.npz", np.random.default_rng(3), make_dataset()
+    folder, rng, dataset = run / "inputs", np.random.default_rng(3), make_dataset()
     case = next(case for case in dataset.cases if case.case_id == "case2")
-    whole, wanted = path.read_bytes(), dataset.load(case)
+    wanted, kept = dataset.load(case), {path: path.read_bytes() for path in folder.iterdir()}
     for _ in range(200):
-        path.write_bytes(flipped(whole, rng))
+        change_blob(folder, "case2", lambda whole: flipped(whole, rng))
         found = Loader(RunDirectory(run), dataset).read(case)
         assert isinstance(found, Sample)
         np.testing.assert_array_equal(found.image, wanted.image)
         np.testing.assert_array_equal(found.mask, wanted.mask)
+        for path, data in kept.items():
+            path.write_bytes(data)
+
+
+def test_a_shard_that_has_not_changed_is_not_read_again_and_one_that_was_copied_is(
+    run: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run / CELL / "arrays"
+    cell_of(run).note_arrays()
+    read: list[str] = []
+    whole = Shards.read
+
+    def counted(self: Shards, key: str, sha256: str | None = None) -> bytes:
+        read.append(key)
+        return whole(self, key, sha256)
+
+    monkeypatch.setattr(Shards, "read", counted)
+    every = finished(cell_of(run))
+    assert (len(every), read) == (10, [])
+    stamp = (folder / "0000.bin").stat()
+    change_blob(folder, "case2", lambda blob: b"damaged")
+    os.utime(folder / "0000.bin", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as a copy keeps times
+    assert finished(cell_of(run)) == every - {"case2"}
+    assert len(read) == 10
+
+
+def test_two_cells_are_kept_together_and_a_kill_between_arrays_and_lines_costs_no_more_than_was_in_flight(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arrays of both cells' last batches are on disk, the lines of the second cell are not."""
+    whole, lines_written = lines_of_store.append_records, 0
+
+    def killed(path: Path, records: Any) -> None:
+        nonlocal lines_written
+        if path.name == "cases.jsonl":
+            lines_written += 1
+            if lines_written > 3:
+                raise Killed
+        whole(path, records)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeping, "EVERY_S", 0.0)
+        patch.setattr(cell_store, "append_records", killed)
+        with pytest.raises(Killed):
+            finish(tmp_path)
+    for slug in (SLUG, BLUR.slug):
+        there = cell_of(tmp_path, slug)
+        assert len(there.whole_arrays()) >= len(there.read_cases())
+    finish(tmp_path)
+    assert_mended(tmp_path, undisturbed)
 
 
 class Killed(BaseException):
@@ -150,8 +258,8 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     ("call", "moment"),
     [
-        *(("fsync", moment) for moment in (0, 2, 13, 17, 18, 29, 41, 55)),
-        *(("replace", moment) for moment in (0, 2, 13, 17, 24, 37)),
+        *(("fsync", moment) for moment in (0, 2, 5, 11, 12, 13, 14, 20, 29, 33)),
+        *(("replace", moment) for moment in (0, 2, 4, 5, 7, 11)),
     ],
 )
 def test_a_kill_at_any_write_is_taken_up_to_the_same_bytes(
@@ -168,6 +276,7 @@ def test_a_kill_at_any_write_is_taken_up_to_the_same_bytes(
         return whole(*arguments)
 
     with monkeypatch.context() as patch:
+        patch.setattr(keeping, "EVERY_S", 0.0)  # each batch is put on disk by itself
         patch.setattr(os, call, killed)
         patch.setattr(atomic, "_drop", lambda partial: None)  # nobody clears up after a kill
         with pytest.raises(Killed):
@@ -176,99 +285,3 @@ def test_a_kill_at_any_write_is_taken_up_to_the_same_bytes(
     finish(tmp_path)
     assert_mended(tmp_path, undisturbed)
     assert not list(tmp_path.rglob(".*.tmp"))
-
-
-RUN = (
-    "run",
-    "--methods",
-    "blur",
-    "--dataset",
-    "folder",
-    "--no-progress",
-    "--threads",
-    "1",
-    "--set",
-    "n_boot=10",
-)
-
-
-@pytest.fixture(scope="module")
-def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_slices(tmp_path_factory.mktemp("data") / "slices", {"train": 3, "test": 4})
-
-
-def test_overwrite_in_a_folder_with_a_manifest_of_another_kind_deletes_nothing(
-    slices: Path, tmp_path: Path
-) -> None:
-    mine = {
-        "manifest.json": '{"name": "my app"}',
-        "inputs/a.npz": "a",
-        "cells/b": "b",
-        ".x.tmp": "c",
-        ".lock": "d",
-    }
-    for name, content in mine.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content)
-    result = invoke(*RUN, "--data-root", str(slices), "--output", str(tmp_path), "--overwrite")
-    assert result.exit_code == 2
-    assert "its manifest.json is not a run's; give another --output" in result.output
-    assert {str(p.relative_to(tmp_path)): p.read_text() for p in tmp_path.rglob("*") if p.is_file()} == mine
-
-
-def test_what_others_left_in_a_run_is_untouched_by_resuming_and_overwriting(
-    slices: Path, tmp_path: Path
-) -> None:
-    arguments = (*RUN, "--data-root", str(slices), "--output", str(tmp_path / "run"))
-    assert invoke(*arguments).exit_code == 0
-    mine = (".lock", ".x.tmp", "notes.txt", "photos/.y.77.tmp")
-    for name in mine:
-        (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "run" / name).write_text("mine")
-    (tmp_path / "run" / ".manifest.json.77.tmp").write_text("half")
-    for more in ((), ("--overwrite",)):
-        assert invoke(*arguments, *more).exit_code == 0
-        assert [(tmp_path / "run" / name).read_text() for name in mine] == ["mine"] * 4
-    assert not (tmp_path / "run" / ".manifest.json.77.tmp").exists()
-
-
-def test_broken_training_cases_are_counted_and_named_in_the_record(slices: Path, tmp_path: Path) -> None:
-    data = shutil.copytree(slices, tmp_path / "data")
-    (data / "train1.npy").write_bytes(b"no array")
-    result = invoke(*RUN, "--data-root", str(data), "--output", str(tmp_path / "run"))
-    assert result.exit_code == 0, result.output
-    assert "1 healthy slices cannot be read and are left out of the floors' median" in result.output
-    (session,) = read_json(tmp_path / "run" / "manifest.json")["sessions"]
-    assert (session["prior"]["split"], session["prior"]["n"]) == ("train", 2)
-    (failed,) = session["prior"]["failed"]
-    assert failed["case_id"] == "train1"
-    assert failed["reason"].startswith("train1.npy: ")
-
-
-def test_without_a_healthy_slice_a_floor_does_not_apply_and_the_run_is_no_failure(tmp_path: Path) -> None:
-    data = make_slices(tmp_path / "data", {"test": 4})
-    result = invoke(*RUN, "--data-root", str(data), "--output", str(tmp_path / "run"))
-    assert result.exit_code == 0, result.output
-    cells = {
-        name: tmp_path / "run" / "cells" / f"{name}-none-0-torch-fp32" for name in ("residual-median", "blur")
-    }
-    reason = read_json(cells["residual-median"] / "cell.json")["not_applicable"]
-    assert reason == "the data set has no healthy training or validation slice to take a median of"
-    assert not (cells["residual-median"] / "cases.jsonl").exists()
-    assert len((cells["blur"] / "cases.jsonl").read_text().splitlines()) == 4
-    text = (tmp_path / "run" / "leaderboard.md").read_text()
-    assert text.count("Not applicable: residual-median: ") == 1
-    again = invoke(*RUN, "--data-root", str(data), "--output", str(tmp_path / "run"))
-    assert again.exit_code == 0, again.output
-
-
-def test_a_run_whose_cell_json_is_half_written_is_taken_up(slices: Path, tmp_path: Path) -> None:
-    arguments = (*RUN, "--data-root", str(slices), "--output", str(tmp_path / "run"))
-    assert invoke(*arguments).exit_code == 0
-    cell = tmp_path / "run" / "cells" / "blur-none-0-torch-fp32"
-    whole = json.loads((cell / "cell.json").read_text())
-    for content in ('{"method": "bl', "{}", "[]"):
-        (cell / "cell.json").write_text(content)
-        result = invoke(*arguments)
-        assert result.exit_code == 0, result.output
-        assert json.loads((cell / "cell.json").read_text()) == whole

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from support.closed_form import AbsolutePerceptual, GaussianDenoiser
+from support.stored import stored
 from uadbench.bench.plan.config import RunConfig
 from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.plan import Plan, choose_cases
@@ -183,9 +184,8 @@ def results(path: Path, slug: str = SLUG) -> dict[str, Any]:
     timed = ("latency_ms", "network_call_ms", "stages_ms", "load", "peak_memory_mib", "first_call")
     timed += ("streams", "wave", "wave_ms")
     kept = [{k: v for k, v in record.items() if k not in timed} for record in records(path, slug).values()]
-    arrays = sorted((path / "cells" / slug / "arrays").iterdir())
     return {
         "records": sorted(kept, key=lambda record: record["case_id"]),
-        "arrays": {file.name: file.read_bytes() for file in arrays},
-        "inputs": {file.name: file.read_bytes() for file in sorted((path / "inputs").iterdir())},
+        "arrays": stored(path / "cells" / slug / "arrays"),
+        "inputs": stored(path / "inputs"),
     }

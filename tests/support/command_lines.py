@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from support.command_lines_in_and_out import IN_AND_OUT
+
 HUGE = "1" + "0" * 400
 DIGITS = "9" * 5000
 NUL, SURROGATE, ESCAPE, LONG = "a\0b", "\ud800", "\x1b[31mred", "x" * 5000
@@ -238,6 +240,9 @@ LINES = [
     ["train", "--output", "file/new", "--data", "folder", "--data-root", "data"],
     ["train", "--output", NUL, "--data", "folder", "--data-root", "data"],
     ["train", "--output", LONG, "--data", "folder", "--data-root", "data"],
+    ["train", "--output", "new", "--objective", "coarse", "--noise", "simplex"],
+    ["train", "--output", "new", "--objective", "masked", "--t-focus", "300"],
+    ["train", "--output", "new", "--objective", "patch", "--weighting", "p2"],
     ["train-perceptual"],
     ["train-perceptual", "--output", "x.txt"],
     ["train-perceptual", "--output", "data"],
@@ -245,4 +250,5 @@ LINES = [
     ["train-perceptual", "--output", "x.safetensors", "--data", "nothing"],
     ["train-perceptual", "--output", "x.safetensors", "--level", "nan"],
     ["train-perceptual", "--output", "x.safetensors", "--seed", HUGE],
+    *IN_AND_OUT,
 ]

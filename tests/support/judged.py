@@ -36,7 +36,7 @@ def judged_run(path: Path, arms: list[tuple[str, str]], name: str = "thor", nois
                 networks=dict(METHODS[name].networks(noise)),
             )
             write_json(folder / "metrics.json", run.cells[0].metrics)
-    for file in (path / "inputs").glob("*.npz"):
-        image, mask = run.directory.read_input(file.stem)
-        run.directory.write_input(file.stem, image[48:80, 48:80], mask[48:80, 48:80])
+    for case_id in {case["case_id"] for cell in run.cells for case in cell.cases}:
+        image, mask = run.directory.read_input(case_id)
+        run.directory.write_input(case_id, image[48:80, 48:80], mask[48:80, 48:80])
     return path

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.cells import make_dataset
+from uadbench.bench.plan import data
 from uadbench.bench.run import training as module
 from uadbench.bench.run import training_sources
 from uadbench.bench.run.training import Training, run_training
@@ -30,7 +31,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "train", partial(loop.train, save_every=2))
     monkeypatch.setitem(losses.SHAPES, "small", SMALL)
     monkeypatch.setattr(
-        training_sources,
+        data,
         "DATASETS",
         {
             "fake": lambda root, seed, limit: make_dataset(),

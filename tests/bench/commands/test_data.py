@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from support.volumes import TREES, brats
 
 from uadbench.bench.commands.data import command
 from uadbench.datasets.wrist_anomalies import KINDS
@@ -227,3 +228,64 @@ def test_preview_names_the_classes_of_the_boxes(tmp_path: Path) -> None:
 )
 def test_fetch_says_where_wrists_come_from(name: str, text: str, tmp_path: Path) -> None:
     assert text in bench("fetch", name, "--data-root", tmp_path).output
+
+
+# Whole volumes
+
+
+@pytest.fixture
+def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return brats(tmp_path / "brats")
+
+
+def test_check_says_what_is_amiss_and_what_to_run_before_it_says_what_fails(volumes: Path) -> None:
+    result = bench("check", "brats:t2:all", "--data-root", volumes)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(
+        "brats:t2:all: BraTS 2021, gliomas, all slices with tissue, scaled by slice; T2w; "
+    )
+    note = next(
+        number
+        for number, line in enumerate(lines)
+        if line.startswith("note: 2 of 2 volumes are not on a grid")
+    )
+    assert lines[note + 1].startswith("  to do: register to MNI152 at 1 mm: antsRegistrationSyNQuick.sh")
+    next(volumes.glob("*/*00000_t2.nii.gz")).write_bytes(b"no image")
+    broken = bench("check", "brats:t2:all", "--data-root", volumes)
+    assert broken.exit_code == 1
+    assert "BraTS2021_00000_t2.nii.gz: not a readable NIfTI" in broken.stdout
+
+
+def test_list_shows_volumes_that_are_here_and_what_is_amiss(volumes: Path) -> None:
+    result = bench("list", "--data-root", volumes.parent)
+    assert result.exit_code == 0, result.output
+    assert "yes, see below" in result.stdout
+    assert "brats: 2 of 2 volumes are not on a grid of MNI152" in result.stdout
+
+
+@pytest.mark.parametrize("name", sorted(TREES))
+def test_fetch_of_volumes_says_terms_steps_choices_and_whether_they_are_here(
+    name: str, tmp_path: Path
+) -> None:
+    result = bench("fetch", name, "--data-root", tmp_path)
+    assert result.exit_code == 2
+    for part in ("licence:", "cite:", "1. ", f"bench data check {name}", "mid-axial, all", "here: no"):
+        assert part in result.stdout
+    assert "https://" in result.stdout
+    made = TREES[name](tmp_path / name)
+    if name == "bids":
+        (made / "uadbench.toml").write_text('without_mask = "healthy"\n')
+    found = bench("fetch", name, "--data-root", tmp_path)
+    assert found.exit_code == 0
+    assert f"here: {tmp_path / name}, " in found.stdout
+
+
+def test_preview_of_a_choice_writes_a_file_without_a_colon(
+    volumes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(volumes.parent)
+    result = bench("preview", "brats:all", "--data-root", volumes, "--count", 2, "--split", "val")
+    assert result.exit_code == 0, result.output
+    assert (volumes.parent / "brats-all-val.png").is_file()

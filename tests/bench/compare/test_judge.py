@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from support import tiny_network as tiny
 from support.closed_form import Fake
 from support.files import edit
 from support.judged import PERCEPTUALS, judged_run
+from support.stored import change_lines
 from torch import Tensor
 
 from uadbench.bench.compare.judge import judge_run
@@ -123,8 +123,7 @@ def test_a_cell_without_a_result_does_not_keep_the_others_from_their_verdicts(
 ) -> None:
     run = judged_run(tmp_path, [("torch", "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32")])
     path = run / "cells" / f"thor-gaussian-5-{failing}-fp32" / "cases.jsonl"
-    records = [{**json.loads(line), "status": "failed"} for line in path.read_text().splitlines()]
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    change_lines(path, lambda record: {**record, "status": "failed"})
     result = judge_run(load_run(run), lambda cell: Fake(_half), PERCEPTUALS)
     entry = result["thor-gaussian-5-onnxruntime-fp32"]
     assert entry["verdict"] == verdict

@@ -196,3 +196,17 @@ def test_each_process_leaves_its_entry_in_the_manifest(tmp_path: Path) -> None:
     assert [entry["ended"] for entry in there["sessions"]] == ["interrupted", "finished"]
     assert there["sessions"][0]["git"] == {"commit": "c"}
     assert there["finished"]
+
+
+def test_a_run_of_another_schema_is_neither_taken_up_nor_touched_unless_it_is_overwritten(
+    tmp_path: Path,
+) -> None:
+    """Of schema 2, whose prior.npz is known as a run's and goes with it."""
+    old = {**manifest("a"), "schema": 2}
+    write_json(tmp_path / "manifest.json", old)
+    (tmp_path / "prior.npz").write_bytes(b"median")
+    with pytest.raises(RunError, match=r"was begun by another version \(schema 2, this one writes 3\)"):
+        prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=False)
+    assert read_json(tmp_path / "manifest.json") == old
+    prepare_run(RunDirectory(tmp_path), manifest("a"), overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

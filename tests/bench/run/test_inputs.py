@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.cells import SIZE, make_dataset
+from support.stored import change_blob, stored
 
 from uadbench.bench.plan.plan import choose_cases, spread
 from uadbench.bench.run.fitting import lesions_to_fit
@@ -52,18 +53,18 @@ def test_a_data_set_of_others_may_raise_anything_and_no_folder_is_named(tmp_path
     assert Loader(RunDirectory(tmp_path), dataset).read(dataset.cases[0]) == "ZeroDivisionError: in x.png"
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"text"])
+@pytest.mark.parametrize("content", [b"", b"{} torn", b"text"])
 def test_a_damaged_input_is_read_again_from_the_data_set_and_kept(tmp_path: Path, content: bytes) -> None:
     dataset, run = make_dataset(), RunDirectory(tmp_path)
     case = dataset.split("test")[0]
     first = Loader(run, dataset).read(case)
     assert isinstance(first, Sample)
-    whole = (tmp_path / "inputs" / "case0.npz").read_bytes()
-    (tmp_path / "inputs" / "case0.npz").write_bytes(content)
+    whole = stored(tmp_path / "inputs")
+    change_blob(tmp_path / "inputs", "case0", lambda blob: content)
     again = Loader(run, dataset).read(case)
     assert isinstance(again, Sample)
     np.testing.assert_array_equal(again.image, first.image)
-    assert (tmp_path / "inputs" / "case0.npz").read_bytes() == whole
+    assert stored(tmp_path / "inputs") == whole
 
 
 BOX = Box("metal", 2, 3, 8, 9)
@@ -181,7 +182,7 @@ def test_healthy_slices_that_cannot_be_read_are_counted_and_named(
 
 def test_a_damaged_median_is_made_again(tmp_path: Path) -> None:
     first = healthy_median(RunDirectory(tmp_path), make_dataset())
-    (tmp_path / "prior.npz").write_bytes(b"PK\x03\x04 torn")
+    (tmp_path / "median.npz").write_bytes(b"PK\x03\x04 torn")
     again = healthy_median(RunDirectory(tmp_path), make_dataset())
     assert first.median is not None
     assert again.median is not None

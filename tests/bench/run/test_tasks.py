@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from support.cells import (
     results,
     score,
 )
+from support.stored import drop_blob
 
 from uadbench.bench.run.inputs import in_batches
 from uadbench.bench.run.interrupt import Interrupted
@@ -72,7 +74,7 @@ def test_a_run_cut_off_after_any_case_is_finished_to_the_same_bytes(
     path.write_text("".join(lines[:kept]))
     for number, case_id in enumerate(records(undisturbed)):
         if number > kept:  # of the batch in work, one case's arrays may be there without its line
-            (tmp_path / "cells" / SLUG / "arrays" / f"{case_id}.npz").unlink()
+            drop_blob(tmp_path / "cells" / SLUG / "arrays", case_id)
     assert len(finished(cell_of(tmp_path))) == kept
     network = Recording()
     compute(tmp_path, networks={SLUG: network})
@@ -157,6 +159,21 @@ def test_a_case_that_cannot_be_read_is_recorded_and_the_run_goes_on(tmp_path: Pa
     assert {r["status"] for r in records(tmp_path).values()} == {"ok"}
 
 
+def test_a_slice_of_a_volume_is_kept_with_its_place_and_an_image_of_its_own_without(tmp_path: Path) -> None:
+    dataset = make_dataset(bad=("case1",))
+    cases = tuple(
+        replace(case, volume="p07", position=int(case.case_id[-1])) if case.split == "test" else case
+        for case in dataset.cases
+    )
+    compute(tmp_path, dataset=replace(dataset, cases=cases))
+    found = records(tmp_path)
+    assert [(found[key]["volume"], found[key]["position"]) for key in ("case0", "case1")] == [
+        ("p07", 0),
+        ("p07", 1),
+    ]
+    assert not {"volume", "position"} & set(found["val0"])
+
+
 def test_scores_and_times_are_written_for_a_report_to_read(tmp_path: Path) -> None:
     compute(tmp_path)
     score(tmp_path)
@@ -176,7 +193,7 @@ def test_scores_and_times_are_written_for_a_report_to_read(tmp_path: Path) -> No
 def test_more_cases_make_a_summary_stale_so_it_goes_before_they_come(tmp_path: Path) -> None:
     compute(tmp_path)
     score(tmp_path)
-    (tmp_path / "cells" / SLUG / "arrays" / "case2.npz").unlink()
+    drop_blob(tmp_path / "cells" / SLUG / "arrays", "case2")
     compute(tmp_path)
     assert cell_of(tmp_path).metrics is None
     assert cell_of(tmp_path, BLUR.slug).metrics is not None
@@ -188,7 +205,7 @@ def test_a_verdict_of_parity_goes_before_any_result_changes_and_only_then(tmp_pa
     run.write_parity({})
     compute(tmp_path)
     assert run.parity == {}
-    (tmp_path / "cells" / SLUG / "arrays" / "case2.npz").unlink()
+    drop_blob(tmp_path / "cells" / SLUG / "arrays", "case2")
     with pytest.raises(Interrupted):
         compute(tmp_path, networks={SLUG: Breaking(1, Interrupted())})
     assert run.parity == {}  # no result was kept yet
@@ -214,7 +231,7 @@ def test_rows_are_tested_in_pairs_when_they_are_scored_and_again_when_one_is_sco
     cell_of(tmp_path).drop_summary()
     score(tmp_path)
     assert run.paired == first
-    (tmp_path / "cells" / SLUG / "arrays" / "case2.npz").unlink()
+    drop_blob(tmp_path / "cells" / SLUG / "arrays", "case2")
     compute(tmp_path)
     assert run.paired is None  # a verdict on other results
 

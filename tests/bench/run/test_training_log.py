@@ -14,8 +14,9 @@ from support.cells import make_dataset
 from support.pages import code, page, table
 from support.trainings import CONFIG, log_of, make_small, make_training, rows_of, steps_of
 
+from uadbench.bench.plan import data
 from uadbench.bench.run import training as module
-from uadbench.bench.run import training_checks, training_sources
+from uadbench.bench.run import training_checks
 from uadbench.bench.run.training import run_training
 from uadbench.bench.run.training_log import flat
 from uadbench.bench.run.training_sources import load_lesions
@@ -79,7 +80,7 @@ def test_lesions_are_those_of_the_validation_split_and_nothing_else_is_read() ->
         dataset = make_dataset()
         return replace(dataset, load=lambda case: read.append(case.case_id) or dataset.load(case))
 
-    training_sources.DATASETS["fake"] = reading  # the fixture's own table
+    data.DATASETS["fake"] = reading  # the fixture's own table
     found = load_lesions(["fake"], None)
     assert read == ["val3"]
     assert found["fake"].images.shape == (1, 24, 24)

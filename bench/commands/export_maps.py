@@ -1,0 +1,69 @@
+"""``bench export-maps``: maps, reconstructions, inputs and truths of a finished run for other tools."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from uadbench.bench.commands import options
+
+
+@click.command(name="export-maps")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["nifti", "png", "npy"]),
+    default="nifti",
+    help="nifti is the default.",
+)
+@click.option("--cells", metavar="NAMES", help="Only these, comma-separated; patterns such as 'thor*' too.")
+@click.option(
+    "--map-white",
+    default="1",
+    metavar="V",
+    help="Map value that is white in a PNG, 1 by default; `max` for each map's own largest.",
+)
+@options.output("Default: RUN-maps, beside the run.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there under the same names.")
+@options.no_progress
+@options.one_line_errors
+def command(
+    run: Path,
+    form: str,
+    cells: str | None,
+    map_white: str,
+    output: Path | None,
+    overwrite: bool,
+    no_progress: bool,
+) -> None:
+    """Write what RUN keeps of each case as NIfTI, PNG or .npy, masks at its threshold, and nnU-Net's summary.json.
+
+    On the run's own grid of 128 x 128. index.csv says which file is what. Exit codes: 0 done, 1 a case of the run
+    cannot be read, 2 wrong usage.
+    """
+    from uadbench.bench.commands.progress import progress_bar
+    from uadbench.bench.maps.export import choose_cells, export_maps
+    from uadbench.reports.runs import load_run
+
+    white = options.white_of(map_white)
+    loaded = load_run(run)
+    chosen = choose_cells(loaded, [name.strip() for name in cells.split(",")] if cells is not None else [])
+    target = output or run.resolve().with_name(f"{run.resolve().name}-maps")
+    with progress_bar(silent=no_progress) as progress:
+        told = progress(sum(len(cell.cases) for cell in chosen), 0)
+        exported = export_maps(
+            loaded, chosen, target, form, white, overwrite, lambda slug: told(slug, 1), _say
+        )
+    for slug, case_id, reason in exported.failed[:10]:
+        click.echo(f"failed: {slug}, case {case_id}: {reason}", err=True)
+    click.echo(f"{exported.files} files of {len(chosen)} cells")
+    click.echo(exported.index)
+    if exported.failed:
+        sys.exit(1)
+
+
+def _say(line: str) -> None:
+    click.echo(f"note: {line}", err=True)

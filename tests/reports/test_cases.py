@@ -1,0 +1,89 @@
+"""The table of single cases: everything in one row, as documented."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.faults import invoke, refused
+from support.pages import code, page, table
+from support.runs import CELLS, make_run
+
+from uadbench.reports.cases import COLUMNS, CaseTableError, case_rows, write_cases
+from uadbench.reports.runs import load_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("runs") / "mine", cells=CELLS[:2], n_lesion=2, n_healthy=1)
+
+
+def test_a_row_says_what_the_cell_is_what_the_case_is_and_what_came_of_it(run: Path) -> None:
+    loaded = load_run(run)
+    frame = case_rows([loaded])
+    assert list(frame.columns) == list(COLUMNS)
+    assert len(frame) == 2 * 3
+    for cell in loaded.cells:
+        rows = frame[frame["cell"] == cell.slug].set_index("case")
+        for record in cell.cases:
+            row = rows.loc[record["case_id"]]
+            assert (row["run"], row["method"], row["backend"]) == ("mine", "thor", cell.info["backend"])
+            assert row["latency_ms"] == record["latency_ms"]
+            assert row["network_ms"] == record["stages_ms"]["network"]
+            assert row["status"] == record["status"]
+            scores = (cell.metrics or {})["per_case"].get(record["case_id"])
+            if scores is None:
+                assert row["reason"].startswith("image is constant")
+                assert pd.isna(row["dice"])
+            else:
+                assert row["score"] == scores["score"]
+                assert (row["dice"] == scores["dice"]) if record["lesion"] else pd.isna(row["dice"])
+
+
+def test_a_slice_of_a_volume_says_which(tmp_path: Path) -> None:
+    made = load_run(make_run(tmp_path / "run", cells=CELLS[:1], n_lesion=1, n_healthy=1))
+    (cell,) = made.cells
+    cell.directory.append_case({**cell.cases[0], "volume": "p07", "position": 0})
+    frame = case_rows([load_run(made.path)])
+    assert frame["volume"].fillna("").tolist() == ["p07", ""]
+    assert frame["position"].iloc[0] == 0
+    assert pd.isna(frame["position"].iloc[1])
+
+
+def test_the_columns_are_those_of_the_page() -> None:
+    assert [code(row["column"]) for row in table(page("in-and-out.md"), "case table")] == list(COLUMNS)
+
+
+def test_the_command_prints_csv_and_writes_files_but_never_over_others(run: Path, tmp_path: Path) -> None:
+    printed = invoke("cases", str(run))
+    assert printed.exit_code == 0
+    target = tmp_path / "cases.csv"
+    assert invoke("cases", str(run), "--output", str(target)).exit_code == 0
+    assert target.read_text() == printed.stdout
+    assert len(pd.read_csv(target)) == 6
+    assert "is there; name another file" in refused(invoke("cases", str(run), "--output", str(target)))
+    assert invoke("cases", str(run), "--output", str(target), "--overwrite").exit_code == 0
+    assert "neither .csv nor .parquet" in refused(
+        invoke("cases", str(run), "--output", str(tmp_path / "c.xlsx"))
+    )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs the extra parquet")
+def test_parquet_holds_the_same_table(run: Path, tmp_path: Path) -> None:
+    frame = case_rows([load_run(run)])
+    write_cases(frame, tmp_path / "cases.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "cases.parquet"), frame)
+
+
+def test_without_pyarrow_one_line_says_which_extra(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("no pyarrow")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", missing)
+    with pytest.raises(CaseTableError, match=r"uadbench\[parquet\]"):
+        write_cases(case_rows([load_run(run)]), tmp_path / "cases.parquet")
+    assert not list(tmp_path.iterdir())

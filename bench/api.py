@@ -44,13 +44,18 @@ class LoadedRun:
     leaderboard : a row a cell, the columns of leaderboard.csv
     cases : a row a case and cell: what the cell is (``variant`` and ``arm`` are its labels), "dice" at the threshold
         that 5 % of healthy pixels exceed, "lesion_px", "group" of lesion sizes, image "score", times, and
-        reconstruction scores of healthy cases
+        reconstruction scores of healthy cases; where the truth is boxes "boxes", "found", "false_positives",
+        "precision", "recall" and "f1" in place of "dice" and "group"
     manifest : manifest.json
     """
 
     leaderboard: pd.DataFrame
     cases: pd.DataFrame
     manifest: dict[str, Any]
+
+
+MASK_COLUMNS = ("dice", "group")
+BOX_COLUMNS = ("boxes", "found", "false_positives", "precision", "recall", "f1")
 
 
 def methods() -> pd.DataFrame:
@@ -80,6 +85,7 @@ def load_run(path: str | Path) -> LoadedRun:
     for cell in run.cells:
         variant, arm = variant_of(cell.info), arm_of(cell.info)
         scores = (cell.metrics or {}).get("per_case") or {}
+        truth = (cell.metrics or {}).get("truth")
         identity = {
             key: cell.info.get(key)
             for key in ("dataset", "method", "noise", "steps", "perceptual", "seed", "settings", "kind")
@@ -88,7 +94,8 @@ def load_run(path: str | Path) -> LoadedRun:
         identity |= {"variant": variant.label, "arm": arm.label, "cell": cell.slug}
         for record in cell.cases:
             own = scores.get(record["case_id"], {})
-            measured = {key: own.get(key) for key in ("dice", "group", "score")}
+            keys = BOX_COLUMNS if truth == "boxes" else MASK_COLUMNS
+            measured = {key: own.get(key) for key in (*keys, "score")}
             rows.append({**_case(record), **measured, **identity})
     return LoadedRun(rows_of([run]), pd.DataFrame(rows), run.manifest)
 

@@ -78,9 +78,11 @@ class Volumes:
 
 DATASETS: dict[str, Opener] = {
     "phantom": opener("phantom", "open_phantom"),
+    "phantom-wrist": opener("phantom_wrist", "open_phantom_wrist"),
     "ixi-stroke": opener("public.ixi_stroke", "open_ixi_stroke"),
     "ixi-stroke-balanced": opener("public.ixi_stroke", "open_ixi_stroke", balanced=True),
     "soop-flair": opener("public.soop_flair", "open_soop_flair"),
+    "grazpedwri": opener("public.grazpedwri", "open_grazpedwri"),
     "folder": opener("folder", "open_folder"),
     "atlas": Volumes("atlas"),
     "ixi": Volumes("ixi"),

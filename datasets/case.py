@@ -54,6 +54,11 @@ class Box:
     bottom: int
     right: int
 
+    @property
+    def where(self) -> tuple[slice, slice]:
+        """Its rows and columns, to index an image with."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -89,6 +94,9 @@ class Dataset:
     load : Case -> Sample; raises CaseError
     lesion_sign : +1 where lesions are brighter than tissue, -1 where darker
     caveats : sentences that must stand beside every figure from this data set
+    truth : what samples carry, "mask" or "boxes"; it decides which measures there are
+    networks : name of a network -> name of the shipped one that was trained on images like these, which serves in
+        its place where the user gives no checkpoint
     findings : what was found amiss when it was opened, and the remedy; ``bench data check`` says it
     native : Case -> float [S, S] in [0, 1], the slice scaled and padded but not yet resized: what training warps
     training : the slices that training draws from, in the form of ``native``; None for the healthy train cases
@@ -106,6 +114,8 @@ class Dataset:
     load: Callable[[Case], Sample]
     native: Callable[[Case], NDArray[np.floating]]
     training: Callable[[], Iterator[NDArray[np.floating]]] | None = None
+    truth: str = "mask"
+    networks: dict[str, str] = field(default_factory=dict)
     caveats: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     licence: str = ""

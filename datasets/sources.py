@@ -119,6 +119,20 @@ SOURCES = {
             sha256="20df42787621a94dac8b5ff1d594a511e8f9af5fa25410d64329a7c7d5beb7a8",
             script="soop-flair.sh",
         ),
+        Source(
+            name="grazpedwri",
+            marker="dataset.csv",
+            layout="dataset.csv, images_part1/ to images_part4/ with <filestem>.png, "
+            "folder_structure/pascalvoc/<filestem>.xml or folder_structure/yolov5/labels/<filestem>.txt",
+            origin="GRAZPEDWRI-DX, University Hospital Graz, on figshare (doi:10.6084/m9.figshare.14825193)",
+            licence="CC BY 4.0, as the paper gives it: read the terms on figshare",
+            citation="Nagy et al. 2022, Scientific Data 9:222, doi:10.1038/s41597-022-01328-z",
+            how=steps(
+                "download dataset.csv, images_part1.zip to images_part4.zip and folder_structure.zip from figshare",
+                "extract all of them into one folder, grazpedwri; nothing is renamed or converted",
+            ),
+            sha256="",
+        ),
     )
 }
 

@@ -52,6 +52,7 @@ TRAJECTORY_GATES = {"fp32": 1e-4, "fp16": 1e-3, "bf16": 2e-2, "int8": 2e-2}
 # Difference of a score, as a fraction: 1 and 2 points.
 MARGINS = {"fp32": 0.01, "fp16": 0.01, "bf16": 0.02, "int8": 0.02}
 SCORES = {"dice_max": "max Dice", "auprc": "AUPRC"}
+BOX_SCORES = {"box_f1": "box F1", "froc_mean": "FROC"}  # the same where the truth is boxes
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def trajectory_parity(
 
 
 def score_parity(reference: Mapping[str, Any], metrics: Mapping[str, Any], margin: float) -> dict[str, Any]:
-    """The differences in pooled max Dice and AUPRC of two cells on the same cases.
+    """The differences in pooled max Dice and AUPRC, or in F1 and FROC of boxes, of two cells on the same cases.
 
     reference, metrics : metrics.json of the reference's cell and of the other's; fractions
     margin : largest difference that passes, either way
@@ -198,7 +199,8 @@ def score_parity(reference: Mapping[str, Any], metrics: Mapping[str, Any], margi
         "pass": False,
         "reason": None,
     }
-    for name in SCORES:
+    titles = BOX_SCORES if reference.get("truth") == "boxes" else SCORES
+    for name in titles:
         a, b = _value(reference, name), _value(metrics, name)
         record[name] = {
             "reference": a,
@@ -207,19 +209,21 @@ def score_parity(reference: Mapping[str, Any], metrics: Mapping[str, Any], margi
         }
     if set(reference.get("per_case", {})) != set(metrics.get("per_case", {})):
         return record | {"reason": "the cells hold scores of different cases"}
-    differences = {name: record[name]["difference"] for name in SCORES}
+    differences = {name: record[name]["difference"] for name in titles}
     one_sided = [
-        SCORES[n] for n in SCORES if (record[n]["reference"] is None) != (record[n]["value"] is None)
+        titles[n] for n in titles if (record[n]["reference"] is None) != (record[n]["value"] is None)
     ]
     if one_sided:
         return record | {"reason": f"only one of the cells has a {one_sided[0]}"}
     known = {name: value for name, value in differences.items() if value is not None}
     if not known:
-        return record | {"reason": "neither cell has a Dice or AUPRC to compare (no case with a lesion)"}
+        return record | {
+            "reason": f"neither cell has a {' or '.join(titles.values())} to compare (no case with a lesion)"
+        }
     name = max(known, key=lambda key: abs(known[key]))
     if not abs(known[name]) <= margin:
         points = f"{known[name] * 100:+.2f} points, the margin is {margin * 100:g}"
-        return record | {"reason": f"{SCORES[name]} differs by {points}"}
+        return record | {"reason": f"{titles[name]} differs by {points}"}
     return record | {"pass": True}
 
 
@@ -252,8 +256,8 @@ def verdict(
         return "fail", "; ".join(reasons)
     differences = ", ".join(
         f"{title} {scores[name]['difference'] * 100:+.2f}"
-        for name, title in SCORES.items()
-        if scores[name]["difference"] is not None
+        for name, title in {**SCORES, **BOX_SCORES}.items()
+        if name in scores and scores[name]["difference"] is not None
     )
     return "pass", (
         f"off by {network['rel_image']:.1e} a call and {trajectory['final']:.1e} after the chain; "

@@ -25,8 +25,11 @@ def pack(**arrays: NDArray[np.generic]) -> bytes:
     return b"".join([json.dumps(head).encode(), b"\n", *body, deflate.flush()])
 
 
-def unpack(data: bytes, names: Iterable[str]) -> dict[str, NDArray]:
-    """The named arrays; ValueError where the bytes are not what ``pack`` gives, or a name is missing."""
+def unpack(data: bytes, names: Iterable[str], if_there: Iterable[str] = ()) -> dict[str, NDArray]:
+    """The named arrays; ValueError where the bytes are not what ``pack`` gives, or a name is missing.
+
+    if_there : further names, of those that are there
+    """
     head, _, body = data.partition(b"\n")
     try:
         described = {
@@ -43,9 +46,10 @@ def unpack(data: bytes, names: Iterable[str]) -> dict[str, NDArray]:
             raise ValueError(f"{name} is no array of numbers of {size} bytes")
         found[name] = np.ascontiguousarray(part.reshape(kind.itemsize, -1).T).view(kind).reshape(shape)
         place += size
+    names = list(names)
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"holds no {missing[0]}")
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in (*names, *(name for name in if_there if name in found))}
 
 
 def _shuffled(array: ArrayLike) -> bytes:

@@ -169,12 +169,20 @@ class CellDirectory:
 
 
 def read_arrays(
-    shards: Shards, case_id: str, names: tuple[str, ...], sha256: str | None = None
+    shards: Shards,
+    case_id: str,
+    names: tuple[str, ...],
+    sha256: str | None = None,
+    *,
+    if_there: tuple[str, ...] = (),
 ) -> dict[str, NDArray[Any]]:
-    """The named arrays of a case, those with this hash where one is given; RunError where they are not there."""
+    """The named arrays of a case, those with this hash where one is given; RunError where they are not there.
+
+    if_there : further arrays, of those that are there
+    """
     data = shards.read(checked(case_id), sha256)
     try:
-        return unpack(data, names)
+        return unpack(data, names, if_there)
     except ValueError as error:
         raise RunError(
             f"{shards.folder}: {case_id} is damaged ({error}); run the same `bench run` command again"

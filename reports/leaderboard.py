@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from uadbench.reports.atomic import RunError, write_bytes
+from uadbench.reports.boxes import class_rows
 from uadbench.reports.page.page import page
 from uadbench.reports.rows import rows_of, sections
 from uadbench.reports.runs import load_run
@@ -28,7 +29,7 @@ def write_reports(runs: Sequence[Path], output: Path) -> list[Path]:
 
     The same runs give the same bytes, in whatever order they are given. In the CSV scores are fractions and a missing
     value is an empty field; in the other two scores are percent. Where cases were run under shifts, shifts.csv
-    besides; of a sweep, sweep.csv.
+    besides; of a sweep, sweep.csv; where the truth is boxes, boxes.csv with the scores by class.
     """
     if not runs:
         raise RunError("no run directory given; `bench run` makes one")
@@ -46,6 +47,9 @@ def write_reports(runs: Sequence[Path], output: Path) -> list[Path]:
     sweeps = [rows for section in sections(loaded, frame) if len(rows := sweep_rows(section))]
     if sweeps:
         texts["sweep.csv"] = pd.concat(sweeps).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    classes = [rows for section in sections(loaded, frame) if len(rows := class_rows(section))]
+    if classes:
+        texts["boxes.csv"] = pd.concat(classes).to_csv(index=False, float_format="%.6g", lineterminator="\n")
     paths = []
     for name, text in texts.items():
         paths.append(Path(output) / name)

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from uadbench.reports.clocks import Clock
-from uadbench.reports.vocabulary import HEADLINE
+from uadbench.reports.truth import headline_of, headline_values
 
 __all__ = ["FRONT", "front", "front_note", "with_front"]
 
 FRONT = (
-    f"On the Pareto front no other row has {HEADLINE.title} at least as high in at most as much time and is better in "
+    "On the Pareto front no other row has the score at least as high in at most as much time and is better in "
     "one of the two; floors count. Held against each other are rows of one machine, with as many threads and batches "
     "of one size, whose times were taken without other load. Intervals are not looked at."
 )
@@ -37,7 +37,7 @@ def with_front(frame: pd.DataFrame, clocks: Sequence[Clock]) -> pd.DataFrame:
 
     clocks : of each row, in the frame's order; rows of other data or another machine have fronts of their own
     """
-    scores = HEADLINE.better * frame[HEADLINE.name]
+    scores = headline_values(frame)  # all are better where they are higher
     notes = [
         clock.fault or ("" if score == score and ms == ms else "not scored or not timed")
         for clock, score, ms in zip(clocks, scores, frame["latency_ms_p50"], strict=True)
@@ -56,7 +56,7 @@ def front_note(frame: pd.DataFrame) -> str:
     on = frame[frame["pareto"] == "yes"].sort_values("latency_ms_p50")
     names = ", ".join(f"{row['variant']} ({row['arm']})" for _, row in on.iterrows())
     parts = [
-        f"On the Pareto front of {HEADLINE.title} against ms/image: {names}" if names else "No Pareto front"
+        f"On the Pareto front of {headline_of(frame).title} against ms/image: {names}" if names else "No Pareto front"
     ]
     for note, rows in frame[frame["pareto_note"] != ""].groupby("pareto_note", sort=True):
         where = "all rows" if len(rows) == len(frame) else ", ".join(rows["cell"])

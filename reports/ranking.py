@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from uadbench.reports.vocabulary import HEADLINE, MEASURES, RANKED
+from uadbench.reports.truth import headline_of, truth_of
+from uadbench.reports.vocabulary import MEASURES, RANKED
 
 __all__ = ["ALPHA", "RANKS", "Marks", "marks", "ranks", "with_ranks"]
 
@@ -16,9 +17,9 @@ ALPHA = 0.05
 _FEWEST = 10  # subjects, as for intervals
 
 RANKS = (
-    f"Rank: 1 + the number of rows that are significantly better by {HEADLINE.title}. Bold: the best value of its "
-    "column. ≈: not the best value, but no row is significantly better in that column. Significantly better: the "
-    "difference on the cases that both rows finished, resampled over subjects in pairs, leaves out 0 at p < "
+    "Rank: 1 + the number of rows that are significantly better by the first score of the table. Bold: the best "
+    "value of its column. ≈: not the best, but no row is significantly better in that column. Significantly better: "
+    "the difference on the cases that both rows finished, resampled over subjects in pairs, leaves out 0 at p < "
     f"{ALPHA:g} after Holm's correction over all pairs of the column. Overlapping intervals decide nothing here. Equal "
     "ranks do not prove equality, and two rows of different rank need not differ from each other. Back ends and noise "
     "seeds of one variant are not tested against each other."
@@ -84,14 +85,14 @@ def _tested(part: pd.DataFrame, paired: Mapping[str, Mapping[str, Any] | None]) 
 def _note(part: pd.DataFrame, tested: Mapping[str, Any]) -> str:
     """What the ranks lack, in sentences, the first without a capital; "" where they lack nothing."""
     pairs, draws = tested.get("n_pairs") or 0, tested.get("draws") or 0
-    if part[HEADLINE.name].notna().sum() < 2:
+    if part[headline_of(part).name].notna().sum() < 2:
         return ""
     if not pairs:
         return "no ranks: one variant alone"
     notes = []
     few: list[str] = []
     undefined: list[str] = []
-    for score in RANKED:
+    for score in (name for name in RANKED if MEASURES[name].applies_to(truth_of(part))):
         tests = tested["measures"].get(score) or ()
         if tests and all(test["p_holm"] is None for test in tests):
             some = any((test["n_subjects"] or 0) >= _FEWEST for test in tests)
@@ -110,11 +111,11 @@ def marks(frame: pd.DataFrame) -> Marks:
     """Best and tied values among one section's rows, floors included, and the methods below the best floor.
 
     A tie has rank 1 in its column without being the best; without ranks only equal values share the first place. A
-    method is below the floor when its pooled max Dice is less than the best floor's, whatever the tests.
+    method is below the floor when its headline score is less than the best floor's, whatever the tests.
     """
     best: set[tuple[int, str]] = set()
     ties: set[tuple[int, str]] = set()
-    for score in RANKED:
+    for score in (name for name in RANKED if MEASURES[name].applies_to(truth_of(frame))):
         values = (MEASURES[score].better * frame[score]).dropna()
         if len(values) < 2:
             continue
@@ -126,11 +127,12 @@ def marks(frame: pd.DataFrame) -> Marks:
 
 def _below(frame: pd.DataFrame) -> dict[int, str]:
     """Methods that are worse than the best floor by the headline score, and that floor in words."""
-    value = HEADLINE.better * frame[HEADLINE.name]
+    headline = headline_of(frame)
+    value = headline.better * frame[headline.name]
     floors = value[frame["kind"] == "floor"].dropna()
     if floors.empty:
         return {}
     floor = frame.loc[floors.idxmax()]
-    text = f"below the floor {floor['method']} ({HEADLINE.text(floor[HEADLINE.name])})"
+    text = f"below the floor {floor['method']} ({headline.text(floor[headline.name])})"
     lower = frame[(frame["kind"] != "floor") & (value < floors.max())]
     return dict.fromkeys(lower.index, text)

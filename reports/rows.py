@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,15 @@ import pandas as pd
 
 from uadbench.reports.atomic import RunError
 from uadbench.reports.clocks import batch_size, clock, reason_of, speedup, streams_of
+from uadbench.reports.columns import FIXED, TEXT, columns, truth_in, unused
 from uadbench.reports.identity import arm_of, variant_of
 from uadbench.reports.pareto import with_front
 from uadbench.reports.places import short_text
 from uadbench.reports.ranking import with_ranks
 from uadbench.reports.runs import Cell, Run
 from uadbench.reports.seeds import with_seeds
-from uadbench.reports.vocabulary import HEADLINE, MEASURES, RANKED, SCORES, SIZE_NAMES
+from uadbench.reports.truth import headline_values
+from uadbench.reports.vocabulary import SCORES, SIZE_NAMES
 
 __all__ = [
     "FIXED",
@@ -28,32 +30,6 @@ __all__ = [
     "sections",
     "subset",
 ]
-
-FIXED = [
-    "dataset",
-    "method",
-    "noise",
-    "steps",
-    "backend",
-    "precision",
-    "n_cases",
-    "n_failed",
-    "dice_max",
-    "dice_max_lo",
-    "dice_max_hi",
-    "dice_average",
-    "dice_small",
-    "dice_medium",
-    "dice_large",
-    "auprc",
-    "dice_healthy_fpr5",
-    "auroc_image",
-    "nfe",
-    "latency_ms_p50",
-    "latency_ms_p90",
-    "network_ms_p50",
-]
-"""The columns that leaderboard.csv starts with; scripts may rely on them. Scores are fractions."""
 
 
 @dataclass(frozen=True)
@@ -99,84 +75,18 @@ def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise RunError(f"run {twice[0]} is given more than once; give each run directory once")
     records = [_record(run, cell) for run in runs for cell in run.cells]
-    frame = pd.DataFrame.from_records(records, columns=list(_columns()))
-    for name in _columns():
-        if (name.startswith(("n_", "rank_")) and name not in _TEXT) or name.endswith("_n"):
+    frame = pd.DataFrame.from_records(records, columns=list(columns()))
+    for name in columns():
+        if (name.startswith(("n_", "rank_")) and name not in TEXT) or name.endswith("_n"):
             frame[name] = pd.to_numeric(frame[name]).astype("Int64")
-        elif name not in _TEXT:
+        elif name not in TEXT:
             frame[name] = pd.to_numeric(frame[name]).astype("float64")
     frame = with_seeds(with_ranks(frame, {run_id(run): run.paired for run in runs}))
     frame = with_front(frame, [clock(run, cell) for run in runs for cell in run.cells])
-    frame = frame.drop(columns=list(_unused(runs)))
-    order = frame.assign(_floor=frame["kind"] == "floor", _score=-frame["dice_max"])
+    frame = frame.drop(columns=list(unused(runs)))
+    order = frame.assign(_floor=frame["kind"] == "floor", _score=-headline_values(frame))
     keys = ["dataset", "fingerprint", "_floor", "_score", "method", "noise", "cell", "run"]
     return frame.loc[order.sort_values(keys, na_position="last").index].reset_index(drop=True)
-
-
-_IDENTITY = ("title", "perceptual", "settings", "device", "variant", "arm")
-_TEXT = frozenset(
-    [
-        "dataset",
-        "method",
-        "noise",
-        "steps",
-        "backend",
-        "precision",
-        "kind",
-        *_IDENTITY,
-        "post",
-        "not_applicable",
-        "rank_note",
-        "speedup_note",
-        "parity",
-        "parity_note",
-        "pareto",
-        "pareto_note",
-        "origin",
-        "subset",
-        "fingerprint",
-        "version",
-        "cell",
-        "run",
-    ]
-)
-
-
-def _columns() -> Iterator[str]:
-    yield from FIXED
-    yield from ["kind", *_IDENTITY, "seed", "post"]
-    for score in SCORES:
-        for name in (score, f"{score}_lo", f"{score}_hi"):
-            if name not in FIXED:
-                yield name
-    yield from [f"dice_{size}_n" for size in SIZE_NAMES]
-    yield from [*(f"rank_{score}" for score in RANKED), "rank_note"]
-    yield from ["n_seeds", *(f"{HEADLINE.name}_seeds_{name}" for name in ("mean", "min", "max"))]
-    yield from ["n_lesion", "n_healthy", "n_excluded", "t_start", "not_applicable"]
-    yield from [
-        "latency_ms_p95",
-        "latency_ms_p99",
-        "first_call_ms",
-        "warmup_ms",
-        "peak_memory_mib",
-        "load_max",
-    ]
-    yield from ["streams", "images_per_s"]
-    yield from ["timed_batches", "batch_size", "speedup", "speedup_note", "parity", "parity_note"]
-    yield from ["pareto", "pareto_note"]
-    yield from ["threads", "version", "origin", "subset", "fingerprint", "cell", "run"]
-
-
-def _unused(runs: Sequence[Run]) -> Iterator[str]:
-    """Columns that speak of post-processing, or of several batches at a time, where no cell has any."""
-    cells = [cell for run in runs for cell in run.cells]
-    if all(streams_of(cell) == 1 for cell in cells):
-        yield from ("streams", "images_per_s")
-    if all(variant_of(cell.info).post == "none" for cell in cells):
-        yield "post"
-    for score in (name for name in SCORES if MEASURES[name].optional):
-        if not any(score in (cell.metrics or {}) for cell in cells):
-            yield from (score, f"{score}_lo", f"{score}_hi")
 
 
 def _record(run: Run, cell: Cell) -> dict[str, Any]:
@@ -225,7 +135,11 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
     record |= {"parity": str(verdict.get("verdict", "")), "parity_note": reason_of(verdict)}
     record |= {"t_start": info.get("t_start"), "version": str(manifest.get("version") or "")}
     record["threads"] = (manifest.get("environment") or {}).get("threads")
-    record |= {"origin": str(dataset.get("origin") or ""), "subset": subset(dataset)}
+    record |= {
+        "origin": str(dataset.get("origin") or ""),
+        "subset": subset(dataset),
+        "truth": truth_in(run, cell),
+    }
     record["fingerprint"] = str(dataset.get("fingerprint", ""))[:12]
     return record | {"cell": cell.slug, "run": run_id(run)}
 

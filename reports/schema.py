@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -35,6 +35,25 @@ class _PerCase(TypedDict, total=False):
     lesion_px: Count
     group: Text
     score: Number
+    boxes: list[str]
+    found: list[bool] | None
+    false_positives: Count
+    precision: Number
+    recall: Number
+    f1: Number
+
+
+class _FrocCurve(TypedDict, total=False):
+    false_positives: list[float]
+    sensitivity: list[float]
+
+
+class _OfClass(TypedDict):
+    n_boxes: int
+    n_images: int
+    recall: dict[str, Number]
+    f1: dict[str, Number]
+    f1_papers: dict[str, Number]
 
 
 class _Failed(TypedDict):
@@ -58,6 +77,9 @@ _METRICS: dict[str, Any] = {
     "failed": list[_Failed],
     "per_case": dict[str, _PerCase],
     "pr_curve": _Curve | None,
+    "truth": Literal["mask", "boxes"],
+    "by_class": dict[str, _OfClass],
+    "froc_curve": _FrocCurve,
     "dice_curve": _DiceCurve,
 }
 _LATENCY: dict[str, Any] = {
@@ -67,7 +89,9 @@ _LATENCY: dict[str, Any] = {
     "raw_ms": list[float],
 }
 _DATASET: dict[str, Any] = {
-    **dict.fromkeys(("name", "title", "origin", "modality", "licence", "citation", "fingerprint"), Text),
+    **dict.fromkeys(
+        ("name", "title", "origin", "modality", "licence", "citation", "fingerprint", "truth"), Text
+    ),
     **dict.fromkeys(("n_test", "n_test_all", "n_test_lesion", "n_test_healthy", "n_val"), Count),
     "caveats": list[str] | None,
     "preprocessing": Table,

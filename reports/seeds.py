@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from uadbench.reports.identity import variant_of
-from uadbench.reports.vocabulary import HEADLINE, SCORES
+from uadbench.reports.truth import headline_of
+from uadbench.reports.vocabulary import SCORES
 
 __all__ = ["SEEDS", "Spread", "spreads", "with_seeds"]
 
@@ -71,6 +72,7 @@ def with_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     for spread in spreads(frame):
         rows = list(spread.rows)
         frame.loc[rows, "n_seeds"] = len(rows)
-        for name, value in zip(("mean", "min", "max"), spread.values.get(HEADLINE.name, ()), strict=False):
-            frame.loc[rows, f"{HEADLINE.name}_seeds_{name}"] = value
+        score = headline_of(frame.loc[rows]).name
+        for name, value in zip(("mean", "min", "max"), spread.values.get(score, ()), strict=False):
+            frame.loc[rows, f"{score}_seeds_{name}"] = value
     return frame

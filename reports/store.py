@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,16 +24,21 @@ from uadbench.reports.blobs import pack
 from uadbench.reports.cell import CellDirectory, checked, optional, read_arrays
 from uadbench.reports.shards import Shards
 
-__all__ = ["SCHEMA", "CellDirectory", "RunDirectory"]
+__all__ = ["SCHEMA", "BoxEntry", "CellDirectory", "RunDirectory"]
 
 SCHEMA = 3  # of the run directory; 1 had no variants, 2 a file a case
 LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
-REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html", "shifts.csv", "sweep.csv")
+REPORTS = (
+    *("leaderboard.csv", "leaderboard.md", "leaderboard.html"),
+    *("shifts.csv", "sweep.csv", "boxes.csv"),
+)
 CONTENT = ("cells", "inputs", "median.npz", "variance.json", "fitted.json", "parity.json", "paired.json")
 EARLIER = ("prior.npz",)  # of schema 2
 
 Image = NDArray[np.float32]
+BoxEntry = tuple[str, int, int, int, int]
+"""(label, top, left, bottom, right), rows and columns half open."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +91,21 @@ class RunDirectory:
     def _inputs(self) -> Shards:
         return Shards(self.path / "inputs")
 
-    def write_input(self, case_id: str, image: ArrayLike, mask: ArrayLike) -> None:
-        """Keep a case's input once for all cells: image float32 [H, W] in [0, 1], mask bool [H, W]."""
-        self.hold_input(case_id, image, mask)
+    def write_input(
+        self, case_id: str, image: ArrayLike, mask: ArrayLike, boxes: Sequence[BoxEntry] | None = None
+    ) -> None:
+        """Keep a case's input once for all cells: image float32 [H, W] in [0, 1], mask bool [H, W], boxes if any."""
+        self.hold_input(case_id, image, mask, boxes)
         self.commit_inputs()
 
-    def hold_input(self, case_id: str, image: ArrayLike, mask: ArrayLike) -> None:
+    def hold_input(
+        self, case_id: str, image: ArrayLike, mask: ArrayLike, boxes: Sequence[BoxEntry] | None = None
+    ) -> None:
         """The same, to be read here at once, and put on disk by ``commit_inputs``."""
         image, mask = np.asarray(image, dtype=np.float32), np.asarray(mask, dtype=np.bool_)
-        self._inputs.put(checked(case_id), pack(image=image, mask=mask))
+        text = b"" if boxes is None else json.dumps(list(boxes)).encode()
+        more = {} if boxes is None else {"boxes": np.frombuffer(text, dtype=np.uint8)}
+        self._inputs.put(checked(case_id), pack(image=image, mask=mask, **more))
 
     def commit_inputs(self) -> None:
         """Put the inputs that are held on disk."""
@@ -105,6 +116,13 @@ class RunDirectory:
         """(image [H, W], mask [H, W]) of a case."""
         arrays = read_arrays(self._inputs, case_id, ("image", "mask"))
         return arrays["image"], arrays["mask"]
+
+    def read_boxes(self, case_id: str) -> list[BoxEntry] | None:
+        """A case's boxes, [] when healthy; None where its truth is a mask. RunError where its input is not there."""
+        found = read_arrays(self._inputs, case_id, (), if_there=("boxes",)).get("boxes")
+        if found is None:
+            return None
+        return [(str(label), *map(int, edges)) for label, *edges in json.loads(found.tobytes())]  # type: ignore[misc]
 
     def repair_inputs(self) -> None:
         """Cut off what a kill left half written."""

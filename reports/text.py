@@ -9,10 +9,12 @@ from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE
+from rich.console import Group
 from rich.markup import escape as markup_escape
 from rich.table import Table
 from rich.text import Text
 
+from uadbench.reports.boxes import class_lines
 from uadbench.reports.caveats import binned, load_notes, problems, timed_batches, unfitted
 from uadbench.reports.pareto import front_note
 from uadbench.reports.provenance import account, meanings
@@ -22,16 +24,19 @@ from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.runs import Run
 from uadbench.reports.seeds import SEEDS, spreads
 from uadbench.reports.shifts import MEANS, SHIFTED, shift_rows
-from uadbench.reports.vocabulary import HEADLINE, TABLE
+from uadbench.reports.truth import SHORT, headline_of, table_of, truth_of
 from uadbench.reports.vocabulary import MEASURES as VOCABULARY
 
 __all__ = ["figure", "markdown", "milliseconds", "percent", "spread_text", "terminal_table"]
 
 DASH = "–"
 # What 80 columns have room for, with one back end and with several.
-_NARROW = ("dice_average", "dice_small", "dice_medium", "dice_large", "auprc", "auroc_image")
-_NARROWER = ("dice_average", "auprc")
-_WITH_INTERVAL = ("dice_max", "dice_average", "auprc")
+_NARROW = {
+    "mask": ("dice_average", "dice_small", "dice_medium", "dice_large", "auprc", "auroc_image"),
+    "boxes": ("box_f1_papers", "box_recall", "box_precision", "froc_mean", "auroc_image"),
+}
+_NARROWER = {"mask": ("dice_average", "auprc"), "boxes": ("box_recall", "froc_mean")}
+_WITH_INTERVAL = ("dice_max", "dice_average", "auprc", "box_f1", "box_recall", "froc_mean")
 
 
 def percent(value: Any, digits: int = 1) -> str:
@@ -58,11 +63,20 @@ def milliseconds(value: Any) -> str:
     return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 3}f}"
 
 
-def terminal_table(frame: pd.DataFrame) -> Table:
+def terminal_table(frame: pd.DataFrame) -> Table | Group:
     """The leaderboard for a terminal of 80 columns: scores in percent, floors below a line.
 
-    With one back end the lesion sizes are shown, with several the back end and the speed-up instead.
+    With one back end the lesion sizes are shown, with several the back end and the speed-up instead. Data sets whose
+    truth is boxes have a table of their own, as their scores are others.
     """
+    if "truth" not in frame or frame["truth"].nunique() < 2:
+        return _terminal_table(frame)
+    return Group(*(_terminal_table(part) for _, part in frame.groupby("truth", sort=False)))
+
+
+def _terminal_table(frame: pd.DataFrame) -> Table:
+    """Of data sets with one kind of truth."""
+    headline, truth = headline_of(frame), truth_of(frame)
     several = frame[frame["kind"] != "floor"]["arm"].nunique() > 1
     runs = frame["run"].nunique() > 1
     table = Table(
@@ -77,8 +91,8 @@ def terminal_table(frame: pd.DataFrame) -> Table:
     table.add_column("method", overflow="fold", min_width=14)
     if several:
         table.add_column("back end", overflow="fold", min_width=11)
-    shown = _NARROWER if several else _NARROW
-    heads = [VOCABULARY["dice_max"].short, "95 %", *(VOCABULARY[name].short for name in shown)]
+    shown = (_NARROWER if several else _NARROW)[truth]
+    heads = [headline.short, "95 %", *(VOCABULARY[name].short for name in shown)]
     for name in ["#", *heads, "NFE", "ms", *(["speed"] if several else [])]:
         table.add_column(name, justify="right", no_wrap=True)
     for dataset, fingerprint in frame[["dataset", "fingerprint"]].drop_duplicates().itertuples(index=False):
@@ -90,7 +104,8 @@ def terminal_table(frame: pd.DataFrame) -> Table:
         for floor in (False, True):
             for index, row in part[(part["kind"] == "floor") == floor].iterrows():
                 table.add_row(
-                    *_terminal_row(index, row, found, several, runs), style="dim" if floor else None
+                    *_terminal_row(index, row, found, several, runs, (headline.name, *shown)),
+                    style="dim" if floor else None,
                 )
             table.add_section()
     table.caption = _caption(frame)
@@ -99,17 +114,17 @@ def terminal_table(frame: pd.DataFrame) -> Table:
 
 def _caption(frame: pd.DataFrame) -> str:
     """What the columns are, why there are no ranks, and the spread over seeds."""
+    headline = headline_of(frame)
     text = (
-        "#: 1 + the number of rows significantly better by Dice (paired, Holm). Dice: max Dice of all pixels pooled. "
-        "avg.: the papers' average over sizes. ms: median milliseconds an image. ▼: below the best floor."
+        f"#: 1 + the number of rows significantly better by {headline.short} (paired, Holm). {SHORT[truth_of(frame)]} "
+        "ms: median milliseconds an image. ▼: below the best floor."
     )
     text += "".join(f"\n{note[0].upper()}{note[1:]}." for note in frame["rank_note"].unique() if note)
     for spread in spreads(frame):
-        if HEADLINE.name in spread.values:
+        if headline.name in spread.values:
             several = f"{spread.label} · {spread.arm}".replace(" · ", " ")
-            text += (
-                f"\n{several}, {len(spread.seeds)} seeds: Dice {spread_text(spread.values, HEADLINE.name)}."
-            )
+            values = f"{headline.short} {spread_text(spread.values, headline.name)}"
+            text += f"\n{several}, {len(spread.seeds)} seeds: {values}."
     return markup_escape(text)
 
 
@@ -127,19 +142,18 @@ def _subset(part: pd.DataFrame) -> str:
     return f"subset: {', '.join(taken)}" if taken else ""
 
 
-def _terminal_row(index: Any, row: Any, found: Marks, several: bool, runs: bool) -> list[Text]:
+def _terminal_row(
+    index: Any, row: Any, found: Marks, several: bool, runs: bool, shown: tuple[str, ...]
+) -> list[Text]:
     name = row["variant"].replace(" · ", " ") + (" ▼" if index in found.below else "")
     name += f" [{row['run'][:8]}]" if runs else ""
-    interval = (
-        DASH
-        if pd.isna(row["dice_max_lo"])
-        else f"{score(row['dice_max_lo'], 'dice_max')}–{score(row['dice_max_hi'], 'dice_max')}"
-    )
-    texts = [score(row["dice_max"], "dice_max"), interval]
-    texts += [score(row[name], name) for name in (_NARROWER if several else _NARROW)]
+    headline, *others = shown
+    low, high = row[f"{headline}_lo"], row[f"{headline}_hi"]
+    interval = DASH if pd.isna(low) else f"{score(low, headline)}–{score(high, headline)}"
+    texts = [score(row[headline], headline), interval, *(score(row[name], name) for name in others)]
     texts += [figure(row["nfe"]), milliseconds(row["latency_ms_p50"])] + ([_speedup(row)] if several else [])
-    texts.insert(0, figure(row[f"rank_{HEADLINE.name}"]))
-    head = [Text(name, style="bold" if (index, "dice_max") in found.best else "")]
+    texts.insert(0, figure(row[f"rank_{headline}"]))
+    head = [Text(name, style="bold" if (index, headline) in found.best else "")]
     head += [Text(row["arm"])] if several else []
     return head + [Text(text) for text in texts]
 
@@ -187,7 +201,7 @@ def _section(section: Section, several: bool) -> list[str]:
     lines += [f"* {name}: {escape(text)}" for name, text in terms if text] + [""]
     if taken := _subset(frame):
         lines += [f"**{taken[0].upper()}{taken[1:]}: figures of a part are no results.**", ""]
-    head = ["method", "back end", "rank", *(VOCABULARY[name].title for name in TABLE)]
+    head = ["method", "back end", "rank", *(VOCABULARY[name].title for name in table_of(frame))]
     head += ["NFE", "ms/image p50 (p90)", "speed-up", "cases (failed)"] + (["run"] if several else [])
     lines += ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * (len(head) - 2)]
     found = marks(frame)
@@ -196,9 +210,10 @@ def _section(section: Section, several: bool) -> list[str]:
         if kind == "floor" and len(part):
             lines.append("| *floors: no network* |" + " |" * (len(head) - 1))
         for index, row in part.iterrows():
-            lines.append("| " + " | ".join(_markdown_row(index, row, found, several)) + " |")
+            lines.append("| " + " | ".join(_markdown_row(index, row, found, frame, several)) + " |")
     lines.append("")
     lines += _seeds(frame)
+    lines += class_lines(section, escape)
     lines += [f"* {note[0].upper()}{note[1:]}." for note in frame["rank_note"].unique() if note]
     for _, row in frame[frame["not_applicable"] != ""].drop_duplicates("variant").iterrows():
         lines.append(f"* Not applicable: {escape(row['variant'])}: {escape(row['not_applicable'])}.")
@@ -233,11 +248,12 @@ def _seeds(frame: pd.DataFrame) -> list[str]:
     found = spreads(frame)
     if not found:
         return []
-    head = ["over noise seeds", "back end", "seeds", *(VOCABULARY[name].title for name in TABLE)]
+    head = ["over noise seeds", "back end", "seeds", *(VOCABULARY[name].title for name in table_of(frame))]
     lines = ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * (len(head) - 2)]
     for one in found:
         cells = [escape(one.label), escape(one.arm), ", ".join(map(str, one.seeds))]
-        lines.append("| " + " | ".join([*cells, *(spread_text(one.values, name) for name in TABLE)]) + " |")
+        cells += [spread_text(one.values, name) for name in table_of(frame)]
+        lines.append("| " + " | ".join(cells) + " |")
     return [*lines, "", SEEDS, ""]
 
 
@@ -258,7 +274,7 @@ def _problems(section: Section) -> list[str]:
     return ["### Failed and excluded cases", "", *(lines or ["None."]), ""]
 
 
-def _markdown_row(index: Any, row: Any, found: Marks, several: bool) -> list[str]:
+def _markdown_row(index: Any, row: Any, found: Marks, frame: pd.DataFrame, several: bool) -> list[str]:
     def cell(name: str) -> str:
         text = score(row[name], name)
         if (index, name) in found.best:
@@ -273,8 +289,8 @@ def _markdown_row(index: Any, row: Any, found: Marks, several: bool) -> list[str
     if not pd.isna(row["latency_ms_p90"]):
         latency += f" ({milliseconds(row['latency_ms_p90'])})"
     cells = [escape(row["variant"]) + (" ▼" if index in found.below else ""), escape(row["arm"])]
-    cells.append(figure(row[f"rank_{HEADLINE.name}"]))
-    cells += [cell(name) for name in TABLE]
+    cells.append(figure(row[f"rank_{headline_of(frame).name}"]))
+    cells += [cell(name) for name in table_of(frame)]
     cells += [
         figure(row["nfe"]),
         latency,

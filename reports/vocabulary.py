@@ -7,12 +7,15 @@ in ``bench.score.scorers``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from uadbench.reports.box_measures import BOX_MEASURES
+from uadbench.reports.measure import Measure
 
 __all__ = [
     "FURTHER",
     "HEADLINE",
+    "HEADLINES",
     "LOAD_LIMIT",
     "MEASURES",
     "RANKED",
@@ -23,42 +26,6 @@ __all__ = [
     "TERMS",
     "Measure",
 ]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A score of a cell.
-
-    name : its key in metrics.json, where it stands as {"value", "lo", "hi"}; its column in leaderboard.csv
-    title, short : heads of columns, for the page and for a terminal
-    about : one sentence that an expert would sign
-    better : +1 where higher is better, -1 where lower is
-    unit : "%" (a fraction, printed as percent), "dB" or ""
-    digits : printed after the point
-    place : "table" (every table), "further" (a second table of the page and the CSV)
-    ranked : whether methods are ranked by it
-    optional : of cells with post-processing only; left out of files and tables where no cell has it
-    """
-
-    name: str
-    title: str
-    short: str
-    about: str
-    better: int = +1
-    unit: str = "%"
-    digits: int = 1
-    place: str = "table"
-    ranked: bool = True
-    optional: bool = False
-
-    @property
-    def factor(self) -> float:
-        """From the stored value to the printed one."""
-        return 100.0 if self.unit == "%" else 1.0
-
-    def text(self, value: float) -> str:
-        """A value as it is printed, without its unit."""
-        return f"{value * self.factor:.{self.digits}f}"
 
 
 SIZE_NAMES = ("small", "medium", "large")
@@ -122,6 +89,7 @@ MEASURES: dict[str, Measure] = {
             "AUROC",
             "Of whole images, healthy against lesion, by the mean of the map's top 1 % of pixels: the chance that a "
             "lesion image scores higher.",
+            truth="any",
         ),
         Measure(
             "dice_max_exact",
@@ -148,6 +116,7 @@ MEASURES: dict[str, Measure] = {
             better=-1,
             place="further",
             ranked=False,
+            truth="any",
         ),
         Measure(
             "fpr_healthy_test_head",
@@ -167,6 +136,7 @@ MEASURES: dict[str, Measure] = {
             digits=3,
             place="further",
             ranked=False,
+            truth="any",
         ),
         Measure(
             "psnr_healthy",
@@ -176,6 +146,7 @@ MEASURES: dict[str, Measure] = {
             unit="dB",
             place="further",
             ranked=False,
+            truth="any",
         ),
         Measure(
             "lpips_healthy",
@@ -187,6 +158,7 @@ MEASURES: dict[str, Measure] = {
             digits=3,
             place="further",
             ranked=False,
+            truth="any",
         ),
         Measure(
             "dice_fitted",
@@ -216,12 +188,16 @@ MEASURES: dict[str, Measure] = {
             ranked=False,
             optional=True,
         ),
+        *BOX_MEASURES,
     )
 }
 """Every score, in the order of the columns."""
 
 HEADLINE = MEASURES["dice_max"]
-"""The score that methods are compared by first."""
+"""The score that methods are compared by first, where the truth is masks."""
+
+HEADLINES = {"mask": HEADLINE, "boxes": MEASURES["box_f1"]}
+"""The same by the data set's truth."""
 
 
 class _Names(Sequence[str]):

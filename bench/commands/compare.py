@@ -38,8 +38,8 @@ def _listed(context: click.Context, option: click.Parameter, text: str | None) -
     "measures",
     multiple=True,
     metavar="NAME",
-    help="dice_max, dice_average, dice_case, latency and network by default; also auprc, dice_small and any other "
-    "score. May be given again.",
+    help="dice_max, dice_average, dice_case, latency and network by default (of boxes box_f1, box_f1_papers, "
+    "box_recall and froc_mean); also auprc, dice_small and any other score. May be given again.",
 )
 @click.option(
     "--fail-on",
@@ -61,7 +61,7 @@ def command(
     """Compare variants of one RUN, or two RUNs, on the cases that both sides finished: paired differences B - A.
 
     Of one run, the variants that --methods names, each against the first; without it, all against the one with the
-    highest max Dice. Of two runs, the same variants on the same back ends.
+    highest max Dice (of boxes: F1). Of two runs, the same variants on the same back ends.
 
     Pooled scores are computed from the stored maps and resampled alike on both sides; their p is the bootstrap's, that
     of single cases a Wilcoxon signed-rank test; all are Holm-corrected over all rows. Intervals are 95 % bootstrap
@@ -72,7 +72,7 @@ def command(
     """
     from uadbench.bench.compare import forms
     from uadbench.bench.compare.gates import parse_gate, verdicts
-    from uadbench.bench.compare.measures import DEFAULT, check_measures
+    from uadbench.bench.compare.measures import check_measures, default_of
     from uadbench.bench.compare.runs import compare_runs
     from uadbench.reports.runs import load_run
 
@@ -81,8 +81,8 @@ def command(
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
     check_measures(measures)
-    wanted = tuple(dict.fromkeys((*(measures or DEFAULT), *(gate.measure for gate in gates))))
     runs = [load_run(path) for path in (run_a, run_b) if path is not None]
+    wanted = tuple(dict.fromkeys((*(measures or default_of(runs)), *(gate.measure for gate in gates))))
     comparison = compare_runs(runs, wanted, **more)
     reasons = verdicts(comparison, gates)
     show = forms.as_json if as_json else forms.as_csv if as_csv else forms.as_text

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 TINY = "tiny (3 px or fewer, not scored)"
+BOXED = "with boxes"
 
 
 @click.group(name="data")
@@ -91,20 +92,27 @@ def check_command(name: str, data_root: Path | None, no_progress: bool) -> None:
 
     dataset = open_dataset(name, data_root)
     counts: Counter[tuple[str, str]] = Counter()
+    boxes: Counter[str] = Counter()
     failures: list[tuple[Case, str]] = []
     quiet = no_progress or not sys.stderr.isatty()
     for case in track(dataset.cases, "reading", console=error_console(), disable=quiet):
         try:
-            counts[case.split, group_of(dataset.load(case))] += 1
+            sample = dataset.load(case)
+            counts[case.split, group_of(sample)] += 1
+            boxes.update(box.label for box in sample.boxes or ())
         except CaseError as error:
             counts[case.split, "failed"] += 1
             failures.append((case, str(error)))
     click.echo(f"{dataset.name}: {dataset.title}; {dataset.modality}; fingerprint {dataset.fingerprint[:12]}")
     for split in SPLITS:
         parts = [
-            f"{counts[split, key]} {key}" for key in ("healthy", TINY, *SIZES, "failed") if counts[split, key]
+            f"{counts[split, key]} {key}"
+            for key in ("healthy", TINY, *SIZES, BOXED, "failed")
+            if counts[split, key]
         ]
         click.echo(f"{split}: {', '.join(parts) or 'none'}")
+    if boxes:
+        click.echo(f"boxes: {', '.join(f'{count} {label}' for label, count in sorted(boxes.items()))}")
     for finding in dataset.findings:
         click.echo(f"note: {finding.what}\n  to do: {finding.remedy}")
     for line in once(failures):
@@ -134,9 +142,11 @@ def error_console() -> Console:
 
 
 def group_of(sample: Sample) -> str:
-    """healthy, or the papers' size group by lesion pixels at 128 x 128."""
+    """healthy, boxed, or the papers' size group by lesion pixels at 128 x 128."""
     if not sample.case.lesion:
         return "healthy"
+    if sample.boxes is not None:
+        return BOXED
     from uadbench.datasets.case import SIZES
 
     pixels = int(sample.mask.sum())
@@ -161,7 +171,7 @@ def group_of(sample: Sample) -> str:
 )
 @one_line_errors
 def preview_command(name: str, data_root: Path | None, output: Path | None, count: int, split: str) -> None:
-    """Write a contact sheet of NAME with the outlines of the masks (exit code 1 if a case cannot be read)."""
+    """Write a contact sheet of NAME with the outlines of masks or boxes (exit code 1 if a case cannot be read)."""
     from uadbench.bench.plan.config import ConfigError
     from uadbench.bench.plan.data import open_dataset
 
@@ -211,9 +221,15 @@ def contact_sheet(dataset: Dataset, cases: tuple[Case, ...], output: Path) -> li
 
 
 def draw(axis: Axes, sample: Sample) -> None:
-    """One slice, its mask as a thin red outline, its name and lesion size."""
+    """One slice, its mask or boxes as thin red outlines, its name, and lesion size or classes."""
+    from matplotlib.patches import Rectangle
+
     axis.imshow(sample.image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     if sample.mask.any():
         axis.contour(sample.mask, levels=[0.5], colors="red", linewidths=0.7)
+    for box in sample.boxes or ():  # along the outer edges of their pixels
+        corner, extent = (box.left - 0.5, box.top - 0.5), (box.right - box.left, box.bottom - box.top)
+        axis.add_patch(Rectangle(corner, *extent, fill=False, edgecolor="red", linewidth=0.7))
     size = f"{int(sample.mask.sum())} px" if sample.case.lesion else "healthy"
+    size = " ".join(box.label for box in sample.boxes or ()) or size
     axis.set_title(f"{sample.case.case_id}\n{size}", fontsize=6)

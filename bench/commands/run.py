@@ -175,6 +175,8 @@ def carry_out(config: RunConfig, way: Way) -> None:
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
     session = _open(config, way.output, command_line, way.shard)
+    for note in session.plan.notes:
+        _say(note)
     cluster = _cluster(session, way.ray_address, way.workers) if way.executor == "ray" else None
     if way.dry_run:
         _check_output(session, not way.resume)

@@ -24,10 +24,24 @@ from uadbench.bench.score.measured import Cases
 from uadbench.bench.score.statistics import MIN_SUBJECTS, Difference, paired_difference
 from uadbench.bench.score.summary import differences
 from uadbench.bench.score.tally import Tally, tally
+from uadbench.datasets.case import Box
 from uadbench.engine.post import head
+from uadbench.reports.runs import Run
 from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES
 
-__all__ = ["CHOICES", "DEFAULT", "DICE_CASE", "TIMES", "Maps", "Row", "better", "check_measures", "rows_of"]
+__all__ = [
+    "CHOICES",
+    "DEFAULT",
+    "DEFAULTS",
+    "DICE_CASE",
+    "TIMES",
+    "Maps",
+    "Row",
+    "better",
+    "check_measures",
+    "default_of",
+    "rows_of",
+]
 
 DICE_CASE = "dice_case"
 Read = Callable[[Mapping[str, Any]], float | None]
@@ -40,6 +54,13 @@ TIMES: dict[str, Read] = {
 
 CHOICES = (*MEASURES, *TIMES)
 DEFAULT = ("dice_max", "dice_average", DICE_CASE, *TIMES)
+DEFAULTS = {"mask": DEFAULT, "boxes": ("box_f1", "box_f1_papers", "box_recall", "froc_mean", *TIMES)}
+"""What is compared unless the user says otherwise, by the truth of the first run's data set."""
+
+
+def default_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The measures of DEFAULTS for these runs."""
+    return DEFAULTS[str((runs[0].manifest.get("dataset") or {}).get("truth") or "mask")]
 
 
 @dataclass(frozen=True)
@@ -132,7 +153,8 @@ def _counted(side: Side, ids: Sequence[str]) -> Counted:
 
     def read(place: int) -> Scored:
         case = _scored(side, chosen[place])
-        masks[case.case_id] = hashlib.blake2b(np.packbits(case.mask).tobytes(), digest_size=16).digest()
+        truth = np.packbits(case.mask).tobytes() if case.boxes is None else repr(case.boxes).encode()
+        masks[case.case_id] = hashlib.blake2b(truth, digest_size=16).digest()
         return case
 
     cases = Cases([str(r["subject"]) for r in chosen], [bool(r["lesion"]) for r in chosen], read)
@@ -142,6 +164,7 @@ def _counted(side: Side, ids: Sequence[str]) -> Counted:
 
 def _scored(side: Side, record: Mapping[str, Any]) -> Scored:
     image, mask = side.run.directory.read_input(record["case_id"])
+    boxes = side.run.directory.read_boxes(record["case_id"])
     lesion = bool(record["lesion"])
     return Scored(
         record["case_id"],
@@ -151,6 +174,7 @@ def _scored(side: Side, record: Mapping[str, Any]) -> Scored:
         mask,
         record.get("metrics") or {},
         None if lesion else head(image),
+        None if boxes is None else tuple(Box(*box) for box in boxes),
     )
 
 

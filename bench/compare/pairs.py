@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uadbench.engine.methods import all_methods
 from uadbench.reports.identity import REFERENCE, Arm, Variant, arm_of, variant_of
 from uadbench.reports.runs import Cell, Run
+from uadbench.reports.vocabulary import HEADLINES
 
 __all__ = ["CompareError", "Pair", "Side", "choose_pairs", "finished"]
 
@@ -58,7 +59,7 @@ def choose_pairs(
 ) -> tuple[list[Pair], list[str]]:
     """(pairs, notes on what is left out).
 
-    runs : one, whose variants are held against the first of ``methods`` (without any: against the best by dice_max),
+    runs : one, whose variants are held against the first of ``methods`` (without any: the best by its headline),
         or, with two back ends, whose arms of a variant are held against the first; or two, whose equal variants and
         arms are, or, with two methods, the second's of one against the first's of the other
     methods : as on the command line ("thor", "thor:simplex"), or the beginning of a variant's label or folder
@@ -95,7 +96,7 @@ def _within(
     else:
         usable = [v for v in _variants(run) if any(finished(cell) for cell in _cells(run, v))]
         notes = [f"left out, no finished case: {v.label}" for v in _variants(run) if v not in usable]
-        sides = sorted((Side(run, _cell(run, v, text)) for v in usable), key=_dice_max, reverse=True)
+        sides = sorted((Side(run, _cell(run, v, text)) for v in usable), key=_headline, reverse=True)
         if len(sides) < 2:
             raise CompareError(f"{run.path} has {len(sides)} variant with a finished case; give a second run")
     if twice := {side.cell.slug for side in sides[1:] if side.cell.slug == sides[0].cell.slug}:
@@ -185,8 +186,9 @@ def _have(run: Run) -> str:
     return ", ".join(cell.slug for cell in run.cells) or "nothing"
 
 
-def _dice_max(side: Side) -> float:
-    value = ((side.cell.metrics or {}).get("dice_max") or {}).get("value")
+def _headline(side: Side) -> float:
+    metrics = side.cell.metrics or {}
+    value = (metrics.get(HEADLINES[metrics.get("truth", "mask")].name) or {}).get("value")
     return -1.0 if value is None else float(value)
 
 

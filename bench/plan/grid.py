@@ -89,8 +89,10 @@ class Cell:
         }
 
 
-def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
+def plan_cells(config: RunConfig, own: Mapping[str, str] | None = None) -> tuple[Cell, ...]:
     """The cells in the order in which they run: floors first (they are quick), then methods as named.
+
+    own : the data set's own networks, see ``find_network``
 
     Raises ConfigError on an unknown name and on settings that a method refuses, CheckpointError where a network that
     is needed is not there.
@@ -114,13 +116,15 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
             raise unknown("post-processing", name, ("none", *POSTS))
     arms = [arm for text in config.backends for arm in read_arms(text, config.precision, config.device)]
     _check_tables(config, [*FLOORS, *(name for name, _ in named)], known)
-    cells = [cell for name in FLOORS for cell in _cells(config, name, "none", known[name], [Arm()])]
+    cells = [
+        cell for name in FLOORS for cell in _cells(config, name, "none", known[name], [Arm()], own or {})
+    ]
     for name, noise in named:
         if name in FLOORS and not config.vary:  # those are there already
             continue
         for point, weights in points(config, name, fields[name], known[name].networks(noise)):
-            found = _cells(point, name, noise, known[name], [Arm()] if known[name].floor else arms)
-            for cell in found:
+            chosen = [Arm()] if known[name].floor else arms
+            for cell in _cells(point, name, noise, known[name], chosen, own or {}):
                 other = swept(config.vary, cell.variant, cell.method, cell.networks, weights)
                 cells.append(dataclasses.replace(cell, **other))
     slugs = [cell.slug for cell in cells]
@@ -177,9 +181,11 @@ def _check_tables(config: RunConfig, chosen: Iterable[str], known: Mapping[str, 
             raise unknown("network of a checkpoint", name, sorted(networks))
 
 
-def _cells(config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Iterable[Arm]) -> list[Cell]:
+def _cells(
+    config: RunConfig, name: str, noise: str, info: MethodInfo, arms: Iterable[Arm], own: Mapping[str, str]
+) -> list[Cell]:
     """The method's variants (steps x perceptual nets x post-processings x seeds), each on every arm."""
-    networks = {role: find_network(n, config.checkpoints) for role, n in info.networks(noise).items()}
+    networks = {role: find_network(n, config.checkpoints, own) for role, n in info.networks(noise).items()}
     schedule = networks["denoiser"].schedule if networks else linear_schedule()
     cells: list[Cell] = []
     for steps in config.steps or (None,):

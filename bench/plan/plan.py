@@ -73,6 +73,11 @@ class Plan:
         return sum(once.values()) * len(self.shift_cases) * len(self.shifts)
 
     @property
+    def notes(self) -> list[str]:
+        """What a user should know before it runs."""
+        return [network.caveat for network in self.networks.values() if network.wanted]
+
+    @property
     def calls(self) -> int:
         """Network calls of the whole run, or of the shard, each on one image."""
         return sum(cell.walk.nfe for cell in self.cells) * self.computed
@@ -90,13 +95,15 @@ def make_plan(config: RunConfig) -> Plan:
     """
     opener = find_opener(config.dataset)
     _check_perceptuals(config)
-    cells = plan_cells(config)
+    cells = plan_cells(config)  # before the data set is opened, which may take long
     for arm in dict.fromkeys(cell.arm for cell in cells):
         check_backend(arm.backend, arm.precision, arm.device)
     check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
     root = Path(config.data_root) if config.data_root else None
     params = replace(PREPROCESSING, mask_rule=MASK_RULES[config.mask_rule])
     dataset = _open(config, opener, root, params)
+    if dataset.networks:
+        cells = plan_cells(config, dataset.networks)
     if config.variance == "exact" and not any(not case.lesion for case in dataset.split("val")):
         raise ConfigError(
             f"variance is 'exact', which is measured on healthy validation slices, and data set {dataset.name} has "

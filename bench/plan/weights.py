@@ -9,7 +9,7 @@ from typing import Any
 
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.adapters import restores
-from uadbench.engine.networks.checkpoint import read_card, schedule_of, shipped
+from uadbench.engine.networks.checkpoint import is_shipped, read_card, schedule_of, shipped
 from uadbench.engine.schedule import Schedule
 
 __all__ = ["NetworkFile", "find_network", "perceptual_file"]
@@ -17,12 +17,24 @@ __all__ = ["NetworkFile", "find_network", "perceptual_file"]
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A network by name: its checkpoint, its card, and the schedule that it was trained with."""
+    """A network by name: its checkpoint, its card, and the schedule that it was trained with.
+
+    wanted : the network trained on images like the data set's, where that is not shipped and this one serves instead
+    """
 
     name: str
     path: Path
     card: Mapping[str, Any]
     schedule: Schedule
+    wanted: str = ""
+
+    @property
+    def caveat(self) -> str:
+        """What must be said where this network stands in for ``wanted``."""
+        return (
+            f"No network trained on images like these is shipped ({self.wanted}): {self.name} serves, which never saw "
+            f"such images. Train one, or give one by --set checkpoints.{self.name}=FILE."
+        )
 
     @property
     def kind(self) -> str:
@@ -46,15 +58,24 @@ class NetworkFile:
         return {key: self.card.get(key) for key in keys}
 
 
-def find_network(name: str, given: Mapping[str, str]) -> NetworkFile:
-    """The network's checkpoint: the user's where one is given, else the shipped one.
+def find_network(name: str, given: Mapping[str, str], own: Mapping[str, str] | None = None) -> NetworkFile:
+    """The network's checkpoint: the user's where one is given, else the data set's own, else the shipped one.
 
     given : network name -> file
+    own : network name -> the shipped one that the data set would have in its place (``Dataset.networks``); where that
+        is not shipped, the usual one serves, and ``wanted`` says so
+
     Raises CheckpointError where it is missing or its card is none.
     """
-    path = Path(given[name]) if name in given else shipped(name)
+    better = (own or {}).get(name, "")
+    if name in given:
+        path, better = Path(given[name]), ""
+    elif better and is_shipped(better):
+        path, better = shipped(better), ""
+    else:
+        path = shipped(name)
     card = read_card(path)
-    return NetworkFile(name, path, card, schedule_of(card))
+    return NetworkFile(name, path, card, schedule_of(card), wanted=better)
 
 
 def perceptual_file(name: str, given: str | Mapping[str, str] | None) -> Path | None:

@@ -26,7 +26,7 @@ from uadbench.reports.store import RunDirectory
 __all__ = ["FIT_LIMIT", "by_variant", "fit_cells", "fitter", "lesions_to_fit"]
 
 FIT_LIMIT = 48  # validation lesion cases that a setting is fitted on
-FALLBACK = "the data set has no validation lesion to fit on"
+FALLBACK = "the data set has no validation lesion mask to fit on"
 
 
 def fit_cells(
@@ -77,7 +77,12 @@ def fitter(arms: Sequence[Cell]) -> Cell:
 
 
 def lesions_to_fit(dataset: Dataset) -> list[Sample]:
-    """Validation lesion cases, [] where the data set has none; ValueError where none of those it has can be read."""
+    """Validation lesion cases, [] where the data set has none; ValueError where none of those it has can be read.
+
+    Boxes are no lesion pixels: where the truth is boxes there is nothing to fit on.
+    """
+    if dataset.truth != "mask":
+        return []
     cases = spread([case for case in dataset.split("val") if case.lesion], FIT_LIMIT)
     found = [load_case(dataset, case) for case in cases]
     samples = [sample for sample in found if isinstance(sample, Sample) and sample.mask.any()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uadbench.bench.plan.plan import spread
-from uadbench.datasets.case import Case, CaseError, Dataset, Sample
+from uadbench.datasets.case import Box, Case, CaseError, Dataset, Sample
 from uadbench.engine.interfaces import to_signed
 from uadbench.reports.atomic import RunError
 from uadbench.reports.places import short_text
@@ -41,6 +41,21 @@ def in_batches(cases: Sequence[T], size: int) -> list[tuple[T, ...]]:
     return [tuple(cases[start : start + size]) for start in range(0, len(cases), size)]
 
 
+def _entries(sample: Sample) -> list[tuple[Any, ...]] | None:
+    """Its boxes as the run directory keeps them."""
+    return None if sample.boxes is None else [astuple(box) for box in sample.boxes]
+
+
+def _checked(dataset: Dataset, case: Case, shape: tuple[int, ...] | None) -> Sample | str:
+    """The sample from the data set, or the reason why it cannot be used; shape : of the run's images, if known"""
+    found = load_case(dataset, case)
+    if isinstance(found, str):
+        return found
+    if (found.boxes is None) == (dataset.truth == "boxes"):
+        return f"its truth is {'a mask' if found.boxes is None else 'boxes'}, its data set's {dataset.truth}"
+    return _fault(found, shape) or found
+
+
 class Loader:
     """Reads each case once, keeps its input in the run directory, and remembers what cannot be read.
 
@@ -51,7 +66,7 @@ class Loader:
         self,
         run: RunDirectory,
         dataset: Dataset,
-        keep: Callable[[str, NDArray[np.float32], NDArray[np.bool_]], None] | None = None,
+        keep: Callable[..., None] | None = None,
     ) -> None:
         self._run, self._dataset, self._keep = run, dataset, keep or run.write_input
         self._failed: dict[str, str] = {}
@@ -66,7 +81,7 @@ class Loader:
         try:
             self._run.read_input(case_id)
         except RunError:
-            self._keep(case_id, sample.image, sample.mask)
+            self._keep(case_id, sample.image, sample.mask, _entries(sample))
         self._there.add(case_id)
 
     def read(self, case: Case) -> Sample | str:
@@ -75,8 +90,10 @@ class Loader:
             return self._failed[case.case_id]
         try:
             image, mask = self._run.read_input(case.case_id)
-            sample = Sample(case, image, mask)
-            kept = _fault(sample, self._shape) is None
+            boxes = self._run.read_boxes(case.case_id)
+            sample = Sample(case, image, mask, None if boxes is None else tuple(Box(*box) for box in boxes))
+            # a run of an earlier version may hold this input without its boxes
+            kept = _fault(sample, self._shape) is None and (boxes is None) == (self._dataset.truth != "boxes")
         except RunError:
             kept = False
         if not kept:  # not there yet, or damaged: read it (again) from the data set
@@ -85,13 +102,12 @@ class Loader:
                 self._failed[case.case_id] = found
                 return found
             sample = found
-            self._keep(case.case_id, sample.image, sample.mask)
+            self._keep(case.case_id, sample.image, sample.mask, _entries(sample))
         self._shape = self._shape or sample.image.shape
         return sample
 
     def _from_dataset(self, case: Case) -> Sample | str:
-        found = load_case(self._dataset, case)
-        return found if isinstance(found, str) else _fault(found, self._shape) or found
+        return _checked(self._dataset, case, self._shape)
 
 
 class Reader:
@@ -107,8 +123,7 @@ class Reader:
     def read(self, case: Case) -> Sample | str:
         """The sample, or the reason why there is none."""
         if case.case_id not in self._last:
-            found = load_case(self._dataset, case)
-            found = found if isinstance(found, str) else _fault(found, self._shape) or found
+            found = _checked(self._dataset, case, self._shape)
             if len(self._last) >= REMEMBERED:
                 del self._last[next(iter(self._last))]
             self._last[case.case_id] = found
@@ -215,4 +230,16 @@ def _fault(sample: Sample, shape: tuple[int, ...] | None) -> str | None:
         return f"image values span {image.min():.3g} to {image.max():.3g}; 0 to 1 is allowed"
     if mask.any() and not sample.case.lesion:
         return f"is called healthy, but its mask has {int(mask.sum())} lesion px"
+    return None if sample.boxes is None else _box_fault(sample)
+
+
+def _box_fault(sample: Sample) -> str | None:
+    boxes, (height, width) = sample.boxes or (), sample.image.shape
+    if sample.case.lesion != bool(boxes):
+        return f"is called {'a lesion' if sample.case.lesion else 'healthy'}, but has {len(boxes)} boxes"
+    if sample.mask.any():
+        return "has boxes, and a mask that is not empty"
+    for box in boxes:
+        if not (0 <= box.top < box.bottom <= height and 0 <= box.left < box.right <= width):
+            return f"box {box} does not lie in the image of {height} x {width}"
     return None

@@ -163,7 +163,7 @@ def _copy_input(run: RunDirectory, source: RunDirectory, case: str) -> None:
         run.read_input(case)
         return
     with suppress(RunError):
-        run.hold_input(case, *source.read_input(case))
+        run.hold_input(case, *source.read_input(case), source.read_boxes(case))
 
 
 def _copy_case(cell: Together, source: CellDirectory, record: dict[str, Any]) -> None:

@@ -38,10 +38,13 @@ def make_manifest(
         "version": uadbench_version(),
         "git": git_state(),
         "environment": environment(threads),
-        "dataset": {**_dataset(dataset, cases), **({"split": "val"} if config.split == "val" else {})},
+        "dataset": {
+            **_dataset(dataset, cases, [net.caveat for net in networks.values() if net.wanted]),
+            **({"split": "val"} if config.split == "val" else {}),
+        },
         "seed": config.seed[0],
         "checkpoints": {
-            name: {"sha256": network.card["sha256"], "card": dict(network.card)}
+            name: {"sha256": network.card["sha256"], "card": dict(network.card), "file": network.path.name}
             for name, network in networks.items()
         },
         "perceptual": {name: {"sha256": net.sha256} for name, net in perceptuals.items()},
@@ -73,7 +76,8 @@ def of_shard(manifest: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     return {**manifest, "run_id": identity, "shard": shard}
 
 
-def _dataset(dataset: Dataset, cases: tuple[Case, ...]) -> dict[str, Any]:
+def _dataset(dataset: Dataset, cases: tuple[Case, ...], more: list[str]) -> dict[str, Any]:
+    """What is recorded of the data. more : caveats that come from the networks"""
     test = dataset.split("test")
     return {
         "name": dataset.name,
@@ -81,7 +85,8 @@ def _dataset(dataset: Dataset, cases: tuple[Case, ...]) -> dict[str, Any]:
         "origin": dataset.origin,
         "modality": dataset.modality,
         "lesion_sign": dataset.lesion_sign,
-        "caveats": list(dataset.caveats),
+        "truth": dataset.truth,
+        "caveats": [*dataset.caveats, *more],
         "licence": dataset.licence,
         "citation": dataset.citation,
         "preprocessing": dict(dataset.preprocessing),

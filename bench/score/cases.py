@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from uadbench.datasets.case import SIZES
+from uadbench.datasets.case import SIZES, Box
 from uadbench.datasets.case import TOO_SMALL as SMALLEST
 
 __all__ = [
@@ -38,6 +38,7 @@ class Scored:
     mask : bool [H, W], all False when healthy
     metrics : what ``reconstruction_metrics`` (and "lpips", the perceptual net) gave; None = undefined
     head : bool [H, W], the head in its image (``engine.post.head``); None where nobody asked, as of lesion cases
+    boxes : the truth where it is boxes, () when healthy; None where it is a mask
     """
 
     case_id: str
@@ -47,6 +48,7 @@ class Scored:
     mask: NDArray[np.bool_]
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     head: NDArray[np.bool_] | None = None
+    boxes: tuple[Box, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,9 @@ def check_case(case: Scored, seen: set[str]) -> None:
     if case.case_id in seen:
         raise ValueError(f"case {case.case_id}: given twice")
     seen.add(case.case_id)
+    if case.boxes is not None and case.lesion != bool(case.boxes):
+        called = "lesion" if case.lesion else "healthy"
+        raise ValueError(f"case {case.case_id}: is called {called} and has {len(case.boxes)} boxes")
     if case.anomaly.ndim != 2 or case.anomaly.shape != case.mask.shape:
         raise ValueError(
             f"case {case.case_id}: map {case.anomaly.shape} and mask {case.mask.shape} must be one [H, W]"

@@ -13,6 +13,7 @@ from uadbench.bench.score.latency import latency_summary
 from uadbench.bench.score.measured import Cases
 from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.summary import summarize
+from uadbench.datasets.case import Box
 from uadbench.engine.post import head
 from uadbench.reports.store import CellDirectory, RunDirectory
 from uadbench.reports.vocabulary import MEASURES
@@ -66,8 +67,11 @@ def cell_metrics(
 def scored(cell: CellDirectory) -> bool:
     """Whether both summaries are there, metrics.json with every measure that maps like the cell's have."""
     post = operating_point(cell.info) is not None
-    wanted = {name for name, measure in MEASURES.items() if post or not measure.optional}
-    return wanted <= set(cell.metrics or ()) and cell.latency is not None
+    metrics = cell.metrics or {}
+    truth = metrics.get("truth", "mask")
+    measures = (measure for measure in MEASURES.values() if measure.applies_to(truth))
+    wanted = {measure.name for measure in measures if post or not measure.optional}
+    return wanted <= set(metrics) and cell.latency is not None
 
 
 def operating_point(info: Mapping[str, Any]) -> OperatingPoint | None:
@@ -93,6 +97,7 @@ def _scored(
     run: RunDirectory, cell: CellDirectory, record: dict[str, Any], change: Change | None = None
 ) -> Scored:
     image, mask = run.read_input(record["case_id"])
+    boxes = run.read_boxes(record["case_id"])
     anomaly = cell.read_arrays(record["case_id"], record.get("arrays_sha256"))[0]
     return Scored(
         record["case_id"],
@@ -102,10 +107,12 @@ def _scored(
         mask,
         record["metrics"],
         None if record["lesion"] else head(image),
+        None if boxes is None else tuple(Box(*box) for box in boxes),
     )
 
 
 def thresholds_of(metrics: Mapping[str, Any]) -> Thresholds:
     """The healthy thresholds in a metrics.json; None where an older one has none."""
-    entries = (metrics.get(name) or {} for name in ("dice_healthy_fpr5", "dice_healthy_fpr5_head"))
+    image = "box_f1" if metrics.get("truth") == "boxes" else "dice_healthy_fpr5"
+    entries = (metrics.get(name) or {} for name in (image, "dice_healthy_fpr5_head"))
     return Thresholds(*(entry.get("threshold") for entry in entries))

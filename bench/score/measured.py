@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.bench.score.boxes import BoxCounts, count_boxes
 from uadbench.bench.score.cases import Scored
+from uadbench.bench.score.froc import Events, events_of
 
-__all__ = ["Cases", "Measured", "Units"]
+__all__ = ["Cases", "Measured", "Units", "of_boxes"]
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +51,8 @@ class Measured:
     dice : of a lesion case at the healthy threshold
     above, above_head : of a healthy case, the shares of pixels above the healthy thresholds, None where undefined
     metrics : as the run kept them
+    labels : classes of its boxes, None where its truth is a mask
+    counts, events : what is found of its boxes at the healthy threshold, and for FROC; None without a threshold
     """
 
     case_id: str
@@ -60,6 +65,20 @@ class Measured:
     above: float | None = None
     above_head: float | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+    counts: BoxCounts | None = None
+    events: Events | None = None
+
+
+def of_boxes(case: Scored, threshold: float | None) -> dict[str, Any]:
+    """What a record holds of a case's boxes at the healthy threshold; {} where its truth is a mask."""
+    if case.boxes is None:
+        return {}
+    labels = {"labels": tuple(box.label for box in case.boxes)}
+    if threshold is None:
+        return labels
+    found = {"counts": count_boxes(case.anomaly, case.boxes, threshold)}
+    return {**labels, **found, "events": events_of(case.anomaly, case.boxes, threshold)}
 
 
 @dataclass

@@ -31,7 +31,7 @@ from uadbench.bench.score.tally import Tally, tally
 from uadbench.reports.identity import variant_of
 from uadbench.reports.schema import check_metrics
 from uadbench.reports.store import RunDirectory
-from uadbench.reports.vocabulary import RANKED
+from uadbench.reports.vocabulary import MEASURES, RANKED
 
 __all__ = ["compare_rows", "draws_for"]
 
@@ -80,7 +80,7 @@ def compare_rows(
         "seed": seed,
         "draws": n_draws,
         "n_pairs": len(pairs),
-        "measures": {name: _tested(name, rows, pairs, found) for name in RANKED},
+        "measures": {name: _tested(name, rows, pairs, found) for name in _ranked(found)},
     }
 
 
@@ -127,13 +127,20 @@ def _scores(
             by_id = {record["case_id"]: record for record in cell.read_cases() if record["case_id"] in shared}
             cases = scored_cases(run, cell, (by_id[case_id] for case_id in order if case_id in shared))
             counted = tally(cases, row.thresholds, row.operating, BINS)
-            scored = scores(RANKED, draw(counted), {"auprc": _auprc_binned})
+            names = [name for name in RANKED if MEASURES[name].applies_to(counted.truth)]
+            scored = scores(names, draw(counted), {"auprc": _auprc_binned})
             found[slug, shared] = {
                 name: _Resampled(score.value, score.samples, len(score.cases), score.n_subjects)
                 for name, score in scored.items()
                 if score.value is not None and score.samples is not None
             }
     return found
+
+
+def _ranked(found: Scores) -> list[str]:
+    """The measures that were scored; those of masks where there is no pair."""
+    scored = {name for entry in found.values() for name in entry}
+    return [name for name in RANKED if name in scored or (not found and MEASURES[name].applies_to("mask"))]
 
 
 def _auprc_binned(sample: Sample) -> Score:

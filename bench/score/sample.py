@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uadbench.bench.score import froc
 from uadbench.bench.score.cases import Thresholds
 from uadbench.bench.score.measured import Measured, Units
 from uadbench.bench.score.operating import OperatingPoint
@@ -138,6 +139,21 @@ class Sample:
 
     def _members(self, group: str) -> NDArray[np.intp]:
         return np.flatnonzero(np.array(self.tally.units.groups, dtype=str) == group)
+
+    @cached_property
+    def w_cases(self) -> tuple[Floats, Floats]:
+        """How often each lesion case and each healthy case is in each resample, [m, n] each."""
+        units, healthy = self.tally.units.of, self.tally.healthy_units.of
+        return self.w_lesion[:, np.asarray(units, np.intp)], self.w_healthy[:, np.asarray(healthy, np.intp)]
+
+    @cached_property
+    def froc_shares(self) -> tuple[Floats, Floats] | None:
+        """Boxes found at ``froc.RATES``: of all cases [1, rates], and in each resample [m, rates]; None without."""
+        events = self.tally.froc_events
+        if events is None:
+            return None
+        weights = np.concatenate(self.w_cases, axis=1)
+        return froc.sensitivities(events, np.ones((1, weights.shape[1]))), froc.sensitivities(events, weights)
 
     def _best_of(self, group: str) -> Score:
         cases = [case for case in self.lesions if case.group == group]

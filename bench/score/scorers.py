@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from uadbench.bench.score.box_scorers import BOX_SCORERS
 from uadbench.bench.score.measured import Measured, Units
 from uadbench.bench.score.pooled import Counts, pooled_dice, pooled_precision, pooled_recall
 from uadbench.bench.score.sample import Sample, Score, best_dice, joined
@@ -222,5 +223,6 @@ SCORERS: dict[str, Scorer] = {
     "dice_fitted": partial(_fitted, ratio=pooled_dice),
     "precision_fitted": partial(_fitted, ratio=pooled_precision),
     "recall_fitted": partial(_fitted, ratio=pooled_recall),
+    **BOX_SCORERS,
 }
 """Every score of the vocabulary, by name."""

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from uadbench.bench.score.binned import Histogram
+from uadbench.bench.score.box_scorers import box_tables, case_of_boxes, class_scorers
 from uadbench.bench.score.cases import (
     TOO_SMALL,
     Scored,
@@ -83,9 +84,12 @@ def summarize(
     names = [
         name
         for name in SCORERS
-        if (operating or not _optional(name)) and (measures is None or name in measures)
+        if _applies(name, counted)
+        and (operating or not _optional(name))
+        and (measures is None or name in measures)
     ]
-    found = scores(names, samples(counted, seed, n_boot))
+    classes = class_scorers(counted)
+    found = scores([*names, *classes], samples(counted, seed, n_boot), classes)
     lesions, healthy = counted.lesions, counted.healthy
     return {
         "n_cases": len(lesions) + len(healthy),
@@ -95,13 +99,17 @@ def summarize(
         "n_excluded": counted.excluded,
         "excluded": {TOO_SMALL: counted.excluded} if counted.excluded else {},
         "failed": [dict(case) for case in failed],
-        **{name: score.entry for name, score in found.items()},
-        "pr_curve": {
-            "recall": counted.curve.recall if lesions else [],
-            "precision": counted.curve.precision if lesions else [],
-        },
-        **({} if counted.exact else {"dice_curve": _dice_curve(counted)}),
+        **{name: found[name].entry for name in names},
+        **(_mask_tables(counted) if counted.truth == "mask" else box_tables(counted, found)),
         "per_case": _per_case(counted),
+    }
+
+
+def _mask_tables(counted: Tally) -> dict[str, Any]:
+    curve = counted.curve if counted.lesions else None
+    return {
+        "pr_curve": {"recall": curve.recall if curve else [], "precision": curve.precision if curve else []},
+        **({} if counted.exact else {"dice_curve": _dice_curve(counted)}),
     }
 
 
@@ -154,7 +162,7 @@ def score_differences(
     thresholds : A's and B's healthy thresholds, for the scores that need them; operating : their operating points
 
     Both are resampled alike, each with its own best threshold in each resample. Lesions of 3 pixels or fewer are
-    ignored. Raises ValueError when the cases differ.
+    ignored. A measure of another truth has none. Raises ValueError when the cases differ.
     """
     first, second = (
         tally(sorted(side, key=lambda case: case.case_id), t, point)
@@ -172,11 +180,14 @@ def differences(
             "the two methods were not scored on the same lesion and healthy cases; pass the shared ones only"
         )
     names = list(names)
-    first, second = (scores(names, samples(side, seed, n_boot)) for side in (a, b))
+    scored = [name for name in names if _applies(name, a)]
+    first, second = (scores(scored, samples(side, seed, n_boot)) for side in (a, b))
     result: dict[str, Difference | None] = {}
     for name in names:
-        one, two = first[name], second[name]
+        one, two = first.get(name), second.get(name)
         result[name] = None
+        if one is None or two is None:
+            continue
         if not (one.value is None or two.value is None or one.samples is None or two.samples is None):
             result[name] = resampled_difference(
                 (one.value, two.value), (one.samples, two.samples), len(one.cases), one.n_subjects
@@ -186,6 +197,11 @@ def differences(
 
 def _optional(name: str) -> bool:
     return name in MEASURES and MEASURES[name].optional
+
+
+def _applies(name: str, counted: Tally) -> bool:
+    """Whether the truth of what was counted is what the measure is of."""
+    return name not in MEASURES or MEASURES[name].applies_to(counted.truth)
 
 
 def _cases_of(counted: Tally) -> list[tuple[str, str, bool]]:
@@ -199,6 +215,8 @@ def _dice_curve(counted: Tally) -> dict[str, list[float]]:
 
 
 def _per_case(counted: Tally) -> dict[str, dict[str, Any]]:
+    if counted.truth == "boxes":
+        return {case.case_id: case_of_boxes(case) for case in (*counted.lesions, *counted.healthy)}
     return {
         case.case_id: {
             "dice": case.dice,

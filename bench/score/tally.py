@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from uadbench.bench.score.binned import Histogram, binned_curve, error_bounds
 from uadbench.bench.score.cases import Scored, Thresholds, check_case, image_score, size_group, top_mean
-from uadbench.bench.score.measured import Cases, Measured, Units
+from uadbench.bench.score.froc import Events, join
+from uadbench.bench.score.measured import Cases, Measured, Units, of_boxes
 from uadbench.bench.score.operating import OperatingPoint, count_found
 from uadbench.bench.score.pooled import (
     N_BINS,
@@ -55,6 +56,7 @@ class Tally:
     units, healthy_units : what of them is drawn together
     counts : [units, 101 + 2] at the papers' thresholds, the healthy one of the image and that of the head
     operating : the operating point of post-processed maps; at_operating : [units, 1] there
+    truth : "boxes" where that of the cases is, whose counts stand with each of them; else "mask"
     maps : the lesion cases, where every distinct value is taken; else binned : (pooled, by subject) in fine bins
     """
 
@@ -71,6 +73,14 @@ class Tally:
     maps: Sequence[Scored] = ()
     pooled: Histogram | None = None
     by_subject: tuple[Units, Counts] | None = None
+    truth: str = "mask"
+
+    @cached_property
+    def froc_events(self) -> Events | None:
+        """Of lesion cases, then healthy ones, where the truth is boxes; None without a threshold or a lesion case."""
+        if self.truth != "boxes" or self.thresholds.image is None or not self.lesions:
+            return None
+        return join([case.events for case in (*self.lesions, *self.healthy) if case.events is not None])
 
     @property
     def exact(self) -> bool:
@@ -141,7 +151,7 @@ def tally(
     subjects = {cases.subjects[place] for place in places}
     n_units = min(len(places), len(SIZES) * len(subjects)) if together else len(places)
     counter = _Counter(thresholds, operating, bins, together, n_units)
-    if together:
+    if together and cases.read(places[0]).boxes is None:
         step = -(-len(places) // EDGE_CASES)
         counter.find_edges((cases.read(place) for place in places[::step]), len(subjects))
     for case in cases:
@@ -170,7 +180,7 @@ class _Counter:
         self._healthy: list[Measured] = []
         self._maps: list[Scored] = []
         self._seen: set[str] = set()
-        self._excluded = 0
+        self._excluded, self._boxes = 0, False
         self._pooled = Histogram() if together else None
         self._subjects, self._edges, self._fine = Units(True), np.zeros(0, dtype=np.float32), _table(0, 0)
 
@@ -184,8 +194,18 @@ class _Counter:
     def look_at(self, case: Scored) -> None:
         """Count a case."""
         check_case(case, self._seen)
+        if len(self._seen) > 1 and (case.boxes is not None) != self._boxes:
+            raise ValueError(
+                f"case {case.case_id}: its truth is {'boxes, not a mask' if not self._boxes else 'a mask, not boxes'}"
+            )
+        self._boxes = case.boxes is not None
         group = size_group(case.mask) if case.lesion else None
-        if case.lesion and group is None:
+        if case.lesion and self._boxes:
+            self._units.add(case.subject, "boxes")
+            kept = of_boxes(case, self._thresholds.image)
+            score = image_score(case.anomaly)
+            self._lesions.append(Measured(case.case_id, case.subject, True, 0, None, score, **kept))
+        elif case.lesion and group is None:
             self._excluded += 1
         elif group is not None:
             self._count_lesion(case, group)
@@ -228,6 +248,7 @@ class _Counter:
                 above=_share_above(case.anomaly, above.image),
                 above_head=None if inside is None else _share_above(inside, above.head),
                 metrics=case.metrics,
+                **of_boxes(case, self._thresholds.image),
             )
         )
 
@@ -249,8 +270,9 @@ class _Counter:
             at_operating=_first(self._called, n) if called else None,
             bins=self._bins,
             maps=self._maps,
-            pooled=self._pooled if n else None,
-            by_subject=fine if self._pooled is not None and n else None,
+            pooled=self._pooled if n and not self._boxes else None,
+            by_subject=fine if self._pooled is not None and n and not self._boxes else None,
+            truth="boxes" if self._boxes else "mask",
         )
 
 

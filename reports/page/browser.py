@@ -6,8 +6,16 @@ from typing import Any
 
 from uadbench.reports.identity import arm_of
 from uadbench.reports.page.choice import HEALTHY, Chosen, choose
-from uadbench.reports.page.held import arrays_of, inputs_of
-from uadbench.reports.page.pictures import colour_range, grey_image, map_image, mask_image, outline_path
+from uadbench.reports.page.held import arrays_of, boxes_of, inputs_of
+from uadbench.reports.page.pictures import (
+    box_image,
+    box_path,
+    colour_range,
+    grey_image,
+    map_image,
+    mask_image,
+    outline_path,
+)
 from uadbench.reports.page.shown import shown_cells
 from uadbench.reports.places import short_text
 from uadbench.reports.rows import Section, run_id
@@ -30,13 +38,15 @@ def case_browser(section: Section, images: int) -> dict[str, Any]:
         if inputs is None:
             continue
         image, mask = inputs
+        boxes = boxes_of(section.runs, case.case_id) or []
         cases.append(
             {
                 "case": case,
-                "title": _title(case),
+                "title": _title(case, len(boxes)),
                 "input": grey_image(image),
-                "truth": mask_image(mask) if mask.any() else None,
-                "outline": outline_path(mask),
+                "truth": mask_image(mask) if mask.any() else box_image(boxes, mask.shape),
+                "truth_text": ", ".join(label for label, *_ in boxes) or f"{case.lesion_px} px",
+                "outline": box_path(boxes) if boxes else outline_path(mask),
                 "size": {"width": image.shape[1], "height": image.shape[0]},
                 "panels": [
                     _panel(label, cell, case, top) for (label, cell), top in zip(shown, tops, strict=True)
@@ -61,9 +71,12 @@ def _shown(section: Section) -> list[Shown]:
     return found
 
 
-def _title(case: Chosen) -> str:
+def _title(case: Chosen, n_boxes: int) -> str:
     if case.group == HEALTHY:
         return f"{HEALTHY}, score rank {case.rank} of {case.of}"
+    if n_boxes:
+        count = f"{n_boxes} {'box' if n_boxes == 1 else 'boxes'}"
+        return f"{case.group}, {count}, rank {case.rank} of {case.of}"
     return f"{case.group} lesion, {case.lesion_px} px, rank {case.rank} of {case.of}"
 
 
@@ -90,8 +103,10 @@ def _panel(label: str, cell: Cell, case: Chosen, top: float) -> dict[str, Any]:
 
 
 def _value(cell: Cell, case: Chosen) -> str:
-    """The case's own figure: Dice at the healthy threshold, or the image's score where it is healthy."""
+    """The case's own figure at the healthy threshold, Dice or boxes; the image's score where it is healthy."""
     scored = ((cell.metrics or {}).get("per_case") or {}).get(case.case_id) or {}
     if case.group == HEALTHY:
         return "" if scored.get("score") is None else f"score {scored['score']:.3g}"
+    if (found := scored.get("found")) is not None:
+        return f"{sum(found)} of {len(found)} found, {scored['false_positives']} false"
     return "" if scored.get("dice") is None else f"Dice {percent(scored['dice'])}"

@@ -12,7 +12,8 @@ from uadbench.reports.ranking import Marks
 from uadbench.reports.rows import Section, cell_label
 from uadbench.reports.seeds import spreads
 from uadbench.reports.text import DASH, figure, milliseconds, score, spread_text
-from uadbench.reports.vocabulary import FURTHER, HEADLINE, LOAD_LIMIT, MEASURES, TABLE
+from uadbench.reports.truth import headline_of, table_of, truth_of
+from uadbench.reports.vocabulary import FURTHER, LOAD_LIMIT, MEASURES, Measure
 
 __all__ = [
     "further_heads",
@@ -28,10 +29,14 @@ __all__ = [
 ]
 
 
-def result_heads(several_runs: bool) -> list[dict[str, str]]:
+def result_heads(frame: pd.DataFrame, several_runs: bool) -> list[dict[str, str]]:
     """The columns of the main table: title, a line beneath, the first direction of sorting, class, aria-sort."""
-    heads = [_head("Method", text=True), _head("Back end", text=True), _head("Rank", HEADLINE.title)]
-    heads += [_head(MEASURES[name].title, falling=MEASURES[name].better > 0) for name in TABLE]
+    heads = [
+        _head("Method", text=True),
+        _head("Back end", text=True),
+        _head("Rank", headline_of(frame).title),
+    ]
+    heads += [_head(MEASURES[name].title, falling=MEASURES[name].better > 0) for name in table_of(frame)]
     heads[3]["sorted"] = heads[3]["first"]
     heads += [_head("NFE"), _head("ms/image", "p50, p90"), _head("ms/call", "p50")]
     heads += [_head("Speed-up", "parity", falling=True), _head("Cases", falling=True)]
@@ -45,12 +50,17 @@ def _head(title: str, sub: str = "", *, falling: bool = False, text: bool = Fals
 
 def result_rows(frame: pd.DataFrame, found: Marks) -> list[dict[str, Any]]:
     """The rows of the main table, methods and floors, in the frame's order."""
-    top = max(frame[f"{HEADLINE.name}_hi"].max(), frame[HEADLINE.name].max())
+    headline, shown = headline_of(frame), table_of(frame)
+    top = max(frame[f"{headline.name}_hi"].max(), frame[headline.name].max())
     scale = 1.0 if pd.isna(top) or top <= 0 else float(top)
-    return [_result_row(index, row, found, scale) for index, row in frame.iterrows()]
+    return [
+        _result_row(index, row, found, shown)
+        | {"rank": _plain(row[f"rank_{headline.name}"], figure), "bar": _bar(row, headline, scale)}
+        for index, row in frame.iterrows()
+    ]
 
 
-def _result_row(index: Any, row: Any, found: Marks, scale: float) -> dict[str, Any]:
+def _result_row(index: Any, row: Any, found: Marks, shown: tuple[str, ...]) -> dict[str, Any]:
     name, _, rest = row["variant"].partition(" · ")
     backend, _, precision = row["arm"].partition(" ")
     return {
@@ -63,9 +73,7 @@ def _result_row(index: Any, row: Any, found: Marks, scale: float) -> dict[str, A
         "label": cell_label(row),
         "below": found.below.get(index, ""),
         "applies": not row["not_applicable"],
-        "rank": _plain(row[f"rank_{HEADLINE.name}"], figure),
-        "scores": [_score(index, row, name, found) for name in TABLE],
-        "bar": _bar(row, scale),
+        "scores": [_score(index, row, name, found) for name in shown],
         "nfe": _plain(row["nfe"], figure),
         "p50": _plain(row["latency_ms_p50"], milliseconds),
         "p90": _plain(row["latency_ms_p90"], milliseconds),
@@ -80,9 +88,9 @@ def _result_row(index: Any, row: Any, found: Marks, scale: float) -> dict[str, A
     }
 
 
-def _bar(row: Any, scale: float) -> dict[str, str] | None:
+def _bar(row: Any, headline: Measure, scale: float) -> dict[str, str] | None:
     """Where the headline score and its interval stand on a bar of the column's width, in percent of it."""
-    value, low, high = row[HEADLINE.name], row[f"{HEADLINE.name}_lo"], row[f"{HEADLINE.name}_hi"]
+    value, low, high = row[headline.name], row[f"{headline.name}_lo"], row[f"{headline.name}_hi"]
     if pd.isna(value):
         return None
     if pd.isna(low) or pd.isna(high):
@@ -106,9 +114,9 @@ def _interval(row: Any, name: str) -> str:
     return "" if pd.isna(low) or pd.isna(high) else f"{score(low, name)}–{score(high, name)}"
 
 
-def seed_heads(several_runs: bool) -> list[str]:
+def seed_heads(frame: pd.DataFrame, several_runs: bool) -> list[str]:
     """The columns of the table of spreads over seeds."""
-    return ["Seeds", *(MEASURES[name].title for name in TABLE), *(["Run"] if several_runs else [])]
+    return ["Seeds", *(MEASURES[name].title for name in table_of(frame)), *(["Run"] if several_runs else [])]
 
 
 def seed_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -118,7 +126,7 @@ def seed_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
             "label": f"{spread.label} · {spread.arm}",
             "kind": spread.kind,
             "seeds": ", ".join(map(str, spread.seeds)),
-            "scores": [spread_text(spread.values, name).partition(" ") for name in TABLE],
+            "scores": [spread_text(spread.values, name).partition(" ") for name in table_of(frame)],
             "run": spread.run,
         }
         for spread in spreads(frame)
@@ -138,12 +146,16 @@ def not_applicable(frame: pd.DataFrame) -> list[tuple[str, str]]:
     return [(", ".join(sorted(variants)), str(reason)) for reason, variants in reasons.items()]
 
 
+def _further(frame: pd.DataFrame) -> list[str]:
+    truth = truth_of(frame)
+    return [name for name in FURTHER if name in frame and MEASURES[name].applies_to(truth)]
+
+
 def further_heads(frame: pd.DataFrame) -> list[str]:
     """The columns of the second table; what is better when it is less says so."""
     return [
         MEASURES[name].title + ("" if MEASURES[name].better > 0 else " (less is better)")
-        for name in FURTHER
-        if name in frame
+        for name in _further(frame)
     ]
 
 
@@ -154,9 +166,7 @@ def further_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
             "label": row["variant"],
             "kind": row["kind"],
             "scores": [
-                {"text": score(row[name], name), "interval": _interval(row, name)}
-                for name in FURTHER
-                if name in frame
+                {"text": score(row[name], name), "interval": _interval(row, name)} for name in _further(frame)
             ],
         }
         for _, row in shown_cells(frame).iterrows()
@@ -188,16 +198,17 @@ def timing_rows(section: Section) -> list[dict[str, Any]]:
 
 def glance(section: Section, found: Marks) -> list[tuple[str, str, str]]:
     """(caption, figure, detail) of what one wants to know first."""
-    frame = section.frame[section.frame[HEADLINE.name].notna()]
+    headline = headline_of(section.frame)
+    frame = section.frame[section.frame[headline.name].notna()]
     methods = frame[frame["kind"] != "floor"]
-    best = methods.loc[(HEADLINE.better * methods[HEADLINE.name]).sort_values(ascending=False).index[:1]]
+    best = methods.loc[(headline.better * methods[headline.name]).sort_values(ascending=False).index[:1]]
     items = []
     for caption, part in (("Best method", best), ("Best floor", best_floor(frame))):
         for _, row in part.iterrows():
-            interval = _interval(row, HEADLINE.name)
+            interval = _interval(row, headline.name)
             name = row["variant"] + (f", {interval}" if interval else "")
-            value = f"{score(row[HEADLINE.name], HEADLINE.name)} {HEADLINE.unit}".strip()
-            items.append((f"{caption}, {HEADLINE.title}", value, name))
+            value = f"{score(row[headline.name], headline.name)} {headline.unit}".strip()
+            items.append((f"{caption}, {headline.title}", value, name))
     items += _below(section.frame, found)
     faster = section.frame[section.frame["speedup"].notna()]
     if len(faster):
@@ -209,8 +220,9 @@ def glance(section: Section, found: Marks) -> list[tuple[str, str, str]]:
 def _below(frame: pd.DataFrame, found: Marks) -> list[tuple[str, str, str]]:
     """How many methods are below the best floor, and over which floors that says nothing; [] without either."""
     floors, methods = (frame[(frame["kind"] == "floor") == is_floor] for is_floor in (True, False))
-    scored = methods[methods[HEADLINE.name].notna()]
-    silent = sorted(set(floors["variant"]) - set(floors[floors[HEADLINE.name].notna()]["variant"]))
+    headline = headline_of(frame).name
+    scored = methods[methods[headline].notna()]
+    silent = sorted(set(floors["variant"]) - set(floors[floors[headline].notna()]["variant"]))
     count = floors["variant"].nunique() - len(silent)
     if scored.empty or not count:
         return []

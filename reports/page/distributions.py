@@ -15,7 +15,7 @@ from uadbench.reports.page.figures import WIDTH
 from uadbench.reports.page.shown import FLOOR, best_floor, looks, shown_cells
 from uadbench.reports.page.svg import INK, MUTED, PAPER, RC, inline_svg, new_axes, shorten
 from uadbench.reports.runs import Cell
-from uadbench.reports.vocabulary import HEADLINE
+from uadbench.reports.truth import headline_of
 
 __all__ = ["case_dice", "case_dice_of", "paired_differences", "reference_row"]
 
@@ -70,10 +70,11 @@ def paired_differences(frame: pd.DataFrame, cases: Cases, name: str) -> str | No
 def reference_row(frame: pd.DataFrame, cases: Cases) -> int | None:
     """The row of the method that the others are held against: the best by the headline score, None without any."""
     methods = _with_cases(frame, cases)
-    methods = methods[(methods["kind"] != "floor") & methods[HEADLINE.name].notna()]
+    headline = headline_of(frame)
+    methods = methods[(methods["kind"] != "floor") & methods[headline.name].notna()]
     if methods.empty:
         return None
-    return int(str((HEADLINE.better * methods[HEADLINE.name]).idxmax()))
+    return int(str((headline.better * methods[headline.name]).idxmax()))
 
 
 def _with_cases(frame: pd.DataFrame, cases: Cases) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from uadbench.reports.identity import REFERENCE
 from uadbench.reports.page.shown import FLOOR, Look, best_floor, looks, shown_cells
 from uadbench.reports.page.svg import GRID, MUTED, PAPER, RC, add_legend, inline_svg, new_axes
+from uadbench.reports.truth import headline_of
 from uadbench.reports.vocabulary import HEADLINE, MEASURES, SIZE_NAMES
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "WIDTH",
     "accuracy_against_latency",
     "dice_against_threshold",
+    "free_response",
     "latency_ticks",
     "log_axis",
     "precision_recall",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 WIDTH, HEIGHT = 4.6, 2.9
+_FROC_RANGE = (0.1, 10.0)  # false positives an image
 _NOUGHT = 0.006  # where a log axis from 0.01 on shows 0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 
@@ -37,7 +40,8 @@ Curves = Mapping[int, tuple[Sequence[float], Sequence[float]]]
 
 def accuracy_against_latency(frame: pd.DataFrame, name: str) -> str | None:
     """The headline score with its interval over the median milliseconds an image; a marker an arm."""
-    score = HEADLINE.name
+    headline = headline_of(frame)
+    score = headline.name
     part = frame[(frame["kind"] != "floor") & frame[score].notna() & (frame["latency_ms_p50"] > 0)]
     if part.empty:
         return None
@@ -49,21 +53,21 @@ def accuracy_against_latency(frame: pd.DataFrame, name: str) -> str | None:
         for _, row in part.iterrows():
             look, x = known[row["variant"]], row["latency_ms_p50"]
             _interval(axes, x, row, score, look)
-            axes.plot(x, row[score] * HEADLINE.factor, **_point(look, arms[row["arm"]]))
+            axes.plot(x, row[score] * headline.factor, **_point(look, arms[row["arm"]]))
         entries = _entries(part, known, "point")
         if len(arms) > 1:
             entries += [(Line2D([], [], **_point(FLOOR, marker)), arm) for arm, marker in arms.items()]
         for _, row in best_floor(frame).iterrows():
             axes.axhline(
-                row[score] * HEADLINE.factor, color=MUTED, linewidth=1.2, linestyle=FLOOR.dash, zorder=1
+                row[score] * headline.factor, color=MUTED, linewidth=1.2, linestyle=FLOOR.dash, zorder=1
             )
             entries.append(_floor_entry(row, "line"))
         _latency_axis(axes, part["latency_ms_p50"])
         axes.set_ylim(bottom=0)
-        axes.set_ylabel(_axis(HEADLINE.title, HEADLINE.unit))
+        axes.set_ylabel(_axis(headline.title, headline.unit))
         axes.grid(True)
         add_legend(figure, entries)
-        return inline_svg(figure, name, f"{HEADLINE.title} over milliseconds an image")
+        return inline_svg(figure, name, f"{headline.title} over milliseconds an image")
 
 
 def _latency_axis(axes: Axes, values: pd.Series) -> None:
@@ -96,6 +100,8 @@ def latency_ticks(low: float, high: float) -> list[float]:
 def scores_by_size(frame: pd.DataFrame, name: str) -> str | None:
     """The headline score within each group of lesion sizes with intervals; the best floor in grey."""
     columns = [f"dice_{size}" for size in SIZE_NAMES]
+    if not set(columns) <= set(frame):
+        return None
     part = shown_cells(frame)
     methods = part[(part["kind"] != "floor") & part[columns].notna().any(axis=1)]
     if methods.empty:
@@ -173,6 +179,34 @@ def dice_against_threshold(frame: pd.DataFrame, curves: Curves, name: str) -> st
         axes.grid(True)
         add_legend(figure, _entries(shown, known, "line"))
         return inline_svg(figure, name, "Pooled Dice over the threshold")
+
+
+def free_response(frame: pd.DataFrame, curves: Curves, name: str) -> str | None:
+    """Boxes found over false positives an image. curves: row -> (false positives, share found); best floor dashed."""
+    shown, known = _with_curves(frame, curves), looks(frame)
+    if shown.empty:
+        return None
+    with mpl.rc_context(RC):
+        figure, axes = new_axes(WIDTH, HEIGHT)
+        for index, row in shown.iterrows():
+            false, found = (np.asarray(values, dtype=float) for values in curves[int(str(index))])
+            # a step ends where the next level adds a false positive, and the last one goes on
+            false, found = np.append(false, max(false[-1], _FROC_RANGE[1])), np.append(found, found[-1])
+            axes.step(
+                np.maximum(false, _FROC_RANGE[0]),
+                100 * found,
+                where="post",
+                **_line(known.get(row["variant"], FLOOR)),
+            )
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(*_FROC_RANGE)
+        axes.xaxis.set_major_locator(FixedLocator([0.125, 0.25, 0.5, 1, 2, 4, 8]))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set(ylim=(0, 100), xlabel="false positives an image (log)", ylabel="boxes found, %")
+        axes.grid(True)
+        add_legend(figure, _entries(shown, known, "line"))
+        return inline_svg(figure, name, "Boxes found over false positives an image")
 
 
 def _with_curves(frame: pd.DataFrame, curves: Curves) -> pd.DataFrame:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from uadbench.reports.atomic import RunError
 from uadbench.reports.runs import Cell, Run
+from uadbench.reports.store import BoxEntry
 
-__all__ = ["arrays_of", "inputs_of"]
+__all__ = ["arrays_of", "boxes_of", "inputs_of"]
 
 Image = NDArray[np.float32]
 
@@ -28,6 +29,16 @@ def inputs_of(runs: Sequence[Run], case_id: str) -> tuple[Image, NDArray[np.bool
     for run in runs:
         try:
             return run.directory.read_input(case_id)
+        except RunError:
+            continue
+    return None
+
+
+def boxes_of(runs: Sequence[Run], case_id: str) -> list[BoxEntry] | None:
+    """A case's boxes from the first run that holds its input; None where its truth is a mask, or none holds it."""
+    for run in runs:
+        try:
+            return run.directory.read_boxes(case_id)
         except RunError:
             continue
     return None

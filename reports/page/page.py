@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from uadbench.reports import caveats
+from uadbench.reports.boxes import CLASSES, class_table
 from uadbench.reports.page import context
 from uadbench.reports.page.browser import case_browser
-from uadbench.reports.page.choice import MAX_IMAGES, RULE
+from uadbench.reports.page.choice import MAX_IMAGES, RULES
 from uadbench.reports.page.pictures import colour_tables
 from uadbench.reports.page.plots import plots
 from uadbench.reports.page.templating import asset, render
@@ -24,7 +25,7 @@ from uadbench.reports.ranking import RANKS, marks
 from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.runs import Run
 from uadbench.reports.seeds import SEEDS
-from uadbench.reports.vocabulary import HEADLINE
+from uadbench.reports.truth import headline_of, truth_of
 
 __all__ = ["page"]
 
@@ -49,12 +50,11 @@ def page(runs: Sequence[Run], frame: pd.DataFrame) -> str:
         arms=sorted({row["arm"] for part in parts for row in part["rows"]}),
         runs=[_run(run) for run in runs],
         measures=meanings(frame),
-        headline=HEADLINE.title,
+        class_note=CLASSES,
         ranks=RANKS,
         seeds=SEEDS,
         published=published_tables(),
         not_comparable=NOT_COMPARABLE,
-        rule=RULE,
         inferno=colour_tables(),
     )
 
@@ -102,14 +102,18 @@ def _section(section: Section, runs: Sequence[Run], images: int) -> dict[str, An
         "licence": str(dataset.get("licence") or ""),
         "citation": str(dataset.get("citation") or ""),
         "fingerprint": str(dataset.get("fingerprint") or ""),
-        "heads": context.result_heads(several),
+        "heads": context.result_heads(frame, several),
         "rows": rows,
         "several_runs": several,
         "uneven": len(counts) > 1,
         "rank_notes": [f"{note[0].upper()}{note[1:]}" for note in frame["rank_note"].unique() if note],
-        "seed_heads": context.seed_heads(several),
+        "seed_heads": context.seed_heads(frame, several),
         "seeds": context.seed_rows(frame),
         "silent": _silent(rows),
+        "headline": headline_of(frame).title,
+        "class_heads": class_table(section)[0],
+        "classes": class_table(section)[1],
+        "rule": RULES[truth_of(frame)],
         "not_applicable": context.not_applicable(frame),
         "glance": context.glance(section, found),
         "further_heads": context.further_heads(frame),

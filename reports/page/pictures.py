@@ -17,8 +17,18 @@ from skimage.measure import find_contours
 from uadbench.reports.page.choice import Chosen
 from uadbench.reports.page.held import arrays_of
 from uadbench.reports.runs import Cell
+from uadbench.reports.store import BoxEntry
 
-__all__ = ["colour_range", "colour_tables", "grey_image", "map_image", "mask_image", "outline_path"]
+__all__ = [
+    "box_image",
+    "box_path",
+    "colour_range",
+    "colour_tables",
+    "grey_image",
+    "map_image",
+    "mask_image",
+    "outline_path",
+]
 
 _WEBP = features.check("webp")
 
@@ -62,6 +72,21 @@ def outline_path(mask: NDArray[np.bool_]) -> str:
     )  # pixel centres are 0.5 from the mask's edge, so this is half a pixel outside
     shifted = [line[:-1, ::-1] - 1.5 for line in lines]  # from twice padded centres to the picture's corner
     return "".join("M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in line) + "Z" for line in shifted)
+
+
+def box_image(boxes: Sequence[BoxEntry], shape: tuple[int, ...]) -> str | None:
+    """Boxes filled, as white on black; None without any."""
+    if not boxes:
+        return None
+    inside = np.zeros(shape, dtype=bool)
+    for _, top, left, bottom, right in boxes:
+        inside[top:bottom, left:right] = True
+    return mask_image(inside)
+
+
+def box_path(boxes: Sequence[BoxEntry]) -> str:
+    """An SVG path in pixels around each box, along its edges."""
+    return "".join(f"M{left},{top}H{right}V{bottom}H{left}Z" for _, top, left, bottom, right in boxes)
 
 
 def _bytes(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from uadbench.reports.pareto import FRONT
 from uadbench.reports.rows import Section
 from uadbench.reports.shifts import SHIFTED, shift_rows
 from uadbench.reports.sweep import VALIDATION, on_validation, sweep_rows, swept
+from uadbench.reports.truth import headline_of
 from uadbench.reports.vocabulary import HEADLINE
 
 __all__ = ["plots"]
@@ -41,7 +42,7 @@ def plots(section: Section) -> list[dict[str, str]]:
 
 def _sweeps(section: Section) -> list[tuple[str, str, str | None]]:
     """Of each thing varied: the headline score over it, and the milliseconds."""
-    rows, key = sweep_rows(section), section.key
+    rows, key, headline = sweep_rows(section), section.key, headline_of(section.frame)
     if rows.empty:
         return []
     names = list(dict.fromkeys(name.rpartition(".")[2] for run in section.runs for name in swept(run)))
@@ -49,12 +50,12 @@ def _sweeps(section: Section) -> list[tuple[str, str, str | None]]:
     entries = []
     for place, name in enumerate(names):
         what = (rows, names, name)
-        score = (HEADLINE.name, f"{HEADLINE.title}, {HEADLINE.unit}", floors)
+        score = (headline.name, f"{headline.title}, {headline.unit}", floors)
         time = ("latency_ms_p50", "ms an image, median", floors[:0])
         lines = "A line for each combination of the rest."
         entries += [
             (
-                f"{HEADLINE.title} over {name}",
+                f"{headline.title} over {name}",
                 f"{lines} Strokes: 95 % intervals. {_FLOOR}",
                 sweeps.curves(*what, *score, f"{key}-sweep-dice-{place}"),
             ),
@@ -82,7 +83,7 @@ def _scores(section: Section) -> list[tuple[str, str, str | None]]:
             figures.accuracy_against_latency(frame, f"{key}-latency"),
         ),
         (
-            f"Pareto front of {HEADLINE.title} and time",
+            f"Pareto front of {headline_of(frame).title} and time",
             f"Up and to the left is better. Ringed: on the front. {FRONT}",
             sweeps.pareto_front(frame, f"{key}-pareto"),
         ),
@@ -97,11 +98,26 @@ def _scores(section: Section) -> list[tuple[str, str, str | None]]:
             figures.precision_recall(frame, recall, f"{key}-recall"),
         ),
         (
+            "FROC",
+            "Boxes found over false positives an image, healthy images counted; candidates are the components above "
+            f"the 5 % threshold. A curve ends at that threshold and goes on level. {_ONE} {_FLOOR}",
+            figures.free_response(frame, _froc_curves(section), f"{key}-froc"),
+        ),
+        (
             "Dice against threshold",
             f"Pooled pixels, at the thresholds that {HEADLINE.title} is the best of (dots). {_ONE} {_FLOOR}",
             figures.dice_against_threshold(frame, _threshold_curves(section), f"{key}-thresholds"),
         ),
     ]
+
+
+def _froc_curves(section: Section) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for index in section.frame.index:
+        curve = (section.cell(int(index))[1].metrics or {}).get("froc_curve") or {}
+        if curve.get("false_positives"):
+            found[int(index)] = (curve["false_positives"], curve["sensitivity"])
+    return found
 
 
 def _threshold_curves(section: Section) -> dict[int, Any]:

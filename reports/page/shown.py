@@ -10,7 +10,7 @@ import pandas as pd
 
 from uadbench.reports.identity import REFERENCE, arm_of
 from uadbench.reports.page.svg import MUTED, series_colour
-from uadbench.reports.vocabulary import HEADLINE
+from uadbench.reports.truth import headline_of
 
 __all__ = ["FLOOR", "METHOD_COLOURS", "Look", "best_floor", "colour_of", "looks", "shown_cells"]
 
@@ -58,7 +58,7 @@ def shown_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """One cell a variant and run that applies: the reference arm where it is scored, else the best; floors all."""
     part = frame[frame["not_applicable"] == ""]
     order = part.assign(
-        _missing=part[HEADLINE.name].isna(),
+        _missing=part[headline_of(frame).name].isna(),
         _other=[arm_of(row) != REFERENCE for _, row in part.iterrows()],
     )
     order = order.sort_values(["_missing", "_other"], kind="stable")
@@ -67,5 +67,6 @@ def shown_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
 def best_floor(frame: pd.DataFrame) -> pd.DataFrame:
     """The floor with the best headline score as a frame of one row, empty where no floor is scored."""
-    scored = frame[(frame["kind"] == "floor") & frame[HEADLINE.name].notna()]
-    return scored.loc[(HEADLINE.better * scored[HEADLINE.name]).sort_values(ascending=False).index[:1]]
+    headline = headline_of(frame)
+    scored = frame[(frame["kind"] == "floor") & frame[headline.name].notna()]
+    return scored.loc[(headline.better * scored[headline.name]).sort_values(ascending=False).index[:1]]

@@ -24,7 +24,8 @@ from uadbench.reports.page.svg import (
     new_axes,
     series_colour,
 )
-from uadbench.reports.vocabulary import HEADLINE
+from uadbench.reports.truth import headline_of
+from uadbench.reports.vocabulary import MEASURES
 
 __all__ = ["curves", "pareto_front"]
 
@@ -44,7 +45,7 @@ def curves(
     if len(values) < 2:
         return None
     place, numeric = _places(values)
-    factor = HEADLINE.factor if column == HEADLINE.name else 1.0
+    factor = MEASURES[column].factor if column in MEASURES else 1.0
     keys = ["method", "arm", *(other for other in names if other != over)]
     lines = list(part.groupby([part[key].fillna("") for key in keys], sort=True))
     with mpl.rc_context(RC):
@@ -114,7 +115,8 @@ def pareto_front(frame: pd.DataFrame, name: str) -> str | None:
     part = frame[frame["pareto"] != ""]
     if not (part["pareto"] == "yes").any():
         return None
-    known, score = looks(frame), HEADLINE.name
+    known, headline = looks(frame), headline_of(frame)
+    score = headline.name
     with mpl.rc_context(RC):
         figure, axes = new_axes(WIDTH, HEIGHT)
         entries: list[tuple[Any, str]] = []
@@ -123,9 +125,9 @@ def pareto_front(frame: pd.DataFrame, name: str) -> str | None:
             floor = row["kind"] == "floor"
             look = FLOOR if floor else known[row["variant"]]
             style: dict[str, Any] = {"marker": "D" if floor else "o", "color": look.colour, "linestyle": ""}
-            axes.plot(row["latency_ms_p50"], row[score] * HEADLINE.factor, markersize=6, **style)
+            axes.plot(row["latency_ms_p50"], row[score] * headline.factor, markersize=6, **style)
         for number, (_, row) in enumerate(front.iterrows(), 1):
-            place = (row["latency_ms_p50"], row[score] * HEADLINE.factor)
+            place = (row["latency_ms_p50"], row[score] * headline.factor)
             axes.plot(*place, "o", markersize=11, markerfacecolor="none", markeredgecolor=INK)
             axes.annotate(str(number), place, xytext=(7, 4), textcoords="offset points", fontsize=8)
             handle = Line2D([], [], marker="o", markerfacecolor=PAPER, markeredgecolor=INK, linestyle="")
@@ -134,12 +136,12 @@ def pareto_front(frame: pd.DataFrame, name: str) -> str | None:
             front["run"].nunique() == 1
         ):  # of several machines there are several fronts, which no line may join
             axes.step(
-                front["latency_ms_p50"], front[score] * HEADLINE.factor, where="post", color=MUTED, zorder=1
+                front["latency_ms_p50"], front[score] * headline.factor, where="post", color=MUTED, zorder=1
             )
         times = part["latency_ms_p50"]
         log_axis(axes, "x", times.min() / 1.5, times.max() * 1.5)
         axes.set_ylim(bottom=0)
-        axes.set(xlabel="ms an image, median (log)", ylabel=f"{HEADLINE.title}, {HEADLINE.unit}")
+        axes.set(xlabel="ms an image, median (log)", ylabel=f"{headline.title}, {headline.unit}")
         axes.grid(True)
         add_legend(figure, entries)
-        return inline_svg(figure, name, f"Pareto front of {HEADLINE.title} over milliseconds an image")
+        return inline_svg(figure, name, f"Pareto front of {headline.title} over milliseconds an image")

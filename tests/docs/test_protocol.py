@@ -14,7 +14,9 @@ from uadbench.bench.plan.config import RunConfig
 from uadbench.bench.run.fitting import FIT_LIMIT
 from uadbench.bench.run.timing import PERCENTILES
 from uadbench.bench.run.variance import VARIANCE_LIMIT
+from uadbench.bench.score.boxes import CAP, SHARE
 from uadbench.bench.score.cases import KLD_BINS
+from uadbench.bench.score.froc import RATES
 from uadbench.bench.score.operating import CANDIDATES
 from uadbench.bench.score.paired import A_PAIR, BINS, LEAST, MOST
 from uadbench.bench.score.scorers import PAPERS_WEIGHTS, SCORERS
@@ -22,6 +24,7 @@ from uadbench.bench.score.statistics import MIN_SUBJECTS, N_BOOT
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import SIZES, TOO_SMALL
 from uadbench.datasets.preprocess import PREPROCESSING
+from uadbench.datasets.public.grazpedwri import SHARES
 from uadbench.datasets.selection import read_split
 from uadbench.datasets.shifts import SHIFTS
 from uadbench.engine.post import EROSIONS, FOREGROUND, MEDIAN
@@ -81,6 +84,13 @@ def test_the_parity_gates_are_those_of_the_code() -> None:
         pytest.param(f"of {CANDIDATES} values, which lie just below quantiles", id="thresholds"),
         pytest.param(f"fewer than {RunConfig().component_px} pixels", id="components"),
         pytest.param(f"The first {RunConfig().shift_limit} healthy test cases", id="shifted cases"),
+        pytest.param(f"its pixels is above: {SHARE} |b ∩ above| > |b|", id="a box is found"),
+        pytest.param(f"{SHARE} |c ∩ boxes| <= |c|", id="a component is false"),
+        pytest.param(f"FP = min({CAP}, their number)", id="cap of false positives"),
+        pytest.param(
+            f"the mean at R = 1/8, 1/4, 1/2, {', '.join(f'{rate:g}' for rate in RATES[3:])}.",
+            id="rates of FROC",
+        ),
         pytest.param(f"{KLD_BINS} equal bins over [0, 1], one added", id="KLD"),
         pytest.param(
             f"{A_PAIR} draws a pair, at least {LEAST}, at most {MOST}. A bootstrap's p",
@@ -113,6 +123,16 @@ def test_the_numbers_of_cases_are_those_of_the_splits() -> None:
     ]
     assert counts == [("train", 64), ("train", 0), ("val", 6), ("val", 6), ("test", 6), ("test", 18)]
     assert "train 64 healthy; val 6 healthy, 6 lesion; test 6 healthy, 18 lesion" in TEXT
+    wrist = DATASETS["phantom-wrist"](None, 0, None)
+    counts = [
+        (split, sum(case.lesion == lesion for case in wrist.split(split)))
+        for split in ("train", "val", "test")
+        for lesion in (False, True)
+    ]
+    assert counts == [("train", 64), ("train", 0), ("val", 8), ("val", 5), ("test", 8), ("test", 30)]
+    assert "train 64 healthy; val 8 healthy, 5 with boxes; test 8 healthy, 30 with boxes" in TEXT
+    assert " % ".join(f"{100 * share:g}" for share in SHARES.values()) == "60 % 10 % 30"
+    assert "60 % of the patients train, 10 % val, 30 % test" in TEXT
     ixi, soop = read_split("ixi-stroke"), read_split("soop-flair")
     n = Counter((row["split"], bool(row["mask"])) for row in ixi if row["natural"] == "1")
     balanced = sum(row["split"] == "test" and bool(row["mask"]) for row in ixi if row["balanced"] == "1")

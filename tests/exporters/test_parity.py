@@ -166,3 +166,19 @@ def test_a_verdict_needs_all_three_parts_and_names_those_that_fail() -> None:
     failed, why = verdict({**network, "pass": False}, {**chain, "pass": False}, wrong)
     assert failed == "fail"
     assert all(part in why for part in ("network: ", "trajectory: ", "scores: max Dice differs by -10.00"))
+
+
+def test_boxes_are_held_against_each_other_by_their_own_scores() -> None:
+    def boxes(f1: float) -> dict:
+        return {
+            "truth": "boxes",
+            "n_cases": 1,
+            "box_f1": {"value": f1},
+            "froc_mean": {"value": 0.5},
+            "per_case": {"a": {}},
+        }
+
+    assert score_parity(boxes(0.4), boxes(0.405), 0.01)["pass"]
+    worse = score_parity(boxes(0.4), boxes(0.38), 0.01)
+    assert worse["reason"] == "box F1 differs by -2.00 points, the margin is 1"
+    assert "dice_max" not in worse

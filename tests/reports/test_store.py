@@ -28,6 +28,19 @@ def test_arrays_and_inputs_come_back_as_they_were(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask, np.eye(4, dtype=bool))
 
 
+BOXES = [("fracture", 1, 2, 3, 4), ("periosteal réaction", 0, 0, 4, 4)]
+
+
+@pytest.mark.parametrize("boxes", [None, [], BOXES], ids=["a mask", "healthy", "two"])
+def test_boxes_come_back_as_they_were_and_a_mask_has_none(tmp_path: Path, boxes: list | None) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_input("c", np.zeros((4, 4)), np.zeros((4, 4)), boxes)
+    assert run.read_boxes("c") == boxes
+    assert run.read_input("c")[0].shape == (4, 4)
+    with pytest.raises(RunError):
+        run.read_boxes("d")
+
+
 def test_another_cases_arrays_do_not_stand_in_for_its_own(tmp_path: Path) -> None:
     cell = CellDirectory(tmp_path)
     sha256 = cell.write_arrays("a", *ARRAYS)

@@ -11,14 +11,26 @@ from support.runs import CELLS, make_run
 
 from uadbench.bench.score.scorers import SCORERS
 from uadbench.datasets.case import SIZES, TOO_SMALL
+from uadbench.reports import columns as columns_module
 from uadbench.reports import rows as rows_module
 from uadbench.reports import text as text_module
+from uadbench.reports import truth as truth_module
 from uadbench.reports import vocabulary
 from uadbench.reports.atomic import read_json, write_json
 from uadbench.reports.rows import rows_of
 from uadbench.reports.runs import load_run
 from uadbench.reports.text import markdown
-from uadbench.reports.vocabulary import FURTHER, MEASURES, RANKED, SCORES, SIZE_NAMES, STAGES, TABLE, Measure
+from uadbench.reports.vocabulary import (
+    FURTHER,
+    HEADLINES,
+    MEASURES,
+    RANKED,
+    SCORES,
+    SIZE_NAMES,
+    STAGES,
+    TABLE,
+    Measure,
+)
 
 
 def test_every_name_and_every_head_of_a_column_stands_once() -> None:
@@ -73,7 +85,7 @@ def test_a_new_measure_is_in_table_and_csv_without_any_other_change(
 ) -> None:
     new = Measure("hausdorff", "Hausdorff px", "HD", "Distance.", better=-1, unit="", ranked=False)
     measures = {**MEASURES, "hausdorff": new}
-    for module in (vocabulary, rows_module, text_module):
+    for module in (vocabulary, columns_module, rows_module, text_module, truth_module):
         for name, value in (("SCORES", tuple(measures)), ("TABLE", (*TABLE, "hausdorff"))):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
@@ -96,9 +108,25 @@ def test_a_measure_that_is_left_out_of_metrics_json_is_missing_and_not_zero(tmp_
     metrics = path / "cells" / "thor-gaussian-25-torch-fp32" / "metrics.json"
     write_json(metrics, {key: value for key, value in read_json(metrics).items() if key not in SCORES})
     frame = rows_of([load_run(path)])
-    usual = [name for name in SCORES if not MEASURES[name].optional]
+    usual = [name for name in SCORES if MEASURES[name].applies_to("mask") and not MEASURES[name].optional]
     assert frame.loc[0, usual].isna().all()
     assert not set(SCORES) - set(usual) & set(frame)
+
+
+def test_the_truth_of_a_data_set_decides_which_measures_it_has() -> None:
+    assert {measure.truth for measure in MEASURES.values()} == {"mask", "boxes", "any"}
+    masks, boxes = ({n for n, m in MEASURES.items() if m.applies_to(truth)} for truth in ("mask", "boxes"))
+    assert masks & boxes == {
+        "auroc_image",
+        "fpr_healthy_test",
+        "ssim_healthy",
+        "psnr_healthy",
+        "lpips_healthy",
+    }
+    assert masks | boxes == set(MEASURES)
+    for truth, headline in HEADLINES.items():
+        assert headline.applies_to(truth)
+        assert headline.name in RANKED
 
 
 def test_a_measure_is_a_record_that_nobody_changes() -> None:

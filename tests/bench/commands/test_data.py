@@ -11,6 +11,7 @@ from PIL import Image
 from support.volumes import TREES, brats
 
 from uadbench.bench.commands.data import command
+from uadbench.datasets.wrist_anomalies import KINDS
 from uadbench.engine.perceptual.weights import PerceptualError
 
 
@@ -198,6 +199,35 @@ def test_preview_refuses_an_empty_split_and_another_format(folder: Path, tmp_pat
     assert result.exit_code == 2
     assert "no case in train" in result.stderr
     assert bench("preview", "folder", "--data-root", folder, "--output", tmp_path / "s.gif").exit_code == 2
+
+
+def test_check_counts_boxes_by_class() -> None:
+    result = bench("check", "phantom-wrist", "--no-progress")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert "test: 8 healthy, 30 with boxes" in lines
+    (boxes,) = [line for line in lines if line.startswith("boxes: ")]
+    assert all(int(part.split()[0]) >= 7 for part in boxes.removeprefix("boxes: ").split(", "))
+    assert [part.split()[1] for part in boxes.removeprefix("boxes: ").split(", ")] == sorted(KINDS)
+
+
+def test_preview_names_the_classes_of_the_boxes(tmp_path: Path) -> None:
+    result = bench("preview", "phantom-wrist", "--count", "5", "--output", tmp_path / "w.png")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "w.png") as picture:
+        red, green, _ = np.asarray(picture.convert("RGB")).astype(int).transpose(2, 0, 1)
+    assert np.count_nonzero(red - green > 150) > 50  # outlines
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("phantom-wrist", "nothing to fetch, it is generated", id="generated"),
+        pytest.param("grazpedwri", "images_part1.zip to images_part4.zip", id="published"),
+    ],
+)
+def test_fetch_says_where_wrists_come_from(name: str, text: str, tmp_path: Path) -> None:
+    assert text in bench("fetch", name, "--data-root", tmp_path).output
 
 
 # Whole volumes

@@ -10,7 +10,10 @@ from support.tiny_network import make_unet
 
 from uadbench.bench.plan.config import ConfigError, make_config
 from uadbench.bench.plan.grid import plan_cells
+from uadbench.bench.plan.plan import make_plan
 from uadbench.bench.plan.weights import find_network
+from uadbench.bench.run.record import make_manifest
+from uadbench.engine.networks import checkpoint
 from uadbench.engine.networks.checkpoint import CheckpointError, save_checkpoint, shipped
 from uadbench.engine.schedule import linear_schedule
 
@@ -61,3 +64,47 @@ def test_another_card_for_the_same_weights_is_another_network(short: Path) -> No
     after = find_network("unet-gaussian", {"unet-gaussian": str(short)})
     assert after.card["sha256"] == before.card["sha256"]
     assert after.identity != before.identity
+
+
+@pytest.fixture
+def shipped_nearby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of shipped networks with the usual one alone."""
+    monkeypatch.setattr(checkpoint, "_among_shipped", lambda name: tmp_path / f"{name}.safetensors")
+    save_checkpoint(tmp_path / "unet-gaussian.safetensors", make_unet(), {"noise": "gaussian"})
+    return tmp_path
+
+
+OWN = {"unet-gaussian": "unet-gaussian-wrist"}
+
+
+def test_a_data_sets_own_network_is_taken_where_it_is_shipped_and_the_user_gives_none(
+    shipped_nearby: Path, short: Path
+) -> None:
+    save_checkpoint(shipped_nearby / "unet-gaussian-wrist.safetensors", make_unet(), {"noise": "gaussian"})
+    found = find_network("unet-gaussian", {}, OWN)
+    assert (found.name, found.path.name) == ("unet-gaussian", "unet-gaussian-wrist.safetensors")
+    assert found.wanted == ""
+    assert find_network("unet-gaussian", {"unet-gaussian": str(short)}, OWN).path == short
+
+
+def test_the_usual_network_serves_with_a_caveat_where_the_data_sets_own_is_not_shipped(
+    shipped_nearby: Path,
+) -> None:
+    found = find_network("unet-gaussian", {}, OWN)
+    assert found.path.name == "unet-gaussian.safetensors"
+    assert "unet-gaussian-wrist" in found.caveat
+    assert "--set checkpoints.unet-gaussian=FILE" in found.caveat
+
+
+def test_a_run_says_which_file_serves_and_that_its_own_is_missing(shipped_nearby: Path) -> None:
+    config = make_config({}, {"dataset": "phantom-wrist", "methods": "ddpm", "limit": 4})
+    plan = make_plan(config)
+    assert [network.wanted for network in plan.networks.values()] == ["unet-gaussian-wrist"]
+    manifest = make_manifest(config, plan.dataset, plan.cases, [], plan.networks, {}, 1, "bench run")
+    assert manifest["checkpoints"]["unet-gaussian"]["file"] == "unet-gaussian.safetensors"
+    assert plan.notes[0] in manifest["dataset"]["caveats"]
+    save_checkpoint(shipped_nearby / "unet-gaussian-wrist.safetensors", make_unet(), {"noise": "gaussian"})
+    mended = make_plan(config)
+    assert mended.notes == []
+    again = make_manifest(config, mended.dataset, mended.cases, [], mended.networks, {}, 1, "bench run")
+    assert again["checkpoints"]["unet-gaussian"]["file"] == "unet-gaussian-wrist.safetensors"

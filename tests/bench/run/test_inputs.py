@@ -12,8 +12,9 @@ from support.cells import SIZE, make_dataset
 from support.stored import change_blob, stored
 
 from uadbench.bench.plan.plan import choose_cases, spread
+from uadbench.bench.run.fitting import lesions_to_fit
 from uadbench.bench.run.inputs import Loader, healthy_median, in_batches, kept_healthy, mean_and_spread
-from uadbench.datasets.case import Case, Sample
+from uadbench.datasets.case import Box, Case, Dataset, Sample
 from uadbench.engine.interfaces import to_unit
 from uadbench.reports.store import RunDirectory
 
@@ -64,6 +65,72 @@ def test_a_damaged_input_is_read_again_from_the_data_set_and_kept(tmp_path: Path
     assert isinstance(again, Sample)
     np.testing.assert_array_equal(again.image, first.image)
     assert stored(tmp_path / "inputs") == whole
+
+
+BOX = Box("metal", 2, 3, 8, 9)
+
+
+def boxed(**change: object) -> Dataset:
+    """The data set with a box for every lesion; change : of each sample."""
+    whole = make_dataset()
+
+    def load(case: Case) -> Sample:
+        sample = whole.load(case)
+        boxes = (BOX,) if case.lesion else ()
+        return dataclasses.replace(sample, mask=np.zeros_like(sample.mask), boxes=boxes, **change)
+
+    return dataclasses.replace(whole, load=load, truth="boxes")
+
+
+def test_boxes_are_kept_with_the_input_and_read_from_there(tmp_path: Path) -> None:
+    dataset, run = boxed(), RunDirectory(tmp_path)
+    lesion = next(case for case in dataset.split("test") if case.lesion)
+    healthy = next(case for case in dataset.split("test") if not case.lesion)
+    for case in (lesion, healthy):
+        Loader(run, dataset).read(case)
+
+    def refuse(case: Case) -> Sample:
+        raise AssertionError("read again")
+
+    kept = Loader(run, dataclasses.replace(dataset, load=refuse))
+    found, none = kept.read(lesion), kept.read(healthy)
+    assert isinstance(found, Sample)
+    assert isinstance(none, Sample)
+    assert (found.boxes, none.boxes) == ((BOX,), ())
+
+
+def test_an_input_that_was_kept_without_its_boxes_is_read_again(tmp_path: Path) -> None:
+    dataset, run = boxed(), RunDirectory(tmp_path)
+    case = next(case for case in dataset.split("test") if case.lesion)
+    sample = dataset.load(case)
+    run.write_input(case.case_id, sample.image, sample.mask)
+    found = Loader(run, dataset).read(case)
+    assert isinstance(found, Sample)
+    assert found.boxes == (BOX,)
+    assert run.read_boxes(case.case_id) == [dataclasses.astuple(BOX)]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param({"boxes": ()}, "is called a lesion, but has 0 boxes", id="none"),
+        pytest.param({"boxes": (Box("x", 0, 0, 0, 5),)}, "does not lie in the image", id="empty"),
+        pytest.param({"boxes": (Box("x", 0, 0, 5, SIZE + 1),)}, "does not lie in the image", id="outside"),
+        pytest.param({"mask": np.ones((SIZE, SIZE), bool)}, "a mask that is not empty", id="both"),
+        pytest.param({"boxes": None}, "its truth is a mask, its data set's boxes", id="mask"),
+    ],
+)
+def test_boxes_that_break_the_contract_are_a_reason(tmp_path: Path, change: dict, reason: str) -> None:
+    whole = boxed()
+    dataset = dataclasses.replace(whole, load=lambda case: dataclasses.replace(whole.load(case), **change))
+    case = next(case for case in dataset.split("test") if case.lesion)
+    found = Loader(RunDirectory(tmp_path), dataset).read(case)
+    assert isinstance(found, str)
+    assert reason in found
+
+
+def test_nothing_is_fitted_on_boxes() -> None:
+    assert lesions_to_fit(boxed()) == []
 
 
 def test_the_median_is_of_healthy_training_slices_and_is_computed_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from uadbench.bench.plan.plugins import connect
 from uadbench.bench.run.machine import prepare_process
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def load_run(path: str | Path) -> LoadedRun:
     """Read a run directory into tables; RunError with one clear line if it is none."""
     import pandas as pd
 
+    connect()
     from uadbench.reports.identity import arm_of, variant_of
     from uadbench.reports.rows import rows_of
     from uadbench.reports.runs import load_run as read_run
@@ -123,6 +125,7 @@ def detect(
     ConfigError, CheckpointError, PerceptualError or BackendError, each with one line.
     """
     prepare_process()
+    connect()
     images = _images(image)
     config, cell = _plan(method, backend, seed, settings)
     import torch

@@ -17,11 +17,13 @@ __all__ = ["VERBS", "cli", "main"]
 
 VERBS = {
     "run": "Run methods on a data set, score them and write the leaderboard.",
+    "sweep": "Run a method with every combination of settings, and draw the scores over each.",
     "predict": "Write maps, reconstructions and masks of images of yours, in their own space.",
     "list": "List methods, data sets, back ends, noises and perceptual nets.",
     "train": "Train a denoising network.",
     "train-perceptual": "Train the perceptual net brain-squeeze.",
     "import-weights": "Make a checkpoint from the weights that THOR's and AutoDDPM's authors publish.",
+    "merge": "Put the shards of a run together, score it and write the leaderboard.",
     "report": "Write the leaderboard again from one run or several.",
     "rescore": "Score the maps of a run again, with other measures, bootstrap or post-processing.",
     "data": "List, check, fetch and preview data sets.",

@@ -124,7 +124,8 @@ class Tools:
     against : x -> (x_rec -> perceptual map [B, 1, H, W] >= 0)
     close, dilate : (map [B, 1, H, W], size) -> map, grey morphology with a flat square
     lesion_sign : +1 where lesions are brighter than tissue (FLAIR), -1 where darker (T1w); floors and Mend are told
-    median : float32 [1, 1, H, W] in [-1, 1], the pixelwise median of healthy slices; None where the data set has none
+    median, mean : float32 [1, 1, H, W] in [-1, 1], pixelwise of healthy slices; None where the data set has none
+    spread : float32 [1, 1, H, W], their pixelwise standard deviation, of grey values in [0, 1]; None likewise
     """
 
     schedule: Schedule
@@ -140,6 +141,8 @@ class Tools:
     dilate: Callable[[Tensor, int], Tensor]
     lesion_sign: int = -1
     median: Tensor | None = None
+    mean: Tensor | None = None
+    spread: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -173,12 +176,12 @@ class Fitting(Protocol):
         ...
 
     def evidence(self, x: Tensor, tools: Tools) -> Tensor:
-        """What the fit looks at of images x [B, 1, H, W] in [-1, 1]; the same form."""
+        """What the fit looks at of images x [B, 1, H, W] in [-1, 1]: [B, C, H, W], as many planes as it likes."""
         ...
 
     def fit(self, evidence: Tensor, lesions: Tensor) -> tuple[Method, Mapping[str, float]]:
         """The method with the setting, and what to record of the fit.
 
-        evidence : of all validation lesion cases, [N, 1, H, W]; lesions : their masks, bool, like it
+        evidence : of all validation lesion cases, [N, C, H, W]; lesions : their masks, bool [N, 1, H, W]
         """
         ...

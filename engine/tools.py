@@ -24,12 +24,14 @@ def make_tools(
     lesion_sign: int = -1,
     median: Tensor | None = None,
     x0_variance: Callable[[int], float] | None = None,
+    mean: Tensor | None = None,
+    spread: Tensor | None = None,
 ) -> Tools:
     """Tools for one batch.
 
     noise : draws one field a case, see ``rng.noise_source``
     eta : 1 is the ancestral chain of the papers, 0 the deterministic one (DDIM); between is allowed
-    lesion_sign, median : see ``Tools``
+    lesion_sign, median, mean, spread : see ``Tools``
     x0_variance : level -> what ``steps.ddpm_step`` takes for it; None for the "fixed small" variance. Only with eta = 1
     """
     if x0_variance and eta != 1.0:
@@ -72,6 +74,8 @@ def make_tools(
         dilate=dilate,
         lesion_sign=lesion_sign,
         median=median,
+        mean=mean,
+        spread=spread,
     )
 
 

@@ -39,7 +39,22 @@ def load_notes(section: Section) -> list[str]:
         + _where(list(section.frame.loc[rows, "cell"]), len(section.frame))
         for threads, rows in sorted(found.items())
     ]
-    return busy + _throughput(section)
+    return busy + _throughput(section) + _places(section)
+
+
+def _places(section: Section) -> list[str]:
+    """A sentence where cells were computed in several places, such as shards or nodes of a cluster."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for index in section.frame.index:
+        cell = section.cell(int(index))[1]
+        if places := (cell.latency or {}).get("places"):
+            found.setdefault(tuple(places), []).append(cell.slug)
+    return [
+        f"Computed in {len(places)} {'place' if len(places) == 1 else 'places'} ({_listed(list(places))}), so no "
+        f"latency is shown: times of several machines, or of workers beside each other, are not mixed. latency.json "
+        f"has them by place ({_where(slugs, len(section.frame))})"
+        for places, slugs in sorted(found.items())
+    ]
 
 
 def _throughput(section: Section) -> list[str]:

@@ -12,6 +12,7 @@ from uadbench.reports.page.page import page
 from uadbench.reports.rows import rows_of, sections
 from uadbench.reports.runs import load_run
 from uadbench.reports.shifts import COLUMNS, shift_rows
+from uadbench.reports.sweep import sweep_rows
 from uadbench.reports.text import markdown, terminal_table
 
 __all__ = ["rows", "terminal_table", "write_reports"]
@@ -26,7 +27,8 @@ def write_reports(runs: Sequence[Path], output: Path) -> list[Path]:
     """Write leaderboard.csv, leaderboard.md and leaderboard.html into ``output``; returns their paths.
 
     The same runs give the same bytes, in whatever order they are given. In the CSV scores are fractions and a missing
-    value is an empty field; in the other two scores are percent. Where cases were run under shifts, shifts.csv besides.
+    value is an empty field; in the other two scores are percent. Where cases were run under shifts, shifts.csv
+    besides; of a sweep, sweep.csv.
     """
     if not runs:
         raise RunError("no run directory given; `bench run` makes one")
@@ -41,6 +43,9 @@ def write_reports(runs: Sequence[Path], output: Path) -> list[Path]:
     if shifts:
         table = pd.concat(shifts)[list(COLUMNS)]
         texts["shifts.csv"] = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    sweeps = [rows for section in sections(loaded, frame) if len(rows := sweep_rows(section))]
+    if sweeps:
+        texts["sweep.csv"] = pd.concat(sweeps).to_csv(index=False, float_format="%.6g", lineterminator="\n")
     paths = []
     for name, text in texts.items():
         paths.append(Path(output) / name)

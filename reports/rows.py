@@ -10,22 +10,22 @@ from typing import Any
 import pandas as pd
 
 from uadbench.reports.atomic import RunError
-from uadbench.reports.identity import arm_of, reference_of, variant_of
+from uadbench.reports.clocks import batch_size, clock, reason_of, speedup, streams_of
+from uadbench.reports.identity import arm_of, variant_of
+from uadbench.reports.pareto import with_front
 from uadbench.reports.places import short_text
 from uadbench.reports.ranking import with_ranks
 from uadbench.reports.runs import Cell, Run
 from uadbench.reports.seeds import with_seeds
-from uadbench.reports.vocabulary import HEADLINE, LOAD_LIMIT, MEASURES, RANKED, SCORES, SIZE_NAMES
+from uadbench.reports.vocabulary import HEADLINE, MEASURES, RANKED, SCORES, SIZE_NAMES
 
 __all__ = [
     "FIXED",
     "Section",
     "cell_label",
-    "load_over",
     "rows_of",
     "run_id",
     "sections",
-    "speedup",
     "subset",
 ]
 
@@ -106,6 +106,7 @@ def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
         elif name not in _TEXT:
             frame[name] = pd.to_numeric(frame[name]).astype("float64")
     frame = with_seeds(with_ranks(frame, {run_id(run): run.paired for run in runs}))
+    frame = with_front(frame, [clock(run, cell) for run in runs for cell in run.cells])
     frame = frame.drop(columns=list(_unused(runs)))
     order = frame.assign(_floor=frame["kind"] == "floor", _score=-frame["dice_max"])
     keys = ["dataset", "fingerprint", "_floor", "_score", "method", "noise", "cell", "run"]
@@ -129,6 +130,8 @@ _TEXT = frozenset(
         "speedup_note",
         "parity",
         "parity_note",
+        "pareto",
+        "pareto_note",
         "origin",
         "subset",
         "fingerprint",
@@ -160,13 +163,14 @@ def _columns() -> Iterator[str]:
     ]
     yield from ["streams", "images_per_s"]
     yield from ["timed_batches", "batch_size", "speedup", "speedup_note", "parity", "parity_note"]
+    yield from ["pareto", "pareto_note"]
     yield from ["threads", "version", "origin", "subset", "fingerprint", "cell", "run"]
 
 
 def _unused(runs: Sequence[Run]) -> Iterator[str]:
     """Columns that speak of post-processing, or of several batches at a time, where no cell has any."""
     cells = [cell for run in runs for cell in run.cells]
-    if all(_streams(cell) == 1 for cell in cells):
+    if all(streams_of(cell) == 1 for cell in cells):
         yield from ("streams", "images_per_s")
     if all(variant_of(cell.info).post == "none" for cell in cells):
         yield "post"
@@ -203,7 +207,7 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
         entry = metrics.get(score) or {}
         record |= {score: entry.get("value"), f"{score}_lo": entry.get("lo"), f"{score}_hi": entry.get("hi")}
     record |= {f"dice_{size}_n": (metrics.get(f"dice_{size}") or {}).get("n") for size in SIZE_NAMES}
-    streams = record["streams"] = _streams(cell)
+    streams = record["streams"] = streams_of(cell)
     # What a batch takes beside others is no latency: it would stand below figures that it is not to be held against.
     image, network = ((latency.get(k) if streams == 1 else None) or {} for k in ("latency_ms", "network_ms"))
     record["images_per_s"] = latency.get("images_per_s")
@@ -215,10 +219,10 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
     record["timed_batches"] = latency.get("n") if streams == 1 else None  # a batch is one measurement
     calls = [case["nfe"] for case in cell.cases if case.get("status") == "ok" and case.get("nfe") is not None]
     record["nfe"] = sum(calls) / len(calls) if calls else None
-    record["batch_size"] = _batch_size(cell)
+    record["batch_size"] = batch_size(cell)
     record["speedup"], record["speedup_note"] = speedup(run, cell)
     verdict = (run.parity or {}).get(cell.slug) or {}
-    record |= {"parity": str(verdict.get("verdict", "")), "parity_note": _reason(verdict)}
+    record |= {"parity": str(verdict.get("verdict", "")), "parity_note": reason_of(verdict)}
     record |= {"t_start": info.get("t_start"), "version": str(manifest.get("version") or "")}
     record["threads"] = (manifest.get("environment") or {}).get("threads")
     record |= {"origin": str(dataset.get("origin") or ""), "subset": subset(dataset)}
@@ -229,63 +233,8 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
 def subset(dataset: Mapping[str, Any]) -> str:
     """'24 of 617 test cases' where a run took only part of a data set's test split, else ''."""
     taken, whole = dataset.get("n_test"), dataset.get("n_test_all")
-    return f"{taken} of {whole} test cases" if taken and whole and taken < whole else ""
-
-
-def _reason(verdict: dict[str, Any]) -> str:
-    return short_text(str(verdict.get("reason") or ""))
-
-
-def _streams(cell: Cell) -> int:
-    """How many batches ran at a time."""
-    return int((cell.latency or {}).get("streams") or 1)
-
-
-def _batch_size(cell: Cell) -> int | None:
-    """The usual batch size: the largest seen, since only a run's last batch is smaller."""
-    return max((case["batch_size"] for case in cell.cases if case.get("batch_size")), default=None)
-
-
-def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
-    """(ratio of median latencies against the same method on torch fp32 in the same run, '') or (None, why not)."""
-    variant, arm = variant_of(cell.info), arm_of(cell.info)
-    if variant.floor:
-        return None, "a floor has no network"
-    reference = reference_of(arm)
-    if arm == reference:
-        return None, "the reference"
-    matches = [
-        other for other in run.cells if arm_of(other.info) == reference and variant_of(other.info) == variant
-    ]
-    if not matches:
-        return None, "this run has no torch fp32 cell of the method"
-    if _streams(cell) > 1:
-        return None, f"{_streams(cell)} batches ran at a time: images_per_s says what that gave"
-    verdict = (run.parity or {}).get(cell.slug) or {}
-    if verdict.get("verdict") != "pass":
-        if not verdict:
-            return None, "parity was not checked"
-        return None, f"parity {verdict.get('verdict')}: {_reason(verdict) or 'no reason given'}"
-    if _batch_size(cell) != _batch_size(matches[0]):
-        return None, "timed at another batch size than torch fp32"
-    if any("environment" in session for session in run.manifest.get("sessions") or ()):
-        return None, "the run was taken up on another machine or with other software"
-    if busy := max(load_over(run, cell) or 0.0, load_over(run, matches[0]) or 0.0):
-        return None, f"timed while something else was running (load {busy:.1f})"
-    own = ((cell.latency or {}).get("latency_ms") or {}).get("p50")
-    slow = ((matches[0].latency or {}).get("latency_ms") or {}).get("p50")
-    if not own or not slow:
-        return None, "latency was not measured"
-    return slow / own, ""
-
-
-def load_over(run: Run, cell: Cell) -> float | None:
-    """The highest load under which a cell was timed, where that is above LOAD_LIMIT times the threads; else None."""
-    threads = (run.manifest.get("environment") or {}).get("threads")
-    load = (cell.latency or {}).get("load_max")
-    if not threads or load is None:
-        return None
-    return float(load) if load > LOAD_LIMIT * threads else None
+    kind = "validation" if dataset.get("split") == "val" else "test"
+    return f"{taken} of {whole} {kind} cases" if taken and whole and taken < whole else ""
 
 
 def sections(runs: Sequence[Run], frame: pd.DataFrame) -> list[Section]:

@@ -80,6 +80,11 @@ def load_run(path: Path) -> Run:
     if not directory.has_manifest:
         raise RunError(f"{path}: holds no manifest.json, so it is not a run directory")
     manifest = directory.read_manifest()
+    if isinstance(shard := manifest.get("shard"), dict):
+        raise RunError(
+            f"{path}: is shard {shard.get('label')} of a run, which is scored as a whole only; put its shards together "
+            "by `bench merge SHARD... --output DIR`"
+        )
     listed = manifest.get("cells")
     if not isinstance(listed, list) or not all(isinstance(slug, str) for slug in listed):
         raise RunError(f"{directory.path / 'manifest.json'}: has no list of cells, so it is no run's")

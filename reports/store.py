@@ -29,7 +29,7 @@ __all__ = ["SCHEMA", "CellDirectory", "RunDirectory"]
 SCHEMA = 3  # of the run directory; 1 had no variants, 2 a file a case
 LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
-REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html", "shifts.csv")
+REPORTS = ("leaderboard.csv", "leaderboard.md", "leaderboard.html", "shifts.csv", "sweep.csv")
 CONTENT = ("cells", "inputs", "median.npz", "variance.json", "fitted.json", "parity.json", "paired.json")
 EARLIER = ("prior.npz",)  # of schema 2
 

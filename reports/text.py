@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from uadbench.reports.caveats import binned, load_notes, problems, timed_batches, unfitted
+from uadbench.reports.pareto import front_note
 from uadbench.reports.provenance import account, meanings
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
 from uadbench.reports.ranking import RANKS, Marks, marks
@@ -205,6 +206,7 @@ def _section(section: Section, several: bool) -> list[str]:
     for _, row in notes.iterrows():
         lines.append(f"* No speed-up for {escape(row['cell'])}: {escape(row['speedup_note'])}.")
     lines += [f"* {escape(text)}." for text in (*unfitted(section), *binned(section), *load_notes(section))]
+    lines.append(f"* {escape(front_note(frame))}.")
     if timed := timed_batches(section):
         lines.append(f"* Batches timed, of which p50 is the median: {escape(timed)}.")
     if lines[-1]:

@@ -6,7 +6,9 @@ in ``bench.score.scorers``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = [
     "FURTHER",
@@ -221,10 +223,27 @@ MEASURES: dict[str, Measure] = {
 HEADLINE = MEASURES["dice_max"]
 """The score that methods are compared by first."""
 
-SCORES = tuple(MEASURES)
-TABLE = tuple(name for name, measure in MEASURES.items() if measure.place == "table")
-FURTHER = tuple(name for name, measure in MEASURES.items() if measure.place == "further")
-RANKED = tuple(name for name, measure in MEASURES.items() if measure.ranked)
+
+class _Names(Sequence[str]):
+    """Names of the measures that are so, of those that another package adds, too."""
+
+    def __init__(self, are_so: Callable[[Measure], bool]) -> None:
+        self._are_so = are_so
+
+    def _now(self) -> list[str]:
+        return [name for name, measure in MEASURES.items() if self._are_so(measure)]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._now()[index]
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+
+SCORES: Sequence[str] = _Names(lambda measure: True)
+TABLE: Sequence[str] = _Names(lambda measure: measure.place == "table")
+FURTHER: Sequence[str] = _Names(lambda measure: measure.place == "further")
+RANKED: Sequence[str] = _Names(lambda measure: measure.ranked)
 
 STAGES = ("network", "update", "noise", "perceptual", "morphology", "other")
 """What a method's time is charged to; every moment belongs to exactly one."""

@@ -75,8 +75,9 @@ def _installed() -> Iterator[Check]:
 
 
 def _plugins() -> Iterator[Check]:
-    """Methods of other packages; those that come with this one are not listed."""
-    from uadbench.engine.methods import FLOORS, METHODS, all_methods, build_method, plugin_faults
+    """What other packages add; whether it works is tried with ours. What comes with this one is not listed."""
+    from uadbench.bench.plan.plugins import faults, sources
+    from uadbench.engine.methods import FLOORS, METHODS, all_methods, build_method
 
     known = all_methods()
 
@@ -84,8 +85,12 @@ def _plugins() -> Iterator[Check]:
         build_method(name, known[name].noises[0])
         return f"{known[name].title}, {known[name].paper}"
 
-    for name, fault in plugin_faults().items():
-        yield Check("plug-in", name, False, False, fault)
+    for plugin in faults():
+        name = plugin.name if plugin.kind == "method" else f"{plugin.kind} {plugin.name}"
+        yield Check("plug-in", name, False, False, plugin.fault)
+    for (kind, name), package in sources().items():
+        if kind != "method":
+            yield Check("plug-in", f"{kind} {name}", True, False, f"from {package}")
     for name in known:
         if name not in METHODS and name not in FLOORS:
             yield _tried("plug-in", name, False, partial(build, name))

@@ -29,21 +29,28 @@ def command(as_json: bool) -> None:
     for heading, entries in listing.items():
         click.echo(heading)
         for name, text in entries.items():
-            click.echo(f"  {name:<16} {text}".rstrip())
+            click.echo(f"  {name:<24} {text}".rstrip())
+
+
+HEADINGS = {"post-processing": "post-processings"}  # of kinds of plug-ins, where it is not the kind and an s
 
 
 def names() -> dict[str, dict[str, str]]:
     """Kind -> {name: what it is}; none of the registries that it reads loads torch."""
+    from uadbench.bench.plan.plugins import sources
     from uadbench.datasets import DATASETS
     from uadbench.engine.backends import BACKENDS, PRECISIONS
     from uadbench.engine.interfaces import NOISES
-    from uadbench.engine.methods import all_methods
+    from uadbench.engine.methods import FLOORS, all_methods
     from uadbench.engine.perceptual import PERCEPTUALS
 
     known = all_methods()
-    return {
+    floors = {name: info.title for name, info in known.items() if info.floor}
+    named = {name: title for name, title in floors.items() if name not in FLOORS}
+    listing = {
         "methods": {name: _account(info) for name, info in known.items() if not info.floor},
-        "floors (always run)": {name: info.title for name, info in known.items() if info.floor},
+        "floors (always run)": {name: title for name, title in floors.items() if name in FLOORS},
+        "floors (run where named; `fitted-floors` is all that are fitted)": named,
         "data sets": {name: _choices(opener) for name, opener in DATASETS.items()},
         "back ends": {
             name: "; ".join(f"{device}: {', '.join(found)}" for device, found in backend.precisions.items())
@@ -53,6 +60,12 @@ def names() -> dict[str, dict[str, str]]:
         "noises": dict.fromkeys(NOISES, ""),
         "perceptual nets": dict(PERCEPTUALS),
     }
+    for (kind, name), package in sources().items():
+        heading = HEADINGS.get(kind, f"{kind}s")
+        heading = "floors (always run)" if name in listing["floors (always run)"] else heading
+        text = listing.setdefault(heading, {}).get(name, "")
+        listing[heading][name] = f"{text}; from {package}" if text else f"from {package}"
+    return listing
 
 
 def _choices(opener: object) -> str:

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import click
 from click.core import ParameterSource
 
+from uadbench.bench.plan.plugins import connect
 from uadbench.bench.run.interrupt import ignore_signals
 
 __all__ = [
@@ -94,6 +95,8 @@ def white_of(text: str) -> float | None:
 def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:
     """Turn the project's own errors into one line on stderr and exit code 2, the system's into exit code 1.
 
+    What other packages add is known from here on, see ``bench.plan.plugins``.
+
     Exit codes of every verb: 0 done, 1 something failed while working, 2 the command, its files or the machine do not
     allow it, 130 interrupted.
     """
@@ -101,6 +104,7 @@ def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def command(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            connect()
             return function(*args, **kwargs)
         except click.ClickException:
             raise
@@ -130,11 +134,11 @@ def reason(error: OSError) -> str:
 
 
 def warn_of_plugins() -> None:
-    """Name on stderr the methods of other packages that cannot be used; the rest works."""
-    from uadbench.engine.methods import plugin_faults
+    """Name on stderr what of other packages cannot be used; the rest works."""
+    from uadbench.bench.plan.plugins import faults
 
-    for name, fault in plugin_faults().items():
-        click.echo(f"warning: method {name} is left out: {fault}", err=True)
+    for plugin in faults():
+        click.echo(f"warning: {plugin.kind} {plugin.name} is left out: {plugin.fault}", err=True)
 
 
 def _ours(error: Exception) -> bool:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from uadbench.bench.commands import options
-from uadbench.bench.plan.config import RunConfig, load_config, make_config, parse_set
+from uadbench.bench.commands.dry_run import show_session
+from uadbench.bench.plan.config import ConfigError, RunConfig, load_config, make_config, parse_set
 from uadbench.bench.plan.selection import read_ids
+from uadbench.bench.plan.shards import read_shard
 
 if TYPE_CHECKING:
+    from uadbench.bench.run.cluster import Cluster
     from uadbench.bench.run.run import Finished
     from uadbench.bench.run.session import Session
-
-# Rough, for the estimates of --dry-run only: the compact network's cost, what a CPU core makes of it, and what is
-# left of the two float32 arrays a case and cell (anomaly map, reconstruction) after compression.
-GFLOP_A_CALL = 6.0
-GFLOPS_A_CORE = 40.0
-COMPRESSED = 0.6
 
 
 @click.command(name="run")
@@ -83,6 +81,28 @@ COMPRESSED = 0.6
     help="Batches at a time, each with its share of the threads: 1 (default), N, or auto, which measures. "
     "Above 1 throughput is recorded in place of latency.",
 )
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="Compute only the K-th of N parts of the cases, as task K of an array of N; `bench merge` puts them together.",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["here", "ray"]),
+    default="here",
+    help="Who computes batches: this process (default), or workers on a cluster of Ray.",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDR",
+    help="Of a cluster that runs; RAY_ADDRESS, else one is started on this machine.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    help="On Ray; as many as it has room for by default.",
+)
 @options.output("Default: runs/DATASET-HASH.")
 @click.option(
     "--config", "file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; flags win."
@@ -92,46 +112,103 @@ COMPRESSED = 0.6
     "--resume/--overwrite", default=True, help="Finish the run that is there (default), or start it anew."
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, show what would run, and compute nothing.")
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path),
+    metavar="PROFILE",
+    help="With --dry-run: estimate from times that `bench profile` measured, shared by --workers.",
+)
 @options.no_progress
 @options.one_line_errors
 def command(
     file: Path | None,
     sets: tuple[str, ...],
     output: Path | None,
+    shard: str | None,
+    executor: str,
+    ray_address: str | None,
+    workers: int | None,
     resume: bool,
     dry_run: bool,
+    profile: Path | None,
     no_progress: bool,
     subjects_file: Path | None,
     **flags: Any,
 ) -> None:
-    """Run METHODS on a data set, score them against truth and five trivial floors, write a leaderboard.
+    """Run METHODS on a data set, score them against truth and trivial floors, write a leaderboard.
 
     A run that was interrupted is finished by the same command. Exit codes: 0 done, 1 a case failed or a file
     cannot be written, 2 wrong usage, 130 interrupted.
     """
+    _check_use(executor, ray_address, workers, dry_run, profile is not None)
     flags["shift"] = flags["shift"] or None
     flags["subjects"] = read_ids(subjects_file) if subjects_file else None
     config = make_config(load_config(file) if file else {}, flags, [parse_set(text) for text in sets])
+    if config.vary:
+        raise ConfigError(
+            f"{', '.join(config.vary)} varied, which `bench sweep` takes and `bench run` does not"
+        )
+    carry_out(
+        config,
+        Way(output, resume, dry_run, no_progress, shard, executor, ray_address, workers, profile),
+    )
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a configuration is carried out: the options of these names."""
+
+    output: Path | None
+    resume: bool
+    dry_run: bool
+    no_progress: bool
+    shard: str | None = None
+    executor: str = "here"
+    ray_address: str | None = None
+    workers: int | None = None
+    profile: Path | None = None
+
+
+def carry_out(config: RunConfig, way: Way) -> None:
+    """Do what a configuration says, or show what that would be; exits with 1 where a case failed."""
     options.warn_of_plugins()
     # To follow the hint, or the manifest, is to finish the run: --overwrite would delete what is done.
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
-    session = _open(config, output, command_line)
-    if dry_run:
-        _check_output(session, not resume)
-        _show_session(session)
+    session = _open(config, way.output, command_line, way.shard)
+    cluster = _cluster(session, way.ray_address, way.workers) if way.executor == "ray" else None
+    if way.dry_run:
+        _check_output(session, not way.resume)
+        show_session(session, way.profile, way.workers or 1)
         return
-    finished = _execute(session, not resume, no_progress, command_line)
+    finished = _execute(session, not way.resume, way.no_progress, command_line, cluster)
     _show(finished)
     if finished.failed:
         sys.exit(1)
 
 
-def _open(config: RunConfig, output: Path | None, command_line: str) -> Session:
+def _open(config: RunConfig, output: Path | None, command_line: str, shard: str | None) -> Session:
     """Every check that a run makes before it writes: names, settings, data, weights, back ends."""
+    part = read_shard(shard) if shard is not None else None
     from uadbench.bench.plan.plan import make_plan
     from uadbench.bench.run.session import open_session
 
-    return open_session(make_plan(config), output, command_line)
+    return open_session(replace(make_plan(config), shard=part), output, command_line)
+
+
+def _check_use(executor: str, address: str | None, workers: int | None, dry_run: bool, profile: bool) -> None:
+    """Refuse options that would do nothing; an estimate is of so many workers, whoever they are."""
+    if executor == "here" and (address or (workers and not dry_run)):
+        raise click.UsageError("--ray-address and --workers speak of Ray; give --executor ray, too")
+    if profile and not dry_run:
+        raise click.UsageError("--profile is for the estimate of --dry-run; give that, too")
+
+
+def _cluster(session: Session, address: str | None, workers: int | None) -> Cluster:
+    from uadbench.bench.run.cluster import Cluster, check_cluster
+
+    cluster = Cluster(address or "", workers)
+    check_cluster(session.plan, cluster)
+    return cluster
 
 
 def _check_output(session: Session, overwrite: bool) -> None:
@@ -141,7 +218,9 @@ def _check_output(session: Session, overwrite: bool) -> None:
     check_output(RunDirectory(session.output), session.manifest, overwrite)
 
 
-def _execute(session: Session, overwrite: bool, no_progress: bool, command_line: str) -> Finished:
+def _execute(
+    session: Session, overwrite: bool, no_progress: bool, command_line: str, cluster: Cluster | None
+) -> Finished:
     from uadbench.bench.commands.progress import progress_bar
     from uadbench.bench.run.interrupt import Interrupted, ignore_signals
     from uadbench.bench.run.run import execute
@@ -149,7 +228,7 @@ def _execute(session: Session, overwrite: bool, no_progress: bool, command_line:
     hint = f"what is done is kept. To finish it: {command_line}"
     try:
         with progress_bar(silent=no_progress) as progress:
-            return execute(session, overwrite, progress, _say)
+            return execute(session, overwrite, progress, _say, cluster)
     except Interrupted:
         ignore_signals()
         click.echo(f"interrupted; {hint}", err=True)
@@ -161,47 +240,6 @@ def _execute(session: Session, overwrite: bool, no_progress: bool, command_line:
 
 def _say(line: str) -> None:
     click.echo(f"note: {line}", err=True)
-
-
-def _show_session(session: Session) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    plan = session.plan
-    table = Table("kind", "t_start", "NFE a case", "cell")
-    table.columns[-1].overflow = "fold"
-    for cell in plan.cells:
-        kind = "floor" if cell.variant.floor else "method"
-        start = str(max(cell.walk.levels, default="-"))
-        table.add_row(kind, start, str(cell.walk.nfe), cell.slug)
-    Console(soft_wrap=True).print(table)
-    n_test = len(plan.dataset.split("test"))
-    click.echo(f"data set    {plan.dataset.name}: {plan.dataset.title}")
-    click.echo(f"cases       {n_test} test, {len(plan.cases) - n_test} healthy for thresholds")
-    click.echo(
-        f"calls       {plan.calls} network calls, one image each, in batches of {plan.config.batch_size}"
-    )
-    there = ", which is there and would be taken up or overwritten" if session.output.exists() else ""
-    if plan.shifts:
-        shifts = ", ".join(shift.label for shift in plan.shifts)
-        click.echo(
-            f"shifts      {shifts}: {plan.shift_calls} calls more, on {len(plan.shift_cases)} healthy cases"
-        )
-    click.echo(f"output      {session.output}{there}")
-    click.echo(f"disk        about {_size(_bytes(session))}")
-    seconds = (plan.calls + plan.shift_calls) * GFLOP_A_CALL / (GFLOPS_A_CORE * plan.threads)
-    estimate = f"{_duration(seconds)} on {plan.threads} threads, very roughly"
-    click.echo(
-        f"estimate    {estimate if plan.config.device == 'cpu' else 'none for this device'}; "
-        "nothing was computed"
-    )
-
-
-def _bytes(session: Session) -> float:
-    """Disk need: the inputs once, and an anomaly map and a reconstruction for each case and cell."""
-    plan = session.plan
-    side = int(str(plan.dataset.preprocessing.get("size", 128)))
-    return len(plan.cases) * (1 + 2 * len(plan.cells)) * side * side * 4 * COMPRESSED
 
 
 def _show(finished: Finished) -> None:
@@ -216,6 +254,10 @@ def _show(finished: Finished) -> None:
         click.echo(f"failed: {line}", err=True)
     if len(lines) > 10:
         click.echo(f"failed: {len(lines) - 10} more, see cells/*/cases.jsonl", err=True)
+    if finished.shard:
+        click.echo(f"shard {finished.shard} is done; put all together: bench merge SHARD... --output DIR")
+        click.echo(finished.output)
+        return
     Console().print(terminal_table(rows([finished.output])))
     for path in finished.reports:
         click.echo(path)
@@ -230,13 +272,3 @@ def _failures(failed: list[tuple[str, str, str]]) -> list[str]:
         f"{slugs[0] if len(slugs) == 1 else f'{len(slugs)} cells'}, case {case_id}: {reason}"
         for (case_id, reason), slugs in cells.items()
     ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _size(count: float) -> str:
-    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"

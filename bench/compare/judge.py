@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uadbench.bench.run.inputs import kept_healthy
 from uadbench.engine.backends import BackendError
 from uadbench.engine.interfaces import Denoiser, Perceptual, to_signed
 from uadbench.engine.methods import build_method
@@ -210,23 +211,26 @@ def _walk(
     v = interpolated(schedule, table) if table else None
     shape = (images.shape[2], images.shape[3])
     sign = int((run.manifest.get("dataset") or {}).get("lesion_sign") or -1)
+    healthy = kept_healthy(run.directory)
 
     def walk(denoiser: Denoiser) -> Tensor:
         noise = noise_source(variant.noise, variant.seed, ids, shape, denoiser.device)
-        tools = make_tools(denoiser, schedule, noise, perceptual, eta, sign, _median(run), v)
+        tools = make_tools(
+            denoiser,
+            schedule,
+            noise,
+            perceptual,
+            eta,
+            sign,
+            healthy.median,
+            v,
+            healthy.mean,
+            healthy.spread,
+        )
         with torch.inference_mode():
             return method(images.to(denoiser.device), tools).reconstruction
 
     return walk
-
-
-def _median(run: Run) -> Tensor | None:
-    """The run's median of healthy slices, [1, 1, H, W] in [-1, 1]; None where it has none."""
-    try:
-        median, _ = run.directory.read_median()
-    except RunError:
-        return None
-    return to_signed(torch.from_numpy(median)[None, None])
 
 
 def _plain(value: Any) -> Any:

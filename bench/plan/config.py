@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from uadbench.bench.plan.fields import ConfigError, Text, convert_field, shown
 from uadbench.bench.plan.shifts import spell_out
+from uadbench.bench.plan.vary import LISTED, varied
 
 __all__ = [
     "ADDITIONS",
@@ -43,7 +44,18 @@ PLACES = ("data_root", "perceptual_weights", "checkpoints")
 # Tables of these hold names of networks and their files, and no method's hyper-parameters.
 FILES = ("checkpoints", "perceptual_weights")
 # Settings that came later are recorded where they are not at their default, so that older runs keep their identity.
-LATER = ("post", "component_px", "shift", "shift_limit", "variance", "streams", "cases", "subjects")
+LATER = (
+    "post",
+    "component_px",
+    "shift",
+    "shift_limit",
+    "variance",
+    "streams",
+    "cases",
+    "subjects",
+    "split",
+    "vary",
+)
 # The order of these means nothing, so it is none of the run's identity.
 SETS = ("cases", "subjects")
 # These add results and change none, so that a run that is there can be given them.
@@ -78,6 +90,8 @@ class RunConfig:
     threads : of the network; None is what this process may use
     streams : batches at a time, each with its share of the threads; "auto" measures which number is the fastest
     n_boot : bootstrap draws for the intervals
+    split : whose lesion cases are scored, "test" or "val"
+    vary : what a sweep varies: a setting, or a method's field -> its values
     checkpoints : network name -> file, where not the shipped one
     hyperparameters : method -> its fields that differ from their defaults
     """
@@ -109,12 +123,15 @@ class RunConfig:
     eta: Annotated[float, Meta(ge=0, le=1)] = 1.0
     variance: Literal["fixed-small", "exact"] = "fixed-small"
     n_boot: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    split: Literal["test", "val"] = "test"
+    vary: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     hyperparameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 _HINTS = typing.get_type_hints(RunConfig, include_extras=True)
-_SETTINGS = {key: hint for key, hint in _HINTS.items() if key not in ("checkpoints", "hyperparameters")}
+_TABLES = ("checkpoints", "vary")  # settings that are tables
+_SETTINGS = {key: hint for key, hint in _HINTS.items() if key not in (*_TABLES, "hyperparameters")}
 _SETTINGS["perceptual_weights"] = Text | None  # as a value; a table is taken apart by `_files`
 
 
@@ -168,10 +185,9 @@ def make_config(
             tables.setdefault(head, {})[tail] = value
         elif isinstance(value, dict):
             tables.setdefault(key, {}).update(value)
-        elif key == "checkpoints":
-            raise ConfigError(
-                f"checkpoints is {shown(value)}; a table is needed, such as checkpoints.unet-gaussian=FILE"
-            )
+        elif key in _TABLES:
+            such = {"checkpoints": "checkpoints.unet-gaussian=FILE", "vary": "vary.t_start=[100, 200]"}
+            raise ConfigError(f"{key} is {shown(value)}; a table is needed, such as {such[key]}")
         elif key in _SETTINGS:
             merged[key] = _setting(key, value)
         else:
@@ -181,10 +197,15 @@ def make_config(
         if merged.get("perceptual_weights"):
             raise ConfigError("perceptual_weights is given as one file and as a table; give one of them")
         merged["perceptual_weights"] = _files("perceptual_weights", given_files)
+    vary = varied(tables.pop("vary", {}))
+    for key in (key for key in LISTED if key in vary):
+        if key in merged:
+            raise ConfigError(f"{key} is both given and varied; do one of the two")
+        merged[key] = _setting(key, list(vary[key]))
     wrong = sorted(set(tables) & set(_SETTINGS))
     if wrong:
         raise ConfigError(f"{wrong[0]} is a setting and takes a value, not a table")
-    return RunConfig(**merged, checkpoints=checkpoints, hyperparameters=tables)
+    return RunConfig(**merged, vary=vary, checkpoints=checkpoints, hyperparameters=tables)
 
 
 def _files(key: str, table: Mapping[str, Any]) -> dict[str, str]:

@@ -11,11 +11,12 @@ from itertools import product
 from typing import Any
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, convert_field, unknown
+from uadbench.bench.plan.vary import check_vary, fields_of, points, swept
 from uadbench.bench.plan.walk import Walk, walk
 from uadbench.bench.plan.weights import NetworkFile, find_network
 from uadbench.engine.backends import BACKENDS, PRECISIONS
 from uadbench.engine.interfaces import NOISES, Method
-from uadbench.engine.methods import FLOORS, METHODS, MethodInfo, all_methods, build_method
+from uadbench.engine.methods import FLOORS, GROUPS, METHODS, MethodInfo, all_methods, build_method
 from uadbench.engine.networks.checkpoint import is_shipped
 from uadbench.engine.post import POSTS
 from uadbench.engine.schedule import Schedule, linear_schedule
@@ -35,6 +36,7 @@ class Cell:
     fitted : what validation lesions decided (see ``run.fitting``), {} where nothing was open
     x0_variance : what was measured of its network (see ``run.variance``), {} with the "fixed small" variance
     operating : the threshold that they decided for post-processed maps (see ``run.operating``), {} without those
+    varied : name -> value of what a sweep varies, {} outside of one
     """
 
     variant: Variant
@@ -46,6 +48,7 @@ class Cell:
     fitted: Mapping[str, Any] = field(default_factory=dict)
     x0_variance: Mapping[str, Any] = field(default_factory=dict)
     operating: Mapping[str, Any] = field(default_factory=dict)
+    varied: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def slug(self) -> str:
@@ -82,6 +85,7 @@ class Cell:
             "nfe": self.walk.nfe,
             "backend_info": backend_info,
             **({"post": variant.post, "operating": dict(self.operating)} if processed else {}),
+            **({"varied": dict(self.varied)} if self.varied else {}),
         }
 
 
@@ -95,8 +99,11 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
     if not config.methods:
         raise ConfigError(f"no methods given; use --methods with some of {', '.join(known)}")
     ready = [name for name, info in METHODS.items() if _has_networks(info, config)]
-    names = [n for text in config.methods for n in (ready if text == "all" else (text,))]
-    named = list(dict.fromkeys(_named(text, config.noise, known) for text in names))
+    names = [n for text in config.methods for n in ({**GROUPS, "all": ready}.get(text, (text,)))]
+    noises = config.vary.get("noise", (config.noise,))
+    named = list(dict.fromkeys(_named(text, noise, known) for text in names for noise in noises))
+    fields = {name: fields_of(known[name], noise) for name, noise in named}
+    check_vary(config, fields)
     if config.variance == "exact" and config.eta != 1:
         raise ConfigError(
             f"variance is 'exact', of the ancestral chain, and eta is {config.eta}; "
@@ -109,12 +116,18 @@ def plan_cells(config: RunConfig) -> tuple[Cell, ...]:
     _check_tables(config, [*FLOORS, *(name for name, _ in named)], known)
     cells = [cell for name in FLOORS for cell in _cells(config, name, "none", known[name], [Arm()])]
     for name, noise in named:
-        if name not in FLOORS:  # those are there already
-            cells += _cells(config, name, noise, known[name], [Arm()] if known[name].floor else arms)
+        if name in FLOORS and not config.vary:  # those are there already
+            continue
+        for point, weights in points(config, name, fields[name], known[name].networks(noise)):
+            found = _cells(point, name, noise, known[name], [Arm()] if known[name].floor else arms)
+            for cell in found:
+                other = swept(config.vary, cell.variant, cell.method, cell.networks, weights)
+                cells.append(dataclasses.replace(cell, **other))
     slugs = [cell.slug for cell in cells]
-    if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+    twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
+    if twice and not config.vary:
         raise ConfigError(f"--methods asks for {twice[0]} twice")
-    return tuple(cells)
+    return tuple({cell.slug: cell for cell in cells}.values())  # a sweep may come to the same by two ways
 
 
 def _has_networks(info: MethodInfo, config: RunConfig) -> bool:
@@ -128,7 +141,7 @@ def _named(text: str, default: str, known: Mapping[str, MethodInfo]) -> tuple[st
     """ "name" or "name:noise" -> (name, noise)."""
     name, colon, noise = text.partition(":")
     if name not in known:
-        raise unknown("method", name, [*known, "all"])
+        raise unknown("method", name, [*known, *GROUPS, "all"])
     if default not in (*NOISES, "default"):
         raise unknown("noise", default, (*NOISES, "default"))
     own = known[name].noises

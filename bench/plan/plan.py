@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from uadbench.bench.plan.config import ConfigError, RunConfig, unknown
 from uadbench.bench.plan.data import find_opener
 from uadbench.bench.plan.grid import Cell, plan_cells
 from uadbench.bench.plan.selection import select_test
+from uadbench.bench.plan.shards import Shard, divide
 from uadbench.bench.plan.shifts import Shift, read_shifts
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.run.machine import available_cores
+from uadbench.datasets import Opener
 from uadbench.datasets.case import Case, Dataset
-from uadbench.datasets.preprocess import MASK_RULES, PREPROCESSING
+from uadbench.datasets.preprocess import MASK_RULES, PREPROCESSING, Preprocessing
 from uadbench.datasets.shifts import SHIFTS
+from uadbench.datasets.validation import on_validation
 from uadbench.engine.backends import check_backend
 from uadbench.engine.perceptual.distance import PERCEPTUALS
 
@@ -31,6 +35,7 @@ class Plan:
     threads : resolved
     cases : validation cases, then test cases
     shifts : changes of intensity under which healthy test cases are run again
+    shard : which part of the cases is computed, None for all
     """
 
     config: RunConfig
@@ -39,6 +44,21 @@ class Plan:
     cases: tuple[Case, ...]
     threads: int
     shifts: tuple[Shift, ...] = ()
+    shard: Shard | None = None
+
+    @cached_property
+    def mine(self) -> tuple[Case, ...]:
+        """The cases whose results are kept here: all, or those of the shard."""
+        if self.shard is None:
+            return self.cases
+        return divide(self.cases, self.config.batch_size, self.shard.count)[self.shard.index - 1]
+
+    @cached_property
+    def computed(self) -> int:
+        """How many cases are computed: a batch of which only some are kept here is computed whole."""
+        size, kept = self.config.batch_size, {case.case_id for case in self.mine}
+        batches = (self.cases[start : start + size] for start in range(0, len(self.cases), size))
+        return sum(len(batch) for batch in batches if any(case.case_id in kept for case in batch))
 
     @property
     def shift_cases(self) -> tuple[Case, ...]:
@@ -54,8 +74,8 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """Network calls of the whole run, each on one image."""
-        return sum(cell.walk.nfe for cell in self.cells) * len(self.cases)
+        """Network calls of the whole run, or of the shard, each on one image."""
+        return sum(cell.walk.nfe for cell in self.cells) * self.computed
 
     @property
     def networks(self) -> dict[str, NetworkFile]:
@@ -76,12 +96,7 @@ def make_plan(config: RunConfig) -> Plan:
     check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
     root = Path(config.data_root) if config.data_root else None
     params = replace(PREPROCESSING, mask_rule=MASK_RULES[config.mask_rule])
-    chosen = bool(config.cases or config.subjects)
-    dataset = opener(root, config.seed[0], None if chosen else config.limit, params)
-    if chosen:
-        dataset = select_test(dataset, config.cases, config.subjects, config.limit)
-    if not dataset.split("test"):
-        raise ConfigError(f"data set {dataset.name} has no test case")
+    dataset = _open(config, opener, root, params)
     if config.variance == "exact" and not any(not case.lesion for case in dataset.split("val")):
         raise ConfigError(
             f"variance is 'exact', which is measured on healthy validation slices, and data set {dataset.name} has "
@@ -92,6 +107,23 @@ def make_plan(config: RunConfig) -> Plan:
     threads = config.threads or available_cores()
     _check_streams(config, threads)
     return Plan(config, cells, dataset, cases, threads, shifts)
+
+
+def _open(config: RunConfig, opener: Opener, root: Path | None, params: Preprocessing) -> Dataset:
+    """The data set with the cases that are to be scored as its test cases; ConfigError where there is none."""
+    chosen, on_test = bool(config.cases or config.subjects), config.split == "test"
+    dataset = opener(root, config.seed[0], config.limit if on_test and not chosen else None, params)
+    if not on_test:
+        if not any(case.lesion for case in dataset.split("val")):
+            raise ConfigError(
+                f"data set {dataset.name} has no validation lesion to score; give split = 'test' (--split test)"
+            )
+        dataset = on_validation(dataset, None if chosen else config.limit)
+    if chosen:
+        dataset = select_test(dataset, config.cases, config.subjects, config.limit)
+    if not dataset.split("test"):
+        raise ConfigError(f"data set {dataset.name} has no test case")
+    return dataset
 
 
 def _check_streams(config: RunConfig, threads: int) -> None:

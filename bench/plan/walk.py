@@ -50,9 +50,10 @@ def walk(method: Method, schedule: Schedule, eta: float = 1.0, exact: bool = Fal
         levels.add(t)
         return torch.zeros(1, 1, SIDE, SIDE)
 
-    median = torch.zeros(1, 1, SIDE, SIDE)
+    healthy = torch.zeros(1, 1, SIDE, SIDE)
+    variance = (lambda t: 1.0) if exact else None
     tools = make_tools(
-        network, schedule, noise, perceptual, eta, 1, median, (lambda t: 1.0) if exact else None
+        network, schedule, noise, perceptual, eta, 1, healthy, variance, mean=healthy, spread=healthy
     )
 
     def reverse(x_t: Tensor, t: int, t_prev: int, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from typing import Any
 import filelock
 
 from uadbench.bench.plan.config import ADDITIONS, PLACES, RunConfig, digest
+from uadbench.bench.plan.shards import Shard
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.reports.atomic import RunError
 from uadbench.reports.store import SCHEMA, RunDirectory
@@ -33,10 +34,14 @@ def run_id(
     )
 
 
-def default_output(config: RunConfig, identity: str) -> Path:
-    """runs/<dataset>-<first 8 of the run id> in the current folder; "brats:t2" is brats-t2 there."""
+def default_output(config: RunConfig, identity: str, shard: Shard | None = None) -> Path:
+    """runs/<dataset>-<first 8 of the run id> in the current folder; "brats:t2" is brats-t2 there.
+
+    identity : of the whole run; a shard of it has "-shard3of16" behind
+    """
     name = config.dataset.replace(":", "-").replace("%", "pc")
-    return Path("runs") / f"{name}-{identity[:8]}"
+    part = "" if shard is None else f"-shard{shard.index}of{shard.count}"
+    return Path("runs") / f"{name}-{identity[:8]}{part}"
 
 
 def check_output(run: RunDirectory, manifest: dict[str, Any], overwrite: bool) -> None:
@@ -134,6 +139,9 @@ def _refuse_other(run: RunDirectory, manifest: dict[str, Any]) -> None:
 
 def _difference(there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """What differs between two manifests, in words."""
+    parts = [(manifest.get("shard") or {}).get("label", "none") for manifest in (there, wanted)]
+    if parts[0] != parts[1]:
+        return f"its shard is {parts[0]}, and {parts[1]} is wanted"
     old, new = there.get("config", {}), wanted["config"]
     ignored = (*PLACES, *ADDITIONS)
     keys = [key for key in {**new, **old} if key not in ignored and old.get(key) != new.get(key)]

@@ -48,7 +48,7 @@ class Bench:
     """What every cell of a run shares.
 
     perceptuals : name -> net; the first scores reconstructions
-    lesion_sign, median : see ``Tools``
+    lesion_sign, median, mean, spread : see ``Tools``
     stop : raises Interrupted once the user has asked to stop
     """
 
@@ -57,6 +57,8 @@ class Bench:
     lesion_sign: int
     median: Tensor | None
     stop: Callable[[], None]
+    mean: Tensor | None = None
+    spread: Tensor | None = None
 
     @property
     def scoring(self) -> ScoringPerceptual:
@@ -174,7 +176,18 @@ def bind(
     timed = TimedDenoiser(denoiser, watch, bench.stop)
     perceptual = bench.perceptuals[variant.perceptual] if variant.perceptual else bench.scoring
     v = interpolated(cell.schedule, cell.x0_variance) if cell.x0_variance else None
-    tools = make_tools(timed, cell.schedule, noise, perceptual, bench.eta, bench.lesion_sign, bench.median, v)
+    tools = make_tools(
+        timed,
+        cell.schedule,
+        noise,
+        perceptual,
+        bench.eta,
+        bench.lesion_sign,
+        bench.median,
+        v,
+        bench.mean,
+        bench.spread,
+    )
     return timed_tools(tools, watch), x
 
 

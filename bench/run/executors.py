@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from uadbench.bench.run.evaluate import Bench, Outcome, one_line, run_batch, warm_up
-from uadbench.bench.run.inputs import Loader
+from uadbench.bench.run.inputs import Loader, Reader
 from uadbench.bench.run.tasks import Task
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.datasets.case import Case, Sample
@@ -58,7 +58,7 @@ class Here:
     """
 
     denoisers: Mapping[str, Denoiser]
-    loader: Loader
+    loader: Loader | Reader
     bench: Bench
     n_cases: int
     batch_size: int
@@ -67,6 +67,7 @@ class Here:
     streams: Sequence[Stream] = ()
     _warm: set[Any] = field(default_factory=set)
     _used: dict[int, str] = field(default_factory=dict)
+    team = ""  # who works beside this process, in words
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[Evaluated]:
         """Raises Interrupted; every task that was yielded is done, no other was begun."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,9 +18,20 @@ from uadbench.reports.atomic import RunError
 from uadbench.reports.places import short_text
 from uadbench.reports.store import RunDirectory
 
-__all__ = ["MEDIAN_LIMIT", "Healthy", "Loader", "healthy_median", "in_batches", "load_case"]
+__all__ = [
+    "MEDIAN_LIMIT",
+    "Healthy",
+    "Loader",
+    "Reader",
+    "healthy_median",
+    "in_batches",
+    "kept_healthy",
+    "load_case",
+    "mean_and_spread",
+]
 
 MEDIAN_LIMIT = 200
+REMEMBERED = 256  # inputs that a reader holds, some 20 MiB
 
 T = TypeVar("T")
 
@@ -45,6 +56,18 @@ class Loader:
         self._run, self._dataset, self._keep = run, dataset, keep or run.write_input
         self._failed: dict[str, str] = {}
         self._shape: tuple[int, ...] | None = None
+        self._there: set[str] = set()
+
+    def take(self, sample: Sample) -> None:
+        """Keep the input of a case that was read elsewhere, unless it is kept already."""
+        case_id = sample.case.case_id
+        if case_id in self._there:
+            return
+        try:
+            self._run.read_input(case_id)
+        except RunError:
+            self._keep(case_id, sample.image, sample.mask)
+        self._there.add(case_id)
 
     def read(self, case: Case) -> Sample | str:
         """The sample, or the reason why there is none."""
@@ -71,6 +94,27 @@ class Loader:
         return found if isinstance(found, str) else _fault(found, self._shape) or found
 
 
+class Reader:
+    """Reads cases where there is no run directory; the last ones stay in memory.
+
+    shape : of the run's images, None where none could be read
+    """
+
+    def __init__(self, dataset: Dataset, shape: tuple[int, ...] | None) -> None:
+        self._dataset, self._shape = dataset, shape
+        self._last: dict[str, Sample | str] = {}
+
+    def read(self, case: Case) -> Sample | str:
+        """The sample, or the reason why there is none."""
+        if case.case_id not in self._last:
+            found = load_case(self._dataset, case)
+            found = found if isinstance(found, str) else _fault(found, self._shape) or found
+            if len(self._last) >= REMEMBERED:
+                del self._last[next(iter(self._last))]
+            self._last[case.case_id] = found
+        return self._last[case.case_id]
+
+
 def load_case(dataset: Dataset, case: Case) -> Sample | str:
     """The sample, or in one line why it cannot be read; no folder of this machine is named, reasons are published."""
     try:
@@ -83,34 +127,53 @@ def load_case(dataset: Dataset, case: Case) -> Sample | str:
 
 @dataclass(frozen=True)
 class Healthy:
-    """The median of healthy slices and what it was made of.
+    """What healthy slices are like, pixel by pixel, and which were taken.
 
-    median : float32 [1, 1, H, W] in [-1, 1], None where no healthy slice can be read
+    median, mean : float32 [1, 1, H, W] in [-1, 1], None where no healthy slice can be read
+    spread : float32 [1, 1, H, W], the standard deviation of grey values in [0, 1]; None likewise
     record : {"split", "n", "failed": [{"case_id", "reason"}]} for the run's record
     """
 
     median: Tensor | None
     record: dict[str, Any]
+    mean: Tensor | None = None
+    spread: Tensor | None = None
 
 
 def healthy_median(run: RunDirectory, dataset: Dataset) -> Healthy:
-    """The pixelwise median of at most ``MEDIAN_LIMIT`` healthy training slices, kept in the run directory.
+    """The pixelwise median, mean and spread of at most ``MEDIAN_LIMIT`` healthy training slices, kept in the run.
 
     Where a data set has no healthy training slice, its healthy validation slices serve, and the record says so.
     Slices that cannot be read are left out and named in the record.
     """
+    kept = kept_healthy(run)
+    if kept.mean is not None:
+        return kept
+    planes, record = _planes(dataset)
+    if planes is None:
+        return Healthy(None, record)
+    run.write_median(planes, record)
+    return kept_healthy(run)
+
+
+def kept_healthy(run: RunDirectory) -> Healthy:
+    """What the run directory holds of them; nothing but the median where an earlier version wrote it."""
     try:
-        median, record = run.read_median()
+        planes, record = run.read_median()
     except RunError:
-        made, record = _median(dataset)
-        if made is None:
-            return Healthy(None, record)
-        median = made
-        run.write_median(median, record)
-    return Healthy(to_signed(torch.from_numpy(median)[None, None]), record)
+        return Healthy(None, {})
+    if planes.ndim == 2:
+        return Healthy(_plane(to_signed(torch.from_numpy(planes))), record)
+    median, mean, spread = map(torch.from_numpy, planes)
+    return Healthy(_plane(to_signed(median)), record, _plane(to_signed(mean)), _plane(spread))
 
 
-def _median(dataset: Dataset) -> tuple[NDArray[np.float32] | None, dict[str, Any]]:
+def _plane(pixels: Tensor) -> Tensor:
+    return pixels[None, None]
+
+
+def _planes(dataset: Dataset) -> tuple[NDArray[np.float32] | None, dict[str, Any]]:
+    """(median, mean and spread as float32 [3, H, W], the record); cases come in their fixed order."""
     failed: list[dict[str, str]] = []
     for split in ("train", "val"):
         cases = spread([case for case in dataset.split(split) if not case.lesion], MEDIAN_LIMIT)
@@ -122,9 +185,21 @@ def _median(dataset: Dataset) -> tuple[NDArray[np.float32] | None, dict[str, Any
             else:
                 images.append(found.image)
         if images:
-            median = np.median(np.stack(images), axis=0).astype(np.float32)
-            return median, {"split": split, "n": len(images), "failed": failed}
+            moments = mean_and_spread(images)
+            planes = np.stack([np.median(np.stack(images), axis=0), *moments]).astype(np.float32)
+            return planes, {"split": split, "n": len(images), "failed": failed}
     return None, {"split": None, "n": 0, "failed": failed}
+
+
+def mean_and_spread(images: Iterable[NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pixelwise mean and standard deviation of at least one image [H, W], by Welford's running sums in float64."""
+    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    for image in images:
+        count += 1
+        before = image - mean
+        mean = mean + before / count
+        squares = squares + before * (image - mean)
+    return mean, np.sqrt(squares / count)
 
 
 def _fault(sample: Sample, shape: tuple[int, ...] | None) -> str | None:

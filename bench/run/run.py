@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from uadbench.bench.compare.judge import judge_run, needs_parity
 from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.plan import Plan
+from uadbench.bench.run.cluster import Cluster, executor_of
 from uadbench.bench.run.directory import locked, note_session, now, prepare_run
 from uadbench.bench.run.evaluate import Bench
 from uadbench.bench.run.executors import Here, Stream
@@ -19,7 +21,9 @@ from uadbench.bench.run.inputs import Healthy, Loader, healthy_median, in_batche
 from uadbench.bench.run.interrupt import stop_on_signal
 from uadbench.bench.run.keeping import keeping
 from uadbench.bench.run.networks import open_denoisers
+from uadbench.bench.run.notes import failures, notes
 from uadbench.bench.run.operating import decide
+from uadbench.bench.run.record import whole_id
 from uadbench.bench.run.session import Session
 from uadbench.bench.run.shifts import plan_shifts, run_shifts
 from uadbench.bench.run.streams import open_streams, shared_streams
@@ -32,7 +36,6 @@ from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.leaderboard import write_reports
 from uadbench.reports.runs import load_run
 from uadbench.reports.store import RunDirectory
-from uadbench.reports.vocabulary import LOAD_LIMIT
 
 __all__ = ["Finished", "Progress", "execute"]
 
@@ -41,12 +44,13 @@ NO_MEDIAN = "the data set has no healthy training or validation slice to take a 
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run gave. failed : (cell, case id, reason); notes : warnings for the user."""
+    """What a run gave. failed : (cell, case id, reason); notes : warnings for the user; shard : '3/16', '' for none."""
 
     output: Path
     reports: list[Path]
     failed: list[tuple[str, str, str]]
     notes: list[str] = field(default_factory=list)
+    shard: str = ""
 
 
 Progress = Callable[[str, int], None]
@@ -72,12 +76,17 @@ class _Work:
 
 
 def execute(
-    session: Session, overwrite: bool, progress: Callable[[int, int], Progress], say: Callable[[str], None]
+    session: Session,
+    overwrite: bool,
+    progress: Callable[[int, int], Progress],
+    say: Callable[[str], None],
+    cluster: Cluster | None = None,
 ) -> Finished:
     """Compute what is missing, score, and write the reports.
 
     progress : (all results, results that are there) -> what is told of each that is done
     say : for lines to the user while it runs
+    cluster : where batches are computed, None for this process
     Raises RunError (directory in use or of another run), BackendError, and Interrupted when the user stopped it; all
     that was done is kept in any case.
     """
@@ -88,9 +97,10 @@ def execute(
         fitted = run.fitted
         with watch.stage("fit"):
             config, shared = work.plan.config, (work.plan.dataset, work.denoisers, work.bench)
-            cells, measured = measure_cells(run, _applicable(work), *shared, config, say)
+            applicable = _applicable(work) if work.plan.mine else ()  # a shard may have no case
+            cells, measured = measure_cells(run, applicable, *shared, config, say)
             cells = decide(run, cells, work.plan, work.denoisers, work.bench, say)
-        total = len(cells) * len(work.plan.cases)
+        total = len(cells) * len(work.plan.mine)
         done = _count_done(work, cells)
         if 0 < done < total:
             say(f"taking up {run.path}: {done} of {total} results are there")
@@ -102,10 +112,11 @@ def execute(
         }
         try:
             used = [*measured, *_used_by_fit(work, cells, fitted)]
-            _compute(work, cells, progress(total, done), used)
-            _score(work)
-            with watch.stage("parity"):
-                _judge(work, again=done < total)
+            _compute(work, cells, progress(total, done), used, cluster, state, say)
+            if work.plan.shard is None:  # a part of the cases is no result: `bench merge` scores the whole
+                _score(work)
+                with watch.stage("parity"):
+                    _judge(work, again=done < total)
             again = _shift(work, cells, progress)
             for (
                 cell
@@ -118,8 +129,9 @@ def execute(
         if done < total or again or not work.manifest["finished"]:
             note_session(run, work.manifest, state, watch, begun, finished=True)
         with watch.stage("report"):
-            reports = write_reports([run.path], run.path)
-    return Finished(run.path, reports, _failures(work), _notes(work))
+            reports = [] if work.plan.shard else write_reports([run.path], run.path)
+    shard = work.plan.shard.label if work.plan.shard else ""
+    return Finished(run.path, reports, failures(run, work.plan), notes(run, work.plan), shard)
 
 
 def _begin(
@@ -142,10 +154,15 @@ def _begin(
     with watch.stage("load"):
         healthy = healthy_median(run, plan.dataset)
     if healthy.record["split"] == "val":
-        say("the data set has no healthy training slice; the floors' median is of validation slices")
+        say(
+            "the data set has no healthy training slice; the floors' median, mean and spread are of validation slices"
+        )
     if failed := healthy.record["failed"]:
-        say(f"{len(failed)} healthy slices cannot be read and are left out of the floors' median")
-    bench = Bench(plan.config.eta, session.perceptuals, plan.dataset.lesion_sign, healthy.median, stop)
+        say(
+            f"{len(failed)} healthy slices cannot be read and are left out of the floors' median, mean and spread"
+        )
+    like = (healthy.median, stop, healthy.mean, healthy.spread)
+    bench = Bench(plan.config.eta, session.perceptuals, plan.dataset.lesion_sign, *like)
     return _Work(session, run, manifest, denoisers, bench, healthy, watch, streams)
 
 
@@ -161,7 +178,7 @@ def _applicable(work: _Work) -> tuple[Cell, ...]:
 
 
 def _count_done(work: _Work, cells: tuple[Cell, ...]) -> int:
-    wanted = {case.case_id for case in work.plan.cases}
+    wanted = {case.case_id for case in work.plan.mine}
     return sum(len(finished(work.run.cell(cell.slug)) & wanted) for cell in cells)
 
 
@@ -171,25 +188,38 @@ def _used_by_fit(work: _Work, cells: tuple[Cell, ...], before: dict[str, Any]) -
     return [work.denoisers[cell.slug] for cell in cells if cell.variant.slug in fresh]
 
 
-def _compute(work: _Work, cells: tuple[Cell, ...], progress: Progress, used: Sequence[Denoiser] = ()) -> None:
+def _compute(
+    work: _Work,
+    cells: tuple[Cell, ...],
+    progress: Progress,
+    used: Sequence[Denoiser] = (),
+    cluster: Cluster | None = None,
+    state: dict[str, Any] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
     """Evaluate whatever is missing and keep each result as it comes."""
     run, plan, size = work.run, work.plan, work.plan.config.batch_size
     loader = Loader(run, plan.dataset, run.hold_input)
     streams = work.streams
-    executor = Here(work.denoisers, loader, work.bench, len(plan.cases), size, work.watch, used, streams)
+    here = Here(work.denoisers, loader, work.bench, len(plan.cases), size, work.watch, used, streams)
     begun: set[str] = set()
     for cell in cells:
         mend_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
-    tasks = plan_tasks(run, cells, in_batches(plan.cases, size), max(1, len(streams)))
-    with keeping(run) as keeper:
-        for evaluated in executor(tasks):
+    mine = frozenset(case.case_id for case in plan.mine)
+    tasks = plan_tasks(run, cells, in_batches(plan.cases, size), max(1, len(streams)), mine)
+    if (first := next(tasks, None)) is None:  # nothing to start workers for
+        return
+    told = {} if state is None else state
+    elsewhere = executor_of(cluster, here, plan, cells, whole_id(work.manifest), told, say)
+    with keeping(run) as keeper, elsewhere as executor:
+        for evaluated in executor(chain([first], tasks)):
             cell = evaluated.task.cell
             with work.watch.stage("write"):
                 if cell.slug not in begun:
                     begin_cell(run, cell, plan.dataset.name, work.denoisers[cell.slug].describe())
                     begun.add(cell.slug)
                 count = keeper.keep(evaluated)
-            progress(cell.slug, count)
+            progress(cell.slug + executor.team, count)
 
 
 def _shift(work: _Work, cells: tuple[Cell, ...], progress: Callable[[int, int], Progress]) -> bool:
@@ -253,26 +283,3 @@ def _judge(work: _Work, again: bool) -> None:
             before_call=lambda _: work.bench.stop(),
         )
         work.run.write_parity(judged)
-
-
-def _failures(work: _Work) -> list[tuple[str, str, str]]:
-    failed = []
-    for cell in work.plan.cells:
-        directory = work.run.cell(cell.slug)
-        for record in (*directory.read_cases(), *directory.read_shifts()):
-            if record["status"] == "failed":
-                shift = f" under {record['shift']} {record['value']:g}" if "shift" in record else ""
-                failed.append((cell.slug, f"{record['case_id']}{shift}", record["reason"]))
-    return failed
-
-
-def _notes(work: _Work) -> list[str]:
-    threads = work.plan.threads
-    loads = [(work.run.cell(cell.slug).latency or {}).get("load_max") for cell in work.plan.cells]
-    highest = max((load for load in loads if load is not None), default=0.0)
-    if highest <= LOAD_LIMIT * threads:
-        return []
-    return [
-        f"load average reached {highest:.1f} with {threads} threads in use: something else was running, "
-        "so do not trust the latencies"
-    ]

@@ -11,7 +11,7 @@ import torch
 from uadbench.bench.plan.plan import Plan
 from uadbench.bench.plan.weights import perceptual_file
 from uadbench.bench.run.directory import default_output
-from uadbench.bench.run.record import make_manifest
+from uadbench.bench.run.record import make_manifest, of_shard
 from uadbench.engine.networks.checkpoint import load_checkpoint
 from uadbench.engine.perceptual.distance import OpenedPerceptual, open_perceptual
 
@@ -48,4 +48,5 @@ def open_session(plan: Plan, output: Path | None, command: str) -> Session:
         plan.threads,
         command,
     )
-    return Session(plan, perceptuals, manifest, output or default_output(config, manifest["run_id"]))
+    place = output or default_output(config, manifest["run_id"], plan.shard)
+    return Session(plan, perceptuals, of_shard(manifest, plan), place)

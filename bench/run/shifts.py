@@ -53,7 +53,7 @@ def cells_to_shift(cells: Sequence[Cell]) -> list[Cell]:
 
 def plan_shifts(run: RunDirectory, plan: Plan, cells: Sequence[Cell]) -> list[ShiftTask]:
     """Whatever is missing; a failed case is tried again, and a batch with a missing case is computed whole."""
-    tasks = []
+    tasks, mine = [], {case.case_id for case in plan.mine}
     for cell in cells_to_shift(cells):
         done = {
             (record["case_id"], record["shift"], record["value"])
@@ -62,7 +62,7 @@ def plan_shifts(run: RunDirectory, plan: Plan, cells: Sequence[Cell]) -> list[Sh
         }
         for shift in (UNSHIFTED, *plan.shifts):
             for batch in in_batches(plan.shift_cases, plan.config.batch_size):
-                ids = [case.case_id for case in batch]
+                ids = [case.case_id for case in batch if case.case_id in mine]
                 missing = frozenset(i for i in ids if (i, shift.kind, shift.value) not in done)
                 if missing:
                     tasks.append(ShiftTask(cell, shift, batch, missing))

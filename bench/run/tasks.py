@@ -6,7 +6,8 @@ alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -56,11 +57,16 @@ class Task:
 
 
 def plan_tasks(
-    run: RunDirectory, cells: Sequence[Cell], batches: Sequence[tuple[Case, ...]], streams: int = 1
+    run: RunDirectory,
+    cells: Sequence[Cell],
+    batches: Sequence[tuple[Case, ...]],
+    streams: int = 1,
+    wanted: frozenset[str] | None = None,
 ) -> Iterator[Task]:
     """Whatever is missing, in the order in which it is to be computed; failed cases are tried again.
 
     streams : batches of one cell in succession, which are computed at a time
+    wanted : ids of the cases that are to be kept, None for all
     """
     for _, group in groupby(cells, key=lambda cell: cell.variant):
         arms = list(group)
@@ -69,7 +75,8 @@ def plan_tasks(
             turn = start // streams % len(arms)  # each arm is first equally often
             for cell in arms[turn:] + arms[:turn]:
                 for number, batch in enumerate(batches[start : start + streams], start):
-                    missing = frozenset(case.case_id for case in batch) - done[cell.slug]
+                    ids = frozenset(case.case_id for case in batch)
+                    missing = (ids if wanted is None else ids & wanted) - done[cell.slug]
                     if missing:
                         yield Task(cell, number, batch, missing)
 
@@ -112,7 +119,7 @@ def mend_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[st
             "--overwrite starts anew"
         )
     before, now = info.get("hyperparameters"), record["hyperparameters"]
-    if before is not None and digest(before) != digest(now):
+    if before is not None and digest(_completed(before, cell.method)) != digest(now):
         raise RunError(
             f"{directory.path}: its results are of other settings ({before}, not {now}); --overwrite starts anew"
         )
@@ -121,6 +128,16 @@ def mend_cell(run: RunDirectory, cell: Cell, dataset: str, backend_info: dict[st
             {**info, "operating": record["operating"]}
         )  # the maps stand, their scores do not
         directory.drop_summary()
+
+
+def _completed(before: Mapping[str, Any], method: Any) -> dict[str, Any]:
+    """Recorded settings with the fields that the method has got since, which were then as they are by default."""
+    since = {
+        field.name: field.default
+        for field in dataclasses.fields(method)
+        if field.name not in before and field.default is not dataclasses.MISSING
+    }
+    return {**since, **before}
 
 
 def keep(directory: Results, task: Task, outcome: Outcome, first: bool) -> None:

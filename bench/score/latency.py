@@ -10,7 +10,7 @@ import numpy as np
 from uadbench.bench.run.timing import percentiles
 from uadbench.reports.vocabulary import STAGES
 
-__all__ = ["latency_summary"]
+__all__ = ["latency_summary", "place_of"]
 
 
 def latency_summary(records: Iterable[dict[str, Any]], warm_up: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,7 +19,38 @@ def latency_summary(records: Iterable[dict[str, Any]], warm_up: Mapping[str, Any
     A batch is one measurement, however many cases share it, so "n" counts batches. Batches smaller than the usual
     size (the last one, or cases run alone after an error) are another quantity and left out, and so are batches that
     left a stream idle, where there were several; "images_per_s" is then of all streams, None where none was ever full.
+
+    Times of several machines, or of workers beside each other, are never mixed: where a shard or a worker computed a
+    case, nothing is measured for the cell, and "places" has the summary of each place.
     """
+    records = list(records)
+    places: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        places.setdefault(place_of(record), []).append(record)
+    if set(places) <= {""}:
+        return _summary(records, warm_up)
+    nothing = _summary([], {})
+    sizes = [record["batch_size"] for record in records if record["status"] == "ok"]
+    there = {name or "the process itself": _summary(found, {}) for name, found in sorted(places.items())}
+    kept = ("n", "n_cases", "batch_size", "latency_ms", "network_ms", "load_max", "peak_memory_mib")
+    return {
+        **nothing,
+        "n_cases": len(sizes),
+        "batch_size": max(sizes, default=0),
+        "nfe": next((one["nfe"] for one in there.values() if one["nfe"] is not None), None),
+        "places": {name: {key: one[key] for key in kept} for name, one in there.items()},
+    }
+
+
+def place_of(record: Mapping[str, Any]) -> str:
+    """Where a case was computed: 'shard 3/16', 'ray node 1a2b3c4d', '' for the process that owns the run."""
+    where = record.get("where") or {}
+    shard = f"shard {where['shard']}" if "shard" in where else ""
+    worker = f"{where['executor']} node {where['node']}" if "executor" in where else ""
+    return " ".join(part for part in (shard, worker) if part)
+
+
+def _summary(records: Iterable[dict[str, Any]], warm_up: Mapping[str, Any]) -> dict[str, Any]:
     done = [record for record in records if record["status"] == "ok"]
     size = max((record["batch_size"] for record in done), default=0)
     streams = max((record.get("streams", 1) for record in done), default=1)

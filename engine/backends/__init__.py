@@ -12,10 +12,12 @@ from typing import Any
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.form import Form
 from uadbench.engine.interfaces import Denoiser
+from uadbench.engine.plugins import first_line
 
 __all__ = ["BACKENDS", "PRECISIONS", "Backend", "BackendError", "check_backend", "open_backend"]
 
 
+OURS = "uadbench.engine.backends"
 INT8 = Form("int8", norms="plain")
 
 
@@ -52,6 +54,7 @@ class Backend:
     precisions : kind of device -> precisions
     source : "checkpoint" (NAME.safetensors) or "onnx" (an exported network, NAME.onnx)
     form : (precision, batch size, kind of device) -> how the network is exported for it, where the source is "onnx"
+    package : that the module is in, another one's of a plug-in; "" where it is a module of its own
     slow : opening may take minutes; its ``open_denoiser`` also takes ``say``, for a line to the user before that
     """
 
@@ -60,6 +63,7 @@ class Backend:
     source: str
     form: Callable[[str, int, str], Form] = _default_form
     slow: bool = False
+    package: str = OURS
 
 
 BACKENDS: dict[str, Backend] = {
@@ -133,4 +137,12 @@ def open_backend(
 def _module(name: str) -> Any:
     if name not in BACKENDS:
         raise BackendError(f"unknown back end {name!r}; choose from {', '.join(BACKENDS)}")
-    return import_module(f"uadbench.engine.backends.{BACKENDS[name].module}")
+    module, package = BACKENDS[name].module, BACKENDS[name].package
+    if package == OURS:
+        return import_module(f"{OURS}.{module}")
+    try:
+        return import_module(f"{package}.{module}" if package else module)
+    except Exception as error:  # a package of others may raise anything
+        raise BackendError(
+            f"{name} cannot be imported: {type(error).__name__}: {first_line(error)}"
+        ) from error

@@ -6,20 +6,28 @@ Nothing heavy is imported before a method is built, so that names can be listed 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from uadbench.engine.interfaces import NOISES, Method
+from uadbench.engine.plugins import NAME, Plugin, first_line, load_plugins, needed
 
-__all__ = ["FLOORS", "METHODS", "MethodInfo", "all_methods", "build_method", "plugin_faults"]
+__all__ = [
+    "FITTED_FLOORS",
+    "FLOORS",
+    "GROUPS",
+    "METHODS",
+    "MethodInfo",
+    "all_methods",
+    "build_method",
+    "method_plugins",
+    "plugin_faults",
+]
 
 GROUP = "uadbench.methods"
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def _denoiser(noise: str) -> Mapping[str, str]:
@@ -37,7 +45,8 @@ class MethodInfo:
     preset : noise kind -> the method with its published settings, a frozen dataclass
     noises : the kinds it may run with, its own first; ("none",) where it draws none
     networks : noise kind -> {role: network}; the role "denoiser" is what ``Tools.denoise`` calls
-    needs_median : whether it looks at ``Tools.median``, so that it does not apply where there is none
+    needs_median : whether it looks at ``Tools.median``, ``mean`` or ``spread``, so that it does not apply where
+        there is none
     calls : network calls a case with the preset, whatever the noise, so that a list can name them without torch; the
         dry walk counts them for a run. None where nobody has said
     """
@@ -69,6 +78,17 @@ def _from(module: str, name: str) -> Callable[[str], Method]:
 
 def _floor(title: str, name: str, needs_median: bool = False) -> MethodInfo:
     return MethodInfo(title, "floor", _from("floors", name), ("none",), _nothing, needs_median)
+
+
+def _fitted(info: MethodInfo) -> MethodInfo:
+    """The floor with its width and sign rule open, which validation lesions then decide."""
+
+    def preset(noise: str) -> Method:
+        floor: Any = info.preset(noise)
+        opened: Method = dataclasses.replace(floor, sigma=None)
+        return opened
+
+    return dataclasses.replace(info, title=f"{info.title}, fitted on validation lesions", preset=preset)
 
 
 METHODS: dict[str, MethodInfo] = {
@@ -115,37 +135,39 @@ METHODS |= {
 
 FLOORS: dict[str, MethodInfo] = {
     "residual-median": _floor("smoothed difference to median", "ResidualMedian", needs_median=True),
+    "zscore": _floor("spreads from the mean", "ZScore", needs_median=True),
     "intensity": _floor("smoothed intensity", "Intensity"),
     "asymmetry": _floor("left-right difference", "Asymmetry"),
+    "asymmetry-intensity": _floor("asymmetry x intensity", "AsymmetryIntensity"),
     "blur": _floor("difference to blurred", "Blur"),
     "perceptual-blur": _floor("perceptual distance to blurred", "PerceptualBlur"),
 }
+"""They run in every run."""
+
+FITTED_FLOORS: dict[str, MethodInfo] = {
+    f"{name}-fitted": _fitted(FLOORS[name])
+    for name in ("residual-median", "zscore", "intensity", "asymmetry", "asymmetry-intensity")
+}
+"""They run where they are named."""
+
+GROUPS: dict[str, tuple[str, ...]] = {"fitted-floors": tuple(FITTED_FLOORS)}
+"""Names that stand for several methods; "all" is another, see ``bench run``."""
 
 
 @cache
-def _plugins() -> dict[str, MethodInfo | str]:
-    """Name -> the method of another package, or why it cannot be used; ours and the floors win over them."""
-    return {point.name: _loaded(point) for point in entry_points(group=GROUP) if point.name not in _own()}
+def method_plugins() -> tuple[Plugin, ...]:
+    """Methods of other packages, those that cannot be used too; ours and the floors win over them."""
+    return load_plugins(GROUP, "method", _own(), _wrong)
 
 
 def _own() -> dict[str, MethodInfo]:
-    return METHODS | FLOORS
+    return METHODS | FLOORS | FITTED_FLOORS
 
 
-def _loaded(point: EntryPoint) -> MethodInfo | str:
-    if not NAME.fullmatch(point.name):
-        return f"the name {point.name[:80]!r} is not allowed; use small letters, digits and '-'"
-    try:
-        found = point.load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a package of others may raise anything, SystemExit included
-        return f"{point.value} cannot be imported: {type(error).__name__}: {_first_line(error)}"
-    if not isinstance(found, MethodInfo):
-        return f"{point.value} is a {type(found).__name__}; a uadbench.engine.methods.MethodInfo is needed"
-    if wrong := _malformed(found):
-        return f"{point.value}: {wrong}"
-    return found
+def _wrong(name: str, value: Any) -> str:
+    if not isinstance(value, MethodInfo):
+        return needed(value, "uadbench.engine.methods.MethodInfo")
+    return f": {wrong}" if (wrong := _malformed(value)) else ""
 
 
 def _malformed(info: MethodInfo) -> str:
@@ -174,7 +196,7 @@ def _malformed_networks(info: MethodInfo, noise: str) -> str:
     try:
         found = info.networks(noise)
     except (Exception, SystemExit) as error:
-        return f"networks({noise!r}) raises {type(error).__name__}: {_first_line(error)}"
+        return f"networks({noise!r}) raises {type(error).__name__}: {first_line(error)}"
     if not isinstance(found, Mapping):
         return f"networks({noise!r}) is {_shown(found)}; a table from roles to names of networks is needed"
     for name in found.values():
@@ -194,22 +216,18 @@ def _shown(value: Any) -> str:
     return " ".join(text.split())[:80]
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["-"])[0]
-
-
 def all_methods() -> dict[str, MethodInfo]:
     """Ours, the floors, and those of other packages (entry-point group ``uadbench.methods``, each a MethodInfo).
 
     One that cannot be used is left out; ``plugin_faults`` says why.
     """
-    usable = {name: found for name, found in _plugins().items() if isinstance(found, MethodInfo)}
+    usable = {plugin.name: plugin.value for plugin in method_plugins() if not plugin.fault}
     return usable | _own()
 
 
 def plugin_faults() -> dict[str, str]:
     """Name -> why a method of another package cannot be used, one line each."""
-    return {name: found for name, found in _plugins().items() if isinstance(found, str)}
+    return {plugin.name: plugin.fault for plugin in method_plugins() if plugin.fault}
 
 
 def build_method(

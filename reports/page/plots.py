@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from uadbench.reports.page import distributions, figures, shifts, times
+from uadbench.reports.page import distributions, figures, shifts, sweeps, times
 from uadbench.reports.page.shown import best_floor, shown_cells
 from uadbench.reports.page.thresholds import dice_curve
+from uadbench.reports.pareto import FRONT
 from uadbench.reports.rows import Section
 from uadbench.reports.shifts import SHIFTED, shift_rows
+from uadbench.reports.sweep import VALIDATION, on_validation, sweep_rows, swept
 from uadbench.reports.vocabulary import HEADLINE
 
 __all__ = ["plots"]
@@ -22,8 +24,47 @@ _FLOOR = "Grey: the best floor."
 
 def plots(section: Section) -> list[dict[str, str]]:
     """{"title", "note", "svg"} of every plot that the section has data for."""
-    entries = [*_scores(section), *_cases(section), *_shifts(section), *_times(section)]
-    return [{"title": title, "note": note, "svg": svg} for title, note, svg in entries if svg is not None]
+    entries = [
+        *_sweeps(section),
+        *_scores(section),
+        *_cases(section),
+        *_shifts(section),
+        *_times(section),
+    ]
+    said = f"{VALIDATION} " if any(map(on_validation, section.runs)) else ""
+    return [
+        {"title": title, "note": f"{said}{note}", "svg": svg}
+        for title, note, svg in entries
+        if svg is not None
+    ]
+
+
+def _sweeps(section: Section) -> list[tuple[str, str, str | None]]:
+    """Of each thing varied: the headline score over it, and the milliseconds."""
+    rows, key = sweep_rows(section), section.key
+    if rows.empty:
+        return []
+    names = list(dict.fromkeys(name.rpartition(".")[2] for run in section.runs for name in swept(run)))
+    floors = section.frame[~section.frame.index.isin(rows.index)]
+    entries = []
+    for place, name in enumerate(names):
+        what = (rows, names, name)
+        score = (HEADLINE.name, f"{HEADLINE.title}, {HEADLINE.unit}", floors)
+        time = ("latency_ms_p50", "ms an image, median", floors[:0])
+        lines = "A line for each combination of the rest."
+        entries += [
+            (
+                f"{HEADLINE.title} over {name}",
+                f"{lines} Strokes: 95 % intervals. {_FLOOR}",
+                sweeps.curves(*what, *score, f"{key}-sweep-dice-{place}"),
+            ),
+            (
+                f"Milliseconds over {name}",
+                f"{lines} Batches, threads and load as in the table of times.",
+                sweeps.curves(*what, *time, f"{key}-sweep-ms-{place}"),
+            ),
+        ]
+    return entries
 
 
 def _scores(section: Section) -> list[tuple[str, str, str | None]]:
@@ -39,6 +80,11 @@ def _scores(section: Section) -> list[tuple[str, str, str | None]]:
             "Up and to the left is better. Colour and fill: method; shape: back end and precision. Strokes: 95 % "
             "intervals.",
             figures.accuracy_against_latency(frame, f"{key}-latency"),
+        ),
+        (
+            f"Pareto front of {HEADLINE.title} and time",
+            f"Up and to the left is better. Ringed: on the front. {FRONT}",
+            sweeps.pareto_front(frame, f"{key}-pareto"),
         ),
         (
             f"{HEADLINE.title} by lesion size",

@@ -16,6 +16,7 @@ from uadbench.bench.plan.config import ConfigError
 from uadbench.bench.run.machine import uadbench_version
 from uadbench.datasets.case import SIZES
 from uadbench.engine.backends import BackendError
+from uadbench.engine.methods import FLOORS
 from uadbench.engine.post import behrendt
 from uadbench.reports.atomic import RunError
 
@@ -108,16 +109,10 @@ def run_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_is_two_tables_with_all_that_a_plot_needs(run_path: Path) -> None:
     run = api.load_run(run_path)
-    assert set(run.leaderboard["method"]) == {
-        "blur",
-        "perceptual-blur",
-        "asymmetry",
-        "intensity",
-        "residual-median",
-    }
+    assert set(run.leaderboard["method"]) == set(FLOORS)
     assert run.leaderboard["dice_max"].between(0, 1).all()
     cases = run.cases
-    assert len(cases) == 5 * 6  # floors x (4 test and 2 validation cases)
+    assert len(cases) == len(FLOORS) * 6  # floors x (4 test and 2 validation cases)
     wanted = {"case", "split", "method", "variant", "arm", "settings", "dice", "lesion_px", "group", "score"}
     assert wanted | {"latency_ms", "seed", "backend", "perceptual", "cell"} <= set(cases.columns)
     lesions = cases[(cases["split"] == "test") & cases["lesion"]]

@@ -107,6 +107,39 @@ def test_each_map_of_the_table_is_scored_on_validation_lesions_by_its_switches()
     assert found["T A D, no root"]["dice_max"] != found["T A D"]["dice_max"]
 
 
+PARTS = {
+    "nothing": ("on", "on", "0.1", "on"),
+    "the mirrored call": ("off", "on", "0.1", "on"),
+    "A": ("on", "on", "none", "on"),
+    "D": ("on", "on", "0.1", "off"),
+    "A and D": ("on", "on", "none", "off"),
+    "the sign (and so A, D)": ("on", "off", "0.1", "on"),
+}
+"""What is left out -> mirrored, signed, asymmetry and intensity."""
+
+
+def test_the_table_of_parts_removed_is_that_of_the_sweeps() -> None:
+    frame = pd.read_csv(RESULTS / "mend-ablation.csv", keep_default_na=False)
+    switches = ["mirrored", "signed", "asymmetry", "intensity"]
+    found = {(row["dataset"], *(str(row[name]) for name in switches)): row for _, row in frame.iterrows()}
+    assert len(found) == 2 * 2**4
+
+    def change(row: pd.Series, score: str) -> str:
+        value, low, high = (row[f"{score}_change{end}"] for end in ("", "_lo", "_hi"))
+        if value == "":
+            return "-"
+        return f"{100 * float(value):+.1f} [{percent(float(low))}, {percent(float(high))}]"
+
+    told = table(page("methods/mend.md"), "ablation: mend")
+    assert [(row["data"], row["without"]) for row in told] == list(product(DATA, PARTS))
+    for line in told:
+        row = found[line["data"], *PARTS[line["without"]]]
+        assert (line["max Dice"], line["AUPRC"]) == (percent(row["dice_max"]), percent(row["auprc"]))
+        assert line["calls"] == f"{float(row['nfe']):.0f}"
+        assert line["change of it"] == change(row, "dice_max")
+        assert line["change of that"] == change(row, "auprc")
+
+
 def test_every_paired_interval_excludes_zero() -> None:
     frame = pd.read_csv(RESULTS / "mend-paired.csv")
     assert len(frame) == 18

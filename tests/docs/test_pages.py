@@ -26,9 +26,19 @@ from uadbench.engine.backends.tensorrt_library import PROVIDER, RTX, TENSORRT
 from uadbench.engine.methods import FLOORS, METHODS, all_methods, build_method
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.perceptual import PERCEPTUALS
+from uadbench.engine.post import POSTS
 from uadbench.reports.vocabulary import MEASURES
 
-REGISTRIES: tuple[dict[str, Any], ...] = (METHODS, FLOORS, NETWORKS, DATASETS, BACKENDS, MEASURES, SCORERS)
+REGISTRIES: tuple[dict[str, Any], ...] = (
+    METHODS,
+    FLOORS,
+    NETWORKS,
+    DATASETS,
+    BACKENDS,
+    MEASURES,
+    SCORERS,
+    POSTS,
+)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -13,13 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from PIL import Image
-from safetensors.torch import save_file
+from support.tiny_weights import make_pictures, make_weights
 
-from uadbench.engine.networks.checkpoint import save_checkpoint, sha256_of
-from uadbench.engine.networks.unet import UNet, UNetConfig
-from uadbench.engine.perceptual.squeezenet import STAGE_CHANNELS, SqueezeNetStages
 from uadbench.reports.atomic import read_json
 from uadbench.reports.runs import load_run
 from uadbench.reports.store import RunDirectory
@@ -36,44 +30,13 @@ def bench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Options that name a tiny untrained network and an untrained perceptual net: real files, quick to run."""
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    tiny = UNet(UNetConfig(fold=4, channels=(16,), attention=(False,), head_channels=16, embedding=16))
-    save_checkpoint(folder / "tiny.safetensors", tiny, {"steps": 0})
-    tensors = {f"features.{k}": v for k, v in features().items()}
-    tensors |= {f"head{k}": torch.ones(channels) for k, channels in enumerate(STAGE_CHANNELS)}
-    save_file(tensors, folder / "net.safetensors")
-    digest = sha256_of((folder / "net.safetensors").read_bytes())
-    (folder / "net.json").write_text(json.dumps({"sha256": digest}))
-    return [
-        *("--set", f"checkpoints.unet-gaussian={folder / 'tiny.safetensors'}"),
-        *("--set", f"perceptual_weights={folder / 'net.safetensors'}"),
-    ]
-
-
-def features() -> dict[str, torch.Tensor]:
-    """The perceptual net's parameters under the names of its files."""
-    return {key.removeprefix("features."): value for key, value in SqueezeNetStages().state_dict().items()}
+    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 def run_arguments(weights: list[str], *more: str) -> list[str]:
     quick = ["--methods", "ddpm,thor", "--batch-size", "2", "--threads", "1", "--steps", "6"]
     data = ["--dataset", "folder", "--data-root", "data"]
     return ["run", *quick, *data, "--set", "val_limit=2", "--set", "n_boot=20", *weights, *more]
-
-
-def make_pictures(folder: Path, n_test: int) -> None:
-    """A `folder` data set: 2 training, 2 validation and n_test test slices, the latter but the first with a lesion."""
-    folder.mkdir()
-    lines = ["case_id,image,mask,split,subject"]
-    for i, split in enumerate(["train"] * 2 + ["val"] * 2 + ["test"] * n_test):
-        Image.linear_gradient("L").resize((64, 64)).rotate(13 * i).save(folder / f"c{i}.png")
-        lines.append(f"c{i},c{i}.png,{'m.png' if i > 4 else ''},{split},s{i}")
-    mask = Image.new("L", (64, 64))
-    mask.paste(255, (20, 20, 40, 40))
-    mask.save(folder / "m.png")
-    (folder / "index.csv").write_text("\n".join(lines) + "\n")
 
 
 def kept(run: Path) -> dict[str, Any]:

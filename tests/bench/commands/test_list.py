@@ -13,8 +13,10 @@ from uadbench.bench.cli import cli
 def test_list_names_all_that_other_commands_take() -> None:
     listing = json.loads(CliRunner().invoke(cli, ["list", "--json"]).stdout)
     assert {"thor", "ddpm", "anoddpm", "autoddpm"} <= set(listing["methods"])
-    floors = {"residual-median", "intensity", "asymmetry", "blur", "perceptual-blur"}
-    assert floors == set(listing["floors (always run)"])
+    floors = {"residual-median", "zscore", "intensity", "asymmetry", "asymmetry-intensity"}
+    assert floors | {"blur", "perceptual-blur"} == set(listing["floors (always run)"])
+    (named,) = [listing[kind] for kind in listing if kind.startswith("floors (run where named")]
+    assert {f"{name}-fitted" for name in floors} == set(named)
     assert {"phantom", "ixi-stroke", "soop-flair", "folder"} <= set(listing["data sets"])
     assert "torch" in listing["back ends"]
     assert set(listing["noises"]) == {"gaussian", "simplex"}

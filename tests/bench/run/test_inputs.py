@@ -12,7 +12,7 @@ from support.cells import SIZE, make_dataset
 from support.stored import change_blob, stored
 
 from uadbench.bench.plan.plan import choose_cases, spread
-from uadbench.bench.run.inputs import Loader, healthy_median, in_batches
+from uadbench.bench.run.inputs import Loader, healthy_median, in_batches, kept_healthy, mean_and_spread
 from uadbench.datasets.case import Case, Sample
 from uadbench.engine.interfaces import to_unit
 from uadbench.reports.store import RunDirectory
@@ -81,6 +81,42 @@ def test_the_median_is_of_healthy_training_slices_and_is_computed_once(tmp_path:
     assert again.median is not None
     assert again.record == healthy.record
     assert torch.equal(again.median, healthy.median)
+
+
+def test_the_mean_and_the_spread_are_those_of_the_same_slices_and_are_kept(tmp_path: Path) -> None:
+    dataset, run = make_dataset(), RunDirectory(tmp_path)
+    healthy = healthy_median(run, dataset)
+    assert healthy.mean is not None
+    assert healthy.spread is not None
+    images = np.stack([dataset.load(case).image for case in dataset.split("train")]).astype(np.float64)
+    np.testing.assert_allclose(to_unit(healthy.mean)[0, 0].numpy(), images.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(healthy.spread[0, 0].numpy(), images.std(axis=0), atol=1e-6)
+    again = kept_healthy(run)
+    assert again.spread is not None
+    assert torch.equal(again.spread, healthy.spread)
+
+
+def test_running_sums_keep_a_small_spread_beside_a_large_mean() -> None:
+    images = [np.full((2, 2), 1e6, dtype=np.float64) + step for step in (0.0, 1e-3, 2e-3)]
+    mean, spread = mean_and_spread(images)
+    np.testing.assert_allclose(mean, 1e6 + 1e-3)
+    np.testing.assert_allclose(spread, np.std([0.0, 1e-3, 2e-3]), rtol=1e-6)
+
+
+def test_a_run_of_an_earlier_version_which_kept_the_median_alone_gets_the_rest(tmp_path: Path) -> None:
+    dataset, run = make_dataset(), RunDirectory(tmp_path)
+    first = healthy_median(run, dataset)
+    planes, record = run.read_median()
+    run.write_median(planes[0], record)
+    old = kept_healthy(run)
+    assert old.mean is None
+    again = healthy_median(run, dataset)
+    assert first.median is not None
+    assert old.median is not None
+    assert again.median is not None
+    assert torch.equal(old.median, first.median)
+    assert torch.equal(again.median, first.median)
+    assert again.mean is not None
 
 
 def test_without_training_slices_validation_ones_serve_and_without_any_there_is_no_median(

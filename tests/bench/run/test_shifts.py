@@ -25,7 +25,8 @@ from uadbench.bench.plan.config import make_config
 from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.shifts import Shift
 from uadbench.bench.run.inputs import Loader
-from uadbench.bench.run.run import _failures, _Work
+from uadbench.bench.run.notes import failures
+from uadbench.bench.run.run import _Work
 from uadbench.bench.run.shifts import cells_to_shift, plan_shifts, run_shifts
 from uadbench.bench.score.cases import histogram_kld, reconstruction_metrics
 from uadbench.datasets.shifts import shifted
@@ -158,7 +159,9 @@ def test_a_case_that_fails_is_named_and_tried_again(tmp_path: Path) -> None:
     work, _ = shift(tmp_path, (PLAIN,), networks={PLAIN.slug: Breaking(1e9)})
     failed = [line for line in lines(tmp_path).values() if line["status"] == "failed"]
     assert len(failed) == 6
-    assert (PLAIN.slug, "case4 under contrast 0.5", "RuntimeError: out of memory") in _failures(work)
+    assert (PLAIN.slug, "case4 under contrast 0.5", "RuntimeError: out of memory") in failures(
+        work.run, work.plan
+    )
     assert shift(tmp_path, (PLAIN,))[1] == 2
     assert all(line["status"] == "ok" for line in lines(tmp_path).values())
 

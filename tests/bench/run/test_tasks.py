@@ -25,6 +25,7 @@ from support.stored import drop_blob
 from uadbench.bench.run.inputs import in_batches
 from uadbench.bench.run.interrupt import Interrupted
 from uadbench.bench.run.tasks import finished, plan_tasks
+from uadbench.reports.atomic import RunError
 from uadbench.reports.identity import Arm
 from uadbench.reports.runs import load_run
 from uadbench.reports.store import RunDirectory
@@ -245,3 +246,19 @@ def test_a_summary_of_a_version_that_had_fewer_measures_is_made_again(tmp_path: 
     cell.write_summary(old, cell.latency)
     score(tmp_path)
     assert cell.metrics == whole
+
+
+def test_a_run_from_before_a_setting_is_taken_up_and_one_of_another_setting_is_not(tmp_path: Path) -> None:
+    compute(tmp_path)
+    cell, whole = cell_of(tmp_path), cell_of(tmp_path).info
+    before = {key: value for key, value in whole["hyperparameters"].items() if key != "t_start"}
+    cell.write_info({**whole, "hyperparameters": before})
+    with pytest.raises(RunError, match="its results are of other settings"):
+        compute(tmp_path)  # the default of then is 350, and this cell's is 100
+    cell.write_info({**whole, "hyperparameters": {**whole["hyperparameters"], "steps": 4}})
+    with pytest.raises(RunError, match="its results are of other settings"):
+        compute(tmp_path)
+    blur = RunDirectory(tmp_path).cell(BLUR.slug)
+    cell.write_info(whole)
+    blur.write_info({**blur.info, "hyperparameters": {}})
+    compute(tmp_path)  # the width is what it is by default

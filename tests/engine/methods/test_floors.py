@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from support.closed_form import AbsolutePerceptual, GaussianDenoiser
 
 from uadbench.engine.interfaces import Tools, to_signed
-from uadbench.engine.methods import FLOORS, build_method
+from uadbench.engine.methods import FITTED_FLOORS, FLOORS, build_method
 from uadbench.engine.perceptual.distance import open_perceptual
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import linear_schedule
@@ -21,7 +21,17 @@ SCHEDULE = linear_schedule()
 
 def tools_with(lesion_sign: int, median: torch.Tensor | None) -> Tools:
     source, network = noise_source("gaussian", 0, ["a"], (64, 64)), GaussianDenoiser(SCHEDULE, 0, 1)
-    return make_tools(network, SCHEDULE, source, AbsolutePerceptual(), lesion_sign=lesion_sign, median=median)
+    spread = None if median is None else torch.full_like(median, 0.1)
+    return make_tools(
+        network,
+        SCHEDULE,
+        source,
+        AbsolutePerceptual(),
+        lesion_sign=lesion_sign,
+        median=median,
+        mean=median,
+        spread=spread,
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +53,7 @@ def test_only_the_floor_that_says_so_needs_a_median(name: str) -> None:
     x = torch.linspace(-1, 1, 64 * 64).reshape(1, 1, 64, 64)
     method, tools = build_method(name, "none"), tools_with(-1, None)
     if FLOORS[name].needs_median:
-        with pytest.raises(ValueError, match="needs the median of healthy slices; the data set has none"):
+        with pytest.raises(ValueError, match=r"needs the .* of healthy slices; the data set has none"):
             method(x, tools)
     else:
         assert torch.isfinite(method(x, tools).anomaly).all()
@@ -63,6 +73,55 @@ def test_a_floor_calls_no_network_and_draws_no_noise(name: str) -> None:
         diffuse=refuse,
     )
     build_method(name, "none")(torch.zeros(1, 1, 64, 64), tools)
+
+
+def image(seed: int) -> torch.Tensor:
+    return torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_a_pixel_three_spreads_from_the_mean_is_a_half_and_one_the_other_way_is_nothing() -> None:
+    tools = tools_with(+1, to_signed(torch.full((1, 1, 64, 64), 0.4)))
+    away = build_method("zscore", "none")(to_signed(torch.full((1, 1, 64, 64), 0.7)), tools).anomaly
+    torch.testing.assert_close(away, torch.full_like(away, 0.5))
+    assert (
+        build_method("zscore", "none")(to_signed(torch.full((1, 1, 64, 64), 0.1)), tools).anomaly.max() == 0
+    )
+    both = build_method("zscore", "none", overrides={"signed": False})
+    assert both(to_signed(torch.full((1, 1, 64, 64), 0.1)), tools).anomaly.min() == pytest.approx(0.5)
+
+
+def test_where_healthy_slices_do_not_differ_a_score_stays_finite_and_small_differences_stay_small() -> None:
+    tools = dataclasses.replace(
+        tools_with(+1, torch.full((1, 1, 64, 64), -1.0)), spread=torch.zeros(1, 1, 64, 64)
+    )
+    x = to_signed(torch.full((1, 1, 64, 64), 0.01))
+    assert build_method("zscore", "none")(x, tools).anomaly.max() < 0.1
+
+
+def test_asymmetry_times_intensity_is_the_geometric_mean_of_the_two() -> None:
+    x, tools = image(2), tools_with(-1, None)
+    parts = [build_method(name, "none")(x, tools).anomaly for name in ("asymmetry", "intensity")]
+    found = build_method("asymmetry-intensity", "none")(x, tools).anomaly
+    torch.testing.assert_close(found**2, parts[0] * parts[1])
+
+
+@pytest.mark.parametrize("name", ["asymmetry", "residual-median", "zscore"])
+def test_without_a_sign_a_floor_finds_both_ways_what_it_finds_in_either(name: str) -> None:
+    """For pixels one by one (no smoothing) the unsigned map is the larger of the two signed ones."""
+    x, median = image(3), image(4)[:1]
+    signed, unsigned = (
+        build_method(name, "none", overrides={"sigma": 0.0, "signed": on}) for on in (True, False)
+    )
+    either = [signed(x, tools_with(sign, median)).anomaly for sign in (+1, -1)]
+    torch.testing.assert_close(unsigned(x, tools_with(+1, median)).anomaly, torch.maximum(*either))
+
+
+@pytest.mark.parametrize("name", FITTED_FLOORS)
+def test_a_floor_that_is_not_fitted_yet_is_the_fixed_one(name: str) -> None:
+    x, tools = image(5), tools_with(+1, image(6)[:1])
+    fixed = build_method(name.removesuffix("-fitted"), "none")
+    assert torch.equal(build_method(name, "none")(x, tools).anomaly, fixed(x, tools).anomaly)
+    assert FITTED_FLOORS[name].floor
 
 
 def test_asymmetry_of_a_symmetric_image_is_nothing() -> None:

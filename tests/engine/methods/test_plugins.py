@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from uadbench.engine import methods
+from uadbench.engine import methods, plugins
 from uadbench.engine.methods import GROUP, MethodInfo, all_methods, build_method, plugin_faults
 
 SOURCES = {
@@ -52,14 +52,14 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name, source in SOURCES.items():
         (tmp_path / f"plug_in_{name}.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(methods, "entry_points", lambda group: points)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
 
     def install(name: str, value: str) -> None:
         points.append(EntryPoint(name, value, GROUP))
-        methods._plugins.cache_clear()
+        methods.method_plugins.cache_clear()
 
     yield install
-    methods._plugins.cache_clear()
+    methods.method_plugins.cache_clear()
     for name in SOURCES:
         sys.modules.pop(f"plug_in_{name}", None)
 
@@ -115,7 +115,14 @@ def test_nobody_takes_the_place_of_ours(plug_in: Any, name: str) -> None:
     ours = all_methods()[name]
     plug_in(name, "plug_in_good:INFO")
     assert all_methods()[name] is ours
-    assert plugin_faults() == {}
+    assert plugin_faults() == {name: "the name is that of a method of uadbench itself; use another"}
+
+
+def test_of_two_packages_with_one_name_the_second_is_refused(plug_in: Any) -> None:
+    plug_in("copy", "plug_in_good:INFO")
+    plug_in("copy", "plug_in_good:PLAIN")
+    assert all_methods()["copy"].title == "Copy"
+    assert "another package has the name already" in plugin_faults()["copy"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +142,7 @@ def test_ctrl_c_while_a_plug_in_is_imported_is_no_fault_of_its_own(monkeypatch: 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        methods._loaded(Slow())  # type: ignore[arg-type]
+        plugins._loaded(Slow(), lambda name, value: "")  # type: ignore[arg-type]
 
 
 def test_a_method_may_name_networks_of_its_own() -> None:

@@ -212,7 +212,7 @@ def test_a_case_has_one_address_on_the_page(tmp_path: Path) -> None:
 def test_plots_read_in_either_theme(text: str) -> None:
     """No plot holds a fixed colour: all come from the page's variables, and text stays text."""
     plots = re.findall(r'<svg viewBox="[^"]*" role="img".*?</svg>', text, re.S)
-    assert len(plots) == 8
+    assert len(plots) == 9
     for plot in plots:
         assert not re.search(r"#[0-9a-f]{6}\b", plot)
         assert "var(--" in plot

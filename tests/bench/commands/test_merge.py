@@ -9,6 +9,7 @@ import pytest
 from support.faults import invoke, refused
 from support.tiny_weights import make_pictures, make_weights
 
+from uadbench.engine.methods import FLOORS
 from uadbench.reports.atomic import read_json, write_json
 from uadbench.reports.runs import load_run
 from uadbench.reports.store import RunDirectory
@@ -49,7 +50,7 @@ def test_merged_shards_are_the_run_to_the_byte(runs: Path, tmp_path: Path) -> No
     assert done.exit_code == 1  # of the case that cannot be read
     assert "Leaderboard" in done.stdout
     whole = content(runs / "whole")
-    assert len(whole) == 6 + 4
+    assert len(whole) == len(FLOORS) + 1 + 4
     assert content(tmp_path / "m") == whole
     one, other = load_run(runs / "whole"), load_run(tmp_path / "m")
     assert other.manifest["run_id"] == one.manifest["run_id"]

@@ -9,6 +9,7 @@ from support.faults import invoke, refused
 
 from uadbench.bench.plan.config import ConfigError
 from uadbench.bench.plan.estimate import disk_bytes, find_row, read_profile
+from uadbench.engine.methods import FLOORS
 from uadbench.reports.identity import Arm, Variant
 from uadbench.reports.profile_files import COLUMNS
 
@@ -101,7 +102,7 @@ def test_a_dry_run_shares_measured_time_among_workers_and_names_what_was_not_mea
     assert lines["estimate"] == "estimate    43 s on 6 workers, 4 min in all; nothing was computed"
     assert "10000 ms an image, from unet-gaussian, torch fp32, batch 4, 2 threads" in done.stdout
     assert "not measured, so not in the estimate: anoddpm-simplex-25-torch-fp32" in done.stdout
-    assert "nor are 5 floors, fits, shifts and scoring" in done.stdout
+    assert f"nor are {len(FLOORS)} floors, fits, shifts and scoring" in done.stdout
     rough = invoke(*words).stdout
     assert "very roughly; --profile has measured times in its place" in rough
     assert not (tmp_path / "run").exists()

@@ -15,6 +15,7 @@ import pytest
 from support.faults import environment
 from support.tiny_weights import make_pictures, make_weights
 
+from uadbench.engine.methods import FLOORS
 from uadbench.reports.atomic import read_json
 from uadbench.reports.runs import load_run
 from uadbench.reports.store import RunDirectory
@@ -64,7 +65,7 @@ def content(run: Path) -> dict[str, Any]:
         for cell in load_run(run).cells
         for case in cell.cases
     }
-    assert len(arrays) == 7 * 12
+    assert len(arrays) == (len(FLOORS) + 2) * 12
     return files | {"arrays": arrays}
 
 

@@ -56,7 +56,9 @@ def front_note(frame: pd.DataFrame) -> str:
     on = frame[frame["pareto"] == "yes"].sort_values("latency_ms_p50")
     names = ", ".join(f"{row['variant']} ({row['arm']})" for _, row in on.iterrows())
     parts = [
-        f"On the Pareto front of {headline_of(frame).title} against ms/image: {names}" if names else "No Pareto front"
+        f"On the Pareto front of {headline_of(frame).title} against ms/image: {names}"
+        if names
+        else "No Pareto front"
     ]
     for note, rows in frame[frame["pareto_note"] != ""].groupby("pareto_note", sort=True):
         where = "all rows" if len(rows) == len(frame) else ", ".join(rows["cell"])

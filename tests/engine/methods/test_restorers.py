@@ -185,7 +185,10 @@ def test_an_open_width_of_mend_is_fitted_from_the_same_two_calls() -> None:
     chosen, record = method.fit(maps, image > 0.5)
     assert method.wants_fit()
     assert not chosen.wants_fit()
-    assert (record["sigma"], record["dice"]) == (chosen.sigma, max(dice_max(one, image > 0.5) for one in alone))
+    assert (record["sigma"], record["dice"]) == (
+        chosen.sigma,
+        max(dice_max(one, image > 0.5) for one in alone),
+    )
 
 
 def test_mend_answers_a_mirrored_image_with_the_mirrored_map() -> None:

@@ -17,7 +17,7 @@ from uadbench.bench.run.tasks import keep, keep_unread
 from uadbench.reports.cell import Together
 from uadbench.reports.store import RunDirectory
 
-__all__ = ["EVERY_S", "OPEN", "Keeper", "keeping"]
+__all__ = ["EVERY_S", "Keeper", "keeping"]
 
 EVERY_S = 0.1
 OPEN = (

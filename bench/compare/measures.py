@@ -164,8 +164,7 @@ def _counted(side: Side, ids: Sequence[str]) -> Counted:
 
 
 def _scored(side: Side, record: Mapping[str, Any]) -> Scored:
-    image, mask = side.run.directory.read_input(record["case_id"])
-    boxes = side.run.directory.read_boxes(record["case_id"])
+    image, mask, boxes = side.run.directory.read_sample(record["case_id"])
     lesion = bool(record["lesion"])
     return Scored(
         record["case_id"],

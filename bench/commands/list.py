@@ -29,7 +29,7 @@ def command(as_json: bool) -> None:
     for heading, entries in listing.items():
         click.echo(heading)
         for name, text in entries.items():
-            click.echo(f"  {name:<24} {text}".rstrip())
+            click.echo(f"  {name:<26} {text}".rstrip())
 
 
 HEADINGS = {"post-processing": "post-processings"}  # of kinds of plug-ins, where it is not the kind and an s

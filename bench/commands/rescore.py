@@ -57,12 +57,24 @@ def command(
     if post is not None and cells is None:
         chosen = [cell for cell in chosen if variant_of(cell.info).post == "none"]
     check_again(again, chosen)
+    _check_truth(names or (), str((loaded.manifest.get("dataset") or {}).get("truth", "mask")))
     target = output or run.resolve().with_name(f"{run.resolve().name}-rescored")
     words = shlex.join(["bench", *sys.argv[1:]])
     for path in write_rescored(
         loaded, _score(loaded, chosen, again, no_progress), again, target, overwrite, words
     ):
         click.echo(path)
+
+
+def _check_truth(measures: tuple[str, ...], truth: str) -> None:
+    """ConfigError on a measure that the run's truth, masks or boxes, cannot have."""
+    from uadbench.bench.plan.config import ConfigError
+    from uadbench.reports.vocabulary import MEASURES
+
+    for name in measures:
+        if name in MEASURES and not MEASURES[name].applies_to(truth):
+            there = ", ".join(key for key, measure in MEASURES.items() if measure.applies_to(truth))
+            raise ConfigError(f"{name} is not of a run whose truth is {truth}; choose from {there}")
 
 
 def _score(run: Run, cells: list[Cell], again: Again, silent: bool) -> Iterator[Rescored]:

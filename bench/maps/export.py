@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from uadbench.bench.maps.nnunet import Compared, compare, summary_bytes
 from uadbench.bench.maps.units import Unit, make_units
-from uadbench.bench.plan.config import unknown
+from uadbench.bench.plan.config import ConfigError, unknown
 from uadbench.bench.predict.outputs import call_pixels
 from uadbench.bench.predict.setup import Called, called_of
 from uadbench.datasets.writers import npy_bytes, plain_nifti_bytes, png_bytes, to_grey16
@@ -54,6 +54,8 @@ def choose_cells(run: Run, names: Sequence[str]) -> list[Cell]:
         raise RunError(f"{run.path}: no cell has a result yet; run the same `bench run` command again")
     for name in names:
         if not any(fnmatchcase(cell.slug, name) for cell in ready):
+            if any(cell.slug.startswith(name) for cell in ready):
+                raise ConfigError(f"{name!r} is the beginning of a cell's name; give '{name}*'")
             raise unknown("cell", name, [cell.slug for cell in ready])
     return [cell for cell in ready if not names or any(fnmatchcase(cell.slug, name) for name in names)]
 

@@ -143,6 +143,7 @@ def test_nothing_is_overwritten_unasked_and_never_a_run(run: Path, tmp_path: Pat
     assert "is not empty" in refused(invoke(*words, "--output", str(tmp_path)))
     assert "as a run does" in refused(invoke(*words, "--output", str(run), "--overwrite"))
     assert "did you mean" in refused(invoke(*words, "--cells", BLUR.replace("blur", "blurr")))
+    assert "give 'blur*'" in refused(invoke(*words, "--cells", "blur"))
     assert invoke(*words, "--output", str(tmp_path), "--overwrite").exit_code == 0
     assert (tmp_path / "notes").read_text() == "mine"
 
@@ -160,3 +161,11 @@ def test_boxes_stand_in_the_index_and_are_compared_with_no_mask(tmp_path: Path) 
     assert json.loads(rows["w01"]["boxes"]) == [list(box) for box in boxes_of(1)]
     assert rows["w02"]["boxes"] == "[]", "healthy"
     assert rows["w01"]["truth"] == ""
+
+
+def test_a_measure_of_masks_is_refused_where_the_truth_is_boxes(tmp_path: Path) -> None:
+    run = make_boxed_run(tmp_path / "run", n_lesion=2, n_healthy=1)
+    message = refused(invoke("rescore", str(run), "--measures", "dice_max", "--no-progress"))
+    assert "dice_max is not of a run whose truth is boxes" in message
+    assert "box_f1" in message
+    assert not (tmp_path / "run-rescored").exists()

@@ -26,6 +26,7 @@ from uadbench.reports.seeds import SEEDS, spreads
 from uadbench.reports.shifts import MEANS, SHIFTED, shift_rows
 from uadbench.reports.truth import SHORT, headline_of, table_of, truth_of
 from uadbench.reports.vocabulary import MEASURES as VOCABULARY
+from uadbench.reports.volumes import volume_lines
 
 __all__ = ["figure", "markdown", "milliseconds", "percent", "spread_text", "terminal_table"]
 
@@ -214,6 +215,7 @@ def _section(section: Section, several: bool) -> list[str]:
     lines.append("")
     lines += _seeds(frame)
     lines += class_lines(section, escape)
+    lines += volume_lines(section, escape)
     lines += [f"* {note[0].upper()}{note[1:]}." for note in frame["rank_note"].unique() if note]
     for _, row in frame[frame["not_applicable"] != ""].drop_duplicates("variant").iterrows():
         lines.append(f"* Not applicable: {escape(row['variant'])}: {escape(row['not_applicable'])}.")

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
 
 from uadbench.reports.rows import Section, cell_label
 from uadbench.reports.vocabulary import MEASURES, VOLUMES
@@ -20,6 +23,7 @@ __all__ = [
     "volume_notes",
     "volume_rows",
     "volume_table",
+    "volume_terminal",
 ]
 
 BY_VOLUME = (
@@ -91,19 +95,18 @@ def volume_table(section: Section) -> tuple[list[str], list[VolumeRow]]:
 def volume_notes(section: Section) -> list[str]:
     """How many volumes, which were left out, and what could not be measured: sentences without their full stop."""
     found: dict[str, list[str]] = {}
-    for index in section.frame.index:
-        cell = section.cell(int(index))[1]
-        for note in _notes((cell.metrics or {}).get("volumes")):
-            found.setdefault(note, []).append(cell.slug)
+    cells = [section.cell(int(index))[1] for index in section.frame.index]
+    counted = {cell.slug: volumes for cell in cells if (volumes := (cell.metrics or {}).get("volumes"))}
+    for slug, volumes in counted.items():
+        for note in _notes(volumes):
+            found.setdefault(note, []).append(slug)
     return [
-        note if len(slugs) == len(section.frame) else f"{note} ({', '.join(slugs)})"
+        note if len(slugs) == len(counted) else f"{note} ({', '.join(slugs)})"
         for note, slugs in found.items()
     ]
 
 
-def _notes(volumes: dict[str, Any] | None, most: int = 8) -> Iterator[str]:
-    if volumes is None:
-        return
+def _notes(volumes: dict[str, Any], most: int = 8) -> Iterator[str]:
     count, lost = volumes["n"], volumes.get("left_out") or {}
     yield f"{count} {'volume' if count == 1 else 'volumes'} scored"
     for reason in sorted(set(lost.values())):
@@ -124,10 +127,32 @@ def volume_lines(section: Section, escape: Callable[[str], str]) -> list[str]:
     return [*lines, "", *(f"* {escape(note)}." for note in volume_notes(section)), ""]
 
 
+def volume_terminal(frame: pd.DataFrame) -> list[Table]:
+    """The table for a terminal of 80 columns, without intervals; [] without volumes."""
+    names = measures_of(frame)
+    if not names:
+        return []
+    table = Table(box=SIMPLE, title="By volume", title_justify="left", pad_edge=False, show_edge=False)
+    table.padding, table.caption_justify = (0, 0, 0, 0), "left"
+    table.add_column("method", overflow="fold", min_width=14)
+    for name in names:
+        table.add_column(MEASURES[name].short, justify="right", no_wrap=True)
+    for _, row in frame[frame[names].notna().any(axis=1)].iterrows():
+        label = f"{row['variant']} {row['arm']}".replace(" · ", " ")
+        style = "dim" if row["kind"] == "floor" else None
+        table.add_row(Text(label), *(Text(_value(row, name)) for name in names), style=style)
+    table.caption = (
+        "Means over volumes with lesion, in percent; HD95, ASD: mm, less is better. v.Dice, lesions (les.) and "
+        "surfaces at the threshold of the best mean Dice, which knows the truth."
+    )
+    return [table]
+
+
+def _value(row: Any, name: str) -> str:
+    return "–" if pd.isna(row[name]) else MEASURES[name].text(row[name])
+
+
 def _text(row: Any, name: str) -> str:
     """'41.2 (35.0–47.1)'; a dash where there is none."""
     measure, low, high = MEASURES[name], row[f"{name}_lo"], row[f"{name}_hi"]
-    if pd.isna(row[name]):
-        return "–"
-    interval = "" if pd.isna(low) else f" ({measure.text(low)}–{measure.text(high)})"
-    return measure.text(row[name]) + interval
+    return _value(row, name) + ("" if pd.isna(low) else f" ({measure.text(low)}–{measure.text(high)})")

@@ -128,8 +128,10 @@ SOURCES = {
             licence="CC BY 4.0, as the paper gives it: read the terms on figshare",
             citation="Nagy et al. 2022, Scientific Data 9:222, doi:10.1038/s41597-022-01328-z",
             how=steps(
-                "download dataset.csv, images_part1.zip to images_part4.zip and folder_structure.zip from figshare",
+                "open https://doi.org/10.6084/m9.figshare.14825193, read the terms, download dataset.csv, "
+                "images_part1.zip to images_part4.zip and folder_structure.zip",
                 "extract all of them into one folder, grazpedwri; nothing is renamed or converted",
+                "bench data check grazpedwri --data-root grazpedwri",
             ),
             sha256="",
         ),

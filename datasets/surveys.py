@@ -2,7 +2,8 @@
 hour.
 
 A measurement is kept in the user's cache folder and used again while name, size and time of change of the files are the
-same. It holds numbers only, may be deleted at any time, and nothing but time depends on it.
+same. It holds numbers only, may be deleted at any time, and nothing but time depends on it. So why a volume cannot be
+used is not kept: a share that was away, or a right that was lacking, changes no file when it comes back.
 """
 
 from __future__ import annotations
@@ -90,9 +91,13 @@ def kept_file(name: str, folder: Path) -> Path:
 def read_kept(place: Path) -> dict[str, Measured]:
     """What is kept; nothing where there is none or it is damaged."""
     try:
-        return msgspec.json.decode(place.read_bytes(), type=dict[str, Measured])
+        return _sound(msgspec.json.decode(place.read_bytes(), type=dict[str, Measured]))
     except (OSError, msgspec.MsgspecError):
         return {}
+
+
+def _sound(known: Mapping[str, Measured]) -> dict[str, Measured]:
+    return {volume: one for volume, one in known.items() if not one.fault}
 
 
 def write_kept(place: Path, known: Mapping[str, Measured]) -> None:
@@ -102,7 +107,7 @@ def write_kept(place: Path, known: Mapping[str, Measured]) -> None:
         handle, partial = tempfile.mkstemp(dir=place.parent, prefix=place.stem)
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(msgspec.json.encode(known))
+                stream.write(msgspec.json.encode(_sound(known)))
             os.replace(partial, place)
         except BaseException:
             Path(partial).unlink(missing_ok=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "CaseTableError", "case_rows", "csv_bytes", "write_cases"]
 
 RECONSTRUCTION = ("ssim", "psnr", "mae", "lpips")
+BOXES = {"box_f1": "f1", "box_recall": "recall", "box_precision": "precision"}
+"""Column -> key of a case's scores, where the truth is boxes."""
 
 # Column -> its type; all but texts may be missing. The order is that of the file.
 COLUMNS: dict[str, str] = {
@@ -32,8 +34,11 @@ COLUMNS: dict[str, str] = {
     "lesion": "boolean",
     "group": "string",
     "lesion_px": "Int64",
+    "boxes": "string",
     **dict.fromkeys(("status", "reason"), "string"),
-    **dict.fromkeys(("threshold", "dice", "score", *RECONSTRUCTION), "Float64"),
+    **dict.fromkeys(("threshold", "dice", *BOXES), "Float64"),
+    "box_false_positives": "Int64",
+    **dict.fromkeys(("score", *RECONSTRUCTION), "Float64"),
     **dict.fromkeys(("latency_ms", "network_call_ms"), "Float64"),
     **{f"{stage}_ms": "Float64" for stage in STAGES},
     "nfe": "Int64",
@@ -79,11 +84,17 @@ def _rows(run: Run, cell: Cell) -> Iterator[dict[str, Any]]:
         "precision": arm.precision,
         "device": arm.device,
         "provider": (info.get("backend_info") or {}).get("provider"),
-        "threshold": (metrics.get("dice_healthy_fpr5") or {}).get("threshold"),
+        "threshold": _threshold(metrics),
     }
     scores = metrics.get("per_case") or {}
     for record in cell.cases:
         yield {**shared, **_case(record, scores.get(record["case_id"]) or {})}
+
+
+def _threshold(metrics: dict[str, Any]) -> float | None:
+    """The value that 5 % of healthy validation pixels exceed, which stands with a measure of the cell's truth."""
+    name = "box_f1" if metrics.get("truth") == "boxes" else "dice_healthy_fpr5"
+    return (metrics.get(name) or {}).get("threshold")
 
 
 def _case(record: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
@@ -101,6 +112,9 @@ def _case(record: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
         "position": record.get("position") if volume else None,
         **{key: record.get(key) for key in keys},
         **{key: scores.get(key) for key in ("dice", "group", "score")},
+        "boxes": ", ".join(scores["boxes"]) if "boxes" in scores else None,
+        **{column: scores.get(key) for column, key in BOXES.items()},
+        "box_false_positives": scores.get("false_positives"),
         **{key: found.get(key) for key in RECONSTRUCTION},
         **{f"{stage}_ms": stages.get(stage) for stage in STAGES},
     }

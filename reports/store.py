@@ -114,15 +114,21 @@ class RunDirectory:
 
     def read_input(self, case_id: str) -> tuple[Image, NDArray[np.bool_]]:
         """(image [H, W], mask [H, W]) of a case."""
-        arrays = read_arrays(self._inputs, case_id, ("image", "mask"))
-        return arrays["image"], arrays["mask"]
+        image, mask, _ = self.read_sample(case_id)
+        return image, mask
 
     def read_boxes(self, case_id: str) -> list[BoxEntry] | None:
         """A case's boxes, [] when healthy; None where its truth is a mask. RunError where its input is not there."""
-        found = read_arrays(self._inputs, case_id, (), if_there=("boxes",)).get("boxes")
-        if found is None:
-            return None
-        return [(str(label), *map(int, edges)) for label, *edges in json.loads(found.tobytes())]  # type: ignore[misc]
+        return self.read_sample(case_id)[2]
+
+    def read_sample(self, case_id: str) -> tuple[Image, NDArray[np.bool_], list[BoxEntry] | None]:
+        """All that is kept of a case's input, read once: (image [H, W], mask [H, W], boxes as ``read_boxes``)."""
+        arrays = read_arrays(self._inputs, case_id, ("image", "mask"), if_there=("boxes",))
+        boxes: list[BoxEntry] | None = None
+        if (found := arrays.get("boxes")) is not None:
+            entries = json.loads(found.tobytes())
+            boxes = [(str(label), *map(int, edges)) for label, *edges in entries]  # type: ignore[misc]
+        return arrays["image"], arrays["mask"], boxes
 
     def repair_inputs(self) -> None:
         """Cut off what a kill left half written."""

@@ -6,7 +6,7 @@ in ``bench.score.scorers``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from uadbench.reports.box_measures import BOX_MEASURES
@@ -217,6 +217,12 @@ class _Names(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self._now())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._now()
 
 
 SCORES: Sequence[str] = _Names(lambda measure: True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from uadbench.bench.compare.measures import CHOICES, DICE_CASE, TIMES, Row, better
 from uadbench.bench.compare.pairs import CompareError
 from uadbench.bench.compare.runs import Compared, Comparison
+from uadbench.bench.plan.fields import listed
 
 __all__ = ["Gate", "parse_gate", "verdicts"]
 
@@ -47,7 +48,7 @@ def parse_gate(text: str) -> Gate:
     name = SHORT.get(given, given)
     if name not in CHOICES:
         raise CompareError(
-            f"--fail-on {text!r}: unknown measure {given!r}; choose from {', '.join((*CHOICES, *SHORT))}"
+            f"--fail-on {text!r}: unknown measure {given!r}; choose from {listed((*TIMES, *SHORT, *CHOICES))}"
         )
     limit = float(number) / (100 if percent else 1) * (-1 if sign == "-" else 1)
     if limit * better(name) > 0:

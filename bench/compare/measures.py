@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from uadbench.bench.compare.pairs import CompareError, Pair, Side, finished
+from uadbench.bench.plan.fields import listed
 from uadbench.bench.score.cases import Scored
 from uadbench.bench.score.cells import incomplete_volumes, operating_point, slice_of, thresholds_of
 from uadbench.bench.score.measured import Cases
@@ -102,7 +103,7 @@ def check_measures(names: Iterable[str]) -> None:
     """Refuse a name that is none of CHOICES with a CompareError that lists them."""
     for name in names:
         if name not in CHOICES:
-            raise CompareError(f"--measure {name!r} is unknown; choose from {', '.join(CHOICES)}")
+            raise CompareError(f"--measure {name!r} is unknown; choose from {listed(list(CHOICES))}")
 
 
 def better(measure: str) -> int:
@@ -167,8 +168,7 @@ def _counted(side: Side, ids: Sequence[str], incomplete: frozenset[str]) -> Coun
 
 
 def _scored(side: Side, record: Mapping[str, Any]) -> Scored:
-    image, mask = side.run.directory.read_input(record["case_id"])
-    boxes = side.run.directory.read_boxes(record["case_id"])
+    image, mask, boxes = side.run.directory.read_sample(record["case_id"])
     lesion = bool(record["lesion"])
     return Scored(
         record["case_id"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -30,7 +31,7 @@ __all__ = ["COLUMNS", "FORMATS", "Exported", "choose_cells", "export_maps"]
 FORMATS = {"nifti": ".nii.gz", "png": ".png", "npy": ".npy"}
 COLUMNS = (
     *("cell", "label", "case_id", "subject", "split", "lesion", "status", "reason"),
-    *("image", "truth", "anomaly", "reconstruction", "mask", "slice"),
+    *("image", "truth", "boxes", "anomaly", "reconstruction", "mask", "slice"),
     *("threshold", "component_px", "rule", "white"),
 )
 MASKS = ("truth", "mask")
@@ -71,6 +72,7 @@ def export_maps(
 
     form : of ``FORMATS``; white : the map's value that is white in a PNG, None for each map's own largest
     progress : is told the name of a cell for each of its cases; say : lines for the user
+    Where the truth is boxes these stand in the index, and there is no truths/ and no summary.json.
     Raises RunError where the folder is not empty and ``overwrite`` is not given.
     """
     if output.exists() and not output.is_dir():
@@ -84,6 +86,10 @@ def export_maps(
     writer = _Writer(output, form, white)
     rows: list[dict[str, Any]] = []
     failed: list[tuple[str, str, str]] = []
+    if (run.manifest.get("dataset") or {}).get("truth") == "boxes":
+        say(
+            "the truth is boxes, which stand in index.csv; a box is no mask, so no truths/ and no summary.json"
+        )
     for cell in cells:
         called = called_of(cell)
         if called.threshold is None:
@@ -153,7 +159,7 @@ def _export_unit(
         if row["status"] == "ok":
             row |= {**files, "slice": unit.place(record) if unit.volume else None}
             row["white"] = writer.top(arrays["anomaly"]) if writer.form == "png" else None
-    if called.threshold is None:
+    if called.threshold is None or "truth" not in arrays:
         return rows, None
     return rows, compare(arrays["mask"], arrays["truth"], files["mask"], files["truth"])
 
@@ -172,10 +178,16 @@ def _row(cell: Cell, called: Called, record: Mapping[str, Any]) -> dict[str, Any
 
 
 def _read(run: Run, cell: Cell, called: Called, row: dict[str, Any]) -> dict[str, NDArray[Any]]:
-    """Kind -> image of a case; of one that failed its input, if there is one. The row notes what cannot be read."""
+    """Kind -> image of a case; of one that failed its input, if there is one. The row takes the boxes of a case whose
+    truth they are, and what cannot be read."""
     found: dict[str, NDArray[Any]] = {}
     try:
-        found["image"], found["truth"] = run.directory.read_input(row["case_id"])[:2]
+        found["image"], truth = run.directory.read_input(row["case_id"])
+        boxes = run.directory.read_boxes(row["case_id"])
+        if boxes is None:
+            found["truth"] = truth
+        else:
+            row["boxes"] = json.dumps(boxes)
         if row["status"] == "ok":
             anomaly, reconstruction = cell.arrays(row["case_id"])
             found |= {"anomaly": anomaly, "reconstruction": reconstruction}

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from uadbench.bench.plan.fields import ConfigError, Text, convert_field, shown
+from uadbench.bench.plan.fields import ConfigError, Text, convert_field, listed, shown
 from uadbench.bench.plan.shifts import spell_out
 from uadbench.bench.plan.vary import LISTED, varied
 
@@ -137,10 +137,10 @@ _SETTINGS["perceptual_weights"] = Text | None  # as a value; a table is taken ap
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> ConfigError:
     """The error for a name that is none of the choices: lists them and suggests the nearest."""
-    listed = list(choices)
-    near = difflib.get_close_matches(str(name), listed, n=1, cutoff=0.5)
+    names = list(choices)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return ConfigError(f"unknown {what} {shown(name)}; {hint}choose from {', '.join(listed)}")
+    return ConfigError(f"unknown {what} {shown(name)}; {hint}choose from {listed(names)}")
 
 
 def load_config(path: Path) -> dict[str, Any]:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 import typing
+from collections.abc import Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-__all__ = ["ConfigError", "Text", "convert_field", "shown"]
+__all__ = ["ConfigError", "Text", "convert_field", "listed", "shown"]
 
 # Names and paths end up in messages, manifests and file names: no control characters, nothing that is not Unicode.
 Text = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f\ud800-\udfff]{1,4096}\Z")]
+
+
+MOST_LISTED = 20
+
+
+def listed(choices: Sequence[str]) -> str:
+    """Names to choose from, the first of many only, so that a message stays a line."""
+    left = len(choices) - MOST_LISTED
+    return ", ".join(choices) if left <= 0 else f"{', '.join(choices[:MOST_LISTED])} and {left} more"
 
 
 class ConfigError(ValueError):

@@ -89,8 +89,7 @@ class Loader:
         if case.case_id in self._failed:
             return self._failed[case.case_id]
         try:
-            image, mask = self._run.read_input(case.case_id)
-            boxes = self._run.read_boxes(case.case_id)
+            image, mask, boxes = self._run.read_sample(case.case_id)
             sample = Sample(case, image, mask, None if boxes is None else tuple(Box(*box) for box in boxes))
             # a run of an earlier version may hold this input without its boxes
             kept = _fault(sample, self._shape) is None and (boxes is None) == (self._dataset.truth != "boxes")

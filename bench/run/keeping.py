@@ -20,6 +20,9 @@ from uadbench.reports.store import RunDirectory
 __all__ = ["EVERY_S", "Keeper", "keeping"]
 
 EVERY_S = 0.1
+OPEN = (
+    32  # cells that are held open, each with a file and its index in memory: the arms of a variant, and more
+)
 
 
 @dataclass
@@ -41,6 +44,10 @@ class Keeper:
         if evaluated.warm_up_detail:
             directory.log_error("warm-up", evaluated.warm_up_detail)
         if slug not in self._cells:
+            if len(self._cells) == OPEN:
+                self.commit()
+                self.stack.close()
+                self._cells.clear()
             self._cells[slug] = self.stack.enter_context(directory.together())
         results = self._cells[slug]
         for case, reason in evaluated.unread:

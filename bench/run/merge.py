@@ -138,7 +138,8 @@ def _copy(run: RunDirectory, parts: Sequence[Part], stop: Callable[[], None], to
         cell.write_info(info)
         done = finished(cell)
         if len(done) < len(order):
-            run.drop_verdicts()  # they are on fewer results
+            run.drop_verdicts()  # they are on fewer results, and so are scores
+            cell.drop_summary()
         records = {case: record for part in parts for case, record in part.records(slug).items()}
         sources = {part.label: part.run.cell(slug) for part in parts}
         with cell.together() as results:
@@ -163,7 +164,7 @@ def _copy_input(run: RunDirectory, source: RunDirectory, case: str) -> None:
         run.read_input(case)
         return
     with suppress(RunError):
-        run.hold_input(case, *source.read_input(case), source.read_boxes(case))
+        run.hold_input(case, *source.read_sample(case))
 
 
 def _copy_case(cell: Together, source: CellDirectory, record: dict[str, Any]) -> None:

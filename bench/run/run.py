@@ -118,9 +118,7 @@ def execute(
                 with watch.stage("parity"):
                     _judge(work, again=done < total)
             again = _shift(work, cells, progress)
-            for (
-                cell
-            ) in cells:  # what was written or read through above need not be read through the next time
+            for cell in cells:  # written or read through above, so not read through the next time
                 run.cell(cell.slug).note_arrays()
         except BaseException:
             with suppress(OSError):  # a full disk must not hide why the run ended

@@ -139,8 +139,7 @@ def incomplete_volumes(
 def _scored(
     run: RunDirectory, cell: CellDirectory, record: dict[str, Any], change: Change | None = None
 ) -> Scored:
-    image, mask = run.read_input(record["case_id"])
-    boxes = run.read_boxes(record["case_id"])
+    image, mask, boxes = run.read_sample(record["case_id"])
     anomaly = cell.read_arrays(record["case_id"], record.get("arrays_sha256"))[0]
     return Scored(
         record["case_id"],

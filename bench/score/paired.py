@@ -104,7 +104,7 @@ class _Resampled:
     n_subjects: int
 
 
-Scores = dict[tuple[str, frozenset[str]], dict[str, _Resampled]]
+Scores = dict[tuple[str, frozenset[str]], dict[str, _Resampled | None]]
 
 
 def _scores(
@@ -129,12 +129,14 @@ def _scores(
             counted = tally(replace(cases, slices=()), row.thresholds, row.operating, BINS)  # none by volume
             names = [name for name in RANKED if MEASURES[name].applies_to(counted.truth)]
             scored = scores(names, draw(counted), {"auprc": _auprc_binned})
-            found[slug, shared] = {
-                name: _Resampled(score.value, score.samples, len(score.cases), score.n_subjects)
-                for name, score in scored.items()
-                if score.value is not None and score.samples is not None
-            }
+            found[slug, shared] = {name: _resampled(score) for name, score in scored.items()}
     return found
+
+
+def _resampled(score: Score) -> _Resampled | None:
+    if score.value is None or score.samples is None:
+        return None
+    return _Resampled(score.value, score.samples, len(score.cases), score.n_subjects)
 
 
 def _ranked(found: Scores) -> list[str]:

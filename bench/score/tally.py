@@ -146,11 +146,12 @@ def tally(
     """
     cases = Cases.held(cases)
     places = [place for place, lesion in enumerate(cases.lesion) if lesion]
-    together = bool(places) and cases.read(places[0]).anomaly.size * len(places) > exact_pixels
+    first = cases.read(places[0]) if places else None
+    together = first is not None and first.anomaly.size * len(places) > exact_pixels
     subjects = {cases.subjects[place] for place in places}
     n_units = min(len(places), len(SIZES) * len(subjects)) if together else len(places)
     counter = _Counter(thresholds, operating, bins, together, n_units)
-    if together and cases.read(places[0]).boxes is None:
+    if together and first is not None and first.boxes is None:
         step = -(-len(places) // EDGE_CASES)
         counter.find_edges((cases.read(place) for place in places[::step]), len(subjects))
     volumes = VolumeCounter(cases, thresholds, operating)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from uadbench.engine.anomaly import gaussian_smooth
 from uadbench.engine.interfaces import Result, Tools, to_unit
+from uadbench.engine.methods.tuning import SIGMA, candidates, fit, sigma_is_open, width
 
 __all__ = ["Mend"]
 
@@ -22,34 +23,44 @@ class Mend:
     D : how far the place itself is along that way, as the floor ``intensity`` says
 
     mirrored : also show the network the mirrored image, and average; two calls instead of one
-    sigma : of the smoothing, px
+    sigma : of the smoothing, px; None: open, and with it ``signed``; validation lesions decide, as for the floors
     signed : take the way lesions point into account at all; without it, the map is the absolute change
     asymmetry : e, what a place counts that is like its mirror image; None leaves A out
     intensity : whether D is a factor
     """
 
     mirrored: bool = True
-    sigma: float = 1.5
+    sigma: float | None = SIGMA
     signed: bool = True
     asymmetry: float | None = 0.1
     intensity: bool = True
 
+    wants_fit, fit = sigma_is_open, fit
+
+    def evidence(self, x: Tensor, tools: Tools) -> Tensor:
+        """The map of every candidate from the same calls: [B, candidates, H, W]."""
+        change = self._change(x, tools)
+        return torch.cat([one._map(change, x, tools) for one in candidates(self)], dim=1)
+
     def __call__(self, x: Tensor, tools: Tools) -> Result:
         change = self._change(x, tools)
-        x_rec = (x + change).clamp(-1, 1)
-        undone = gaussian_smooth(-change / 2, self.sigma)  # what stood out of the healthy image, in [0, 1]
+        return Result(self._map(change, x, tools), (x + change).clamp(-1, 1))
+
+    def _map(self, change: Tensor, x: Tensor, tools: Tools) -> Tensor:
+        sigma = width(self)
+        undone = gaussian_smooth(-change / 2, sigma)  # what stood out of the healthy image, in [0, 1]
         if not self.signed:
-            return Result(undone.abs(), x_rec)
+            return undone.abs()
         sign, image = tools.lesion_sign, to_unit(x)
         factors = [sign * undone]
         if self.asymmetry is not None:
-            differs = gaussian_smooth(image - image.flip(-1), self.sigma)
+            differs = gaussian_smooth(image - image.flip(-1), sigma)
             factors.append(self.asymmetry + (sign * differs).clamp_min(0))
         if self.intensity:
-            smooth = gaussian_smooth(image, self.sigma)
+            smooth = gaussian_smooth(image, sigma)
             factors.append(smooth if sign > 0 else 1 - smooth)
         product = torch.stack(factors).clamp_min(0).prod(dim=0)
-        return Result(product ** (1 / len(factors)), x_rec)
+        return torch.pow(product, 1 / len(factors))
 
     def _change(self, x: Tensor, tools: Tools) -> Tensor:
         change: Tensor = tools.restore(x, 1)[:, :1]

@@ -11,6 +11,7 @@ from uadbench.datasets.sources import SOURCES
 LAYOUT = {
     "ixi-midaxial": ("ixi-midaxial/png/", "keep the skull"),
     "stroke-masks": ("stroke-masks/index.csv", "z = +20 mm"),
+    "grazpedwri": ("dataset.csv", "folder_structure"),
     "soop-flair": ("images/", "masks/", "index.csv", "strip the skull", "z = +18 mm"),
 }
 

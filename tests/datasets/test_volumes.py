@@ -118,6 +118,25 @@ def test_what_was_measured_is_kept_until_a_file_changes(
     assert open_layout(one(Found("s", "v", files)), folder, None).fingerprint == other.fingerprint
 
 
+def test_a_volume_that_could_not_be_read_is_read_again_although_its_file_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(tmp_path)
+    save(tmp_path / "a.nii.gz", brain(5))
+
+    def away(path: Path) -> None:
+        raise CaseError(f"{path}: cannot be read (Permission denied)")
+
+    layout = one(Found("s", "v", Files(tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")))
+    with monkeypatch.context() as patch:
+        patch.setattr(volumes, "read_volume", away)
+        (case,) = open_layout(layout, tmp_path, None).cases
+        assert case.case_id == "v"  # the one that says why
+    again = open_layout(layout, tmp_path, None)
+    assert [case.case_id for case in again.cases] == [case.case_id for case in first.cases]
+    assert again.load(again.cases[0]).image.max() > 0
+
+
 def test_the_volumes_held_are_as_many_as_said_and_go_with_the_data_set_to_other_processes(
     tmp_path: Path,
 ) -> None:

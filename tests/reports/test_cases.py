@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.boxed import make_boxed_run
 from support.faults import invoke, refused
 from support.pages import code, page, table
 from support.runs import CELLS, make_run
@@ -40,6 +41,22 @@ def test_a_row_says_what_the_cell_is_what_the_case_is_and_what_came_of_it(run: P
             else:
                 assert row["score"] == scores["score"]
                 assert (row["dice"] == scores["dice"]) if record["lesion"] else pd.isna(row["dice"])
+
+
+def test_a_case_with_boxes_has_the_threshold_and_the_scores_of_boxes(tmp_path: Path) -> None:
+    made = load_run(make_boxed_run(tmp_path / "run", n_lesion=2, n_healthy=1))
+    frame = case_rows([made]).set_index(["cell", "case"])
+    for cell in made.cells:
+        metrics = cell.metrics or {}
+        for case_id, scores in metrics["per_case"].items():
+            row = frame.loc[(cell.slug, case_id)]
+            assert row["threshold"] == metrics["box_f1"]["threshold"] is not None
+            assert row["boxes"] == ", ".join(scores["boxes"])
+            assert row["box_false_positives"] == scores["false_positives"]
+            if row["lesion"]:
+                assert (row["box_f1"], row["box_recall"]) == (scores["f1"], scores["recall"])
+            else:
+                assert pd.isna(row["box_f1"])
 
 
 def test_a_slice_of_a_volume_says_which(tmp_path: Path) -> None:

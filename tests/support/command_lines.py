@@ -250,5 +250,12 @@ LINES = [
     ["train-perceptual", "--output", "x.safetensors", "--data", "nothing"],
     ["train-perceptual", "--output", "x.safetensors", "--level", "nan"],
     ["train-perceptual", "--output", "x.safetensors", "--seed", HUGE],
+    ["sweep"],
+    ["sweep", "--method", "thor"],
+    ["sweep", "--method", "thor", "--vary", "nothing=1,2"],
+    ["sweep", "--method", "thor", "--vary", "t_start=1,9999"],
+    ["merge"],
+    ["merge", "nothing", "--output", "new"],
+    ["merge", "run", "run", "--output", "new"],
     *IN_AND_OUT,
 ]

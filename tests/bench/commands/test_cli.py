@@ -222,8 +222,8 @@ def test_a_dry_run_shows_cells_cases_calls_output_and_disk_and_leaves_nothing(tm
     assert "4 test, 2 healthy for thresholds" in done.stdout
     assert "360 network calls" in done.stdout  # 2 methods x (5 + 25) steps x 6 cases
     assert re.search(r"^output      runs/phantom-[0-9a-f]{8}$", done.stdout, re.MULTILINE)
-    # 6 cases x (input + 2 arrays x 8 cells) x 128 x 128 x 4 bytes x 0.6
-    assert re.search(r"^disk        about 4 MiB$", done.stdout, re.MULTILINE)
+    # 6 cases x (input + 2 arrays x 11 cells) x 128 x 128 x 4 bytes x 0.6
+    assert re.search(r"^disk        about 5 MiB$", done.stdout, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
 
 

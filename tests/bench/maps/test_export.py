@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.boxed import boxes_of, make_boxed_run
 from support.faults import invoke, refused
 from support.files import edit
 from support.runs import CELLS, make_run
@@ -144,3 +145,18 @@ def test_nothing_is_overwritten_unasked_and_never_a_run(run: Path, tmp_path: Pat
     assert "did you mean" in refused(invoke(*words, "--cells", BLUR.replace("blur", "blurr")))
     assert invoke(*words, "--output", str(tmp_path), "--overwrite").exit_code == 0
     assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_boxes_stand_in_the_index_and_are_compared_with_no_mask(tmp_path: Path) -> None:
+    run = make_boxed_run(tmp_path / "run", n_lesion=2, n_healthy=1)
+    done = invoke("export-maps", str(run), "--no-progress", "--cells", "blur*")
+    assert done.exit_code == 0
+    assert "a box is no mask" in done.stderr
+    output = tmp_path / "run-maps"
+    assert not (output / "truths").exists()
+    assert not (output / BLUR / "summary.json").exists()
+    assert (output / BLUR / "mask").is_dir()
+    rows = {row["case_id"]: row for row in index_of(output)}
+    assert json.loads(rows["w01"]["boxes"]) == [list(box) for box in boxes_of(1)]
+    assert rows["w02"]["boxes"] == "[]", "healthy"
+    assert rows["w01"]["truth"] == ""

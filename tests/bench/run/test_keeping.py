@@ -64,6 +64,25 @@ def test_a_slow_executors_results_are_on_disk_before_the_next_is_asked_for(tmp_p
             now += 2 * EVERY_S
 
 
+def test_of_many_cells_only_some_are_held_open_and_all_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep of thousands of variants must not run out of file handles."""
+    monkeypatch.setattr("uadbench.bench.run.keeping.OPEN", 2)
+    cells = [method_cell(seed=seed) for seed in range(4)]
+    sample = make_dataset().load(CASES[0])
+    timing = dict.fromkeys(("latency_ms", "stages_ms", "batch_size"))
+    with keeping(RunDirectory(tmp_path)) as keeper:
+        keeper.clock = lambda: 0.0
+        for cell in [*cells, cells[0]]:
+            outcome = Outcome(sample, timing, sample.image, sample.image)
+            task = Task(cell, 0, (sample.case,), frozenset({sample.case.case_id}))
+            keeper.keep(Evaluated(task, [outcome], []))
+        held = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        assert 0 < sum(name.startswith(str(tmp_path)) for name in held) <= 2
+    assert all(finished(cell_of(tmp_path, cell.slug)) == {sample.case.case_id} for cell in cells)
+
+
 def test_an_error_or_a_stop_keeps_what_came_before_it(tmp_path: Path) -> None:
     def keep_some() -> None:
         with keeping(RunDirectory(tmp_path)) as keeper:

@@ -146,7 +146,7 @@ def test_a_score_without_a_value_on_one_side_has_no_difference() -> None:
 
 
 def test_there_is_one_scorer_for_each_measure_of_the_vocabulary_in_its_order() -> None:
-    assert list(SCORERS) == list(SCORES)
+    assert tuple(SCORERS) == tuple(SCORES)
 
 
 @pytest.mark.benchmark

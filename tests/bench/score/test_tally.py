@@ -18,8 +18,10 @@ from uadbench.bench.score.scorers import SCORERS
 from uadbench.bench.score.statistics import case_weights
 from uadbench.bench.score.summary import differences, fix_thresholds, summarize
 from uadbench.bench.score.tally import EDGE_CASES, tally
+from uadbench.reports.vocabulary import MEASURES
 
 BINNED = ("auprc", "dice_max_exact")
+OTHERS = [name for name in SCORERS if name not in BINNED and MEASURES[name].applies_to("mask")]
 POINT = OperatingPoint(0.6, 3)
 
 
@@ -59,7 +61,7 @@ def both() -> tuple[dict[str, Any], dict[str, Any]]:
     return few, many
 
 
-@pytest.mark.parametrize("name", [name for name in SCORERS if name not in BINNED])
+@pytest.mark.parametrize("name", OTHERS)
 def test_sums_by_subject_give_the_scores_and_intervals_of_single_cases(
     both: tuple[dict[str, Any], dict[str, Any]], name: str
 ) -> None:
@@ -108,7 +110,7 @@ def read_again(test: list[Scored], n: int) -> list[int]:
 
 
 def test_two_methods_differ_alike_below_and_above_the_stated_size() -> None:
-    sides, names = (slices(1), slices(4, signal=0.25)), [name for name in SCORERS if name not in BINNED]
+    sides, names = (slices(1), slices(4, signal=0.25)), OTHERS
     found = []
     for size in (10**9, 0):
         a, b = (tally(side, Thresholds(0.7, 0.7), POINT, exact_pixels=size) for side in sides)

@@ -220,7 +220,7 @@ def test_missing_data_say_where_they_were_looked_for_and_the_remedy(
 # On the real files
 
 
-@pytest.mark.parametrize("name", sorted(SOURCES))
+@pytest.mark.parametrize("name", sorted(name for name, source in SOURCES.items() if source.sha256))
 def test_the_real_files_are_those_whose_checksum_is_recorded(root: Path, name: str) -> None:
     assert content_hash(root / name) == SOURCES[name].sha256
 

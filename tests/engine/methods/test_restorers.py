@@ -19,6 +19,7 @@ from uadbench.engine.methods.mend import Mend
 from uadbench.engine.methods.one_step import OneStep
 from uadbench.engine.methods.reflect import Reflect
 from uadbench.engine.methods.restored import Restored
+from uadbench.engine.methods.tuning import candidates, dice_max
 from uadbench.engine.schedule import linear_schedule
 from uadbench.engine.steps import add_noise
 from uadbench.engine.tools import make_tools
@@ -169,6 +170,25 @@ def test_each_factor_of_mend_can_be_left_out(settings: dict[str, Any], sign: int
     network = Network(lambda x, t: torch.where(x > 0.5, -0.6, 0.0))
     found = Mend(sigma=0, **settings)(image, dataclasses.replace(tools(network), lesion_sign=sign))
     assert found.anomaly[..., 4:8, 3:6].unique().tolist() == pytest.approx([value])
+
+
+def test_an_open_width_of_mend_is_fitted_from_the_same_two_calls() -> None:
+    """The maps of all candidates are what each gives alone, and the best on the lesions is chosen."""
+    image = torch.rand((1, 1, 16, 16), generator=torch.Generator().manual_seed(0)) * 0.1
+    image[..., 4:8, 3:6] += 0.7
+    network = Network(lambda x, t: torch.where(x > 0.5, -0.6, 0.0))
+    bright, method = dataclasses.replace(tools(network), lesion_sign=1), Mend(sigma=None)
+    maps = method.evidence(image, bright)
+    assert len(network.shown) == 2
+    alone = [candidate(image, bright).anomaly for candidate in candidates(method)]
+    torch.testing.assert_close(maps, torch.cat(alone, dim=1))
+    chosen, record = method.fit(maps, image > 0.5)
+    assert method.wants_fit()
+    assert not chosen.wants_fit()
+    assert (record["sigma"], record["dice"]) == (
+        chosen.sigma,
+        max(dice_max(one, image > 0.5) for one in alone),
+    )
 
 
 def test_mend_answers_a_mirrored_image_with_the_mirrored_map() -> None:

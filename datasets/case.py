@@ -31,6 +31,7 @@ class Case:
     lesion : whether a lesion, mask or box, belongs to it (False = healthy)
     volume : the volume that it is a slice of, unique in its data set; "" for an image of its own
     position : which slice of the volume, from 0 at its lowest
+    spacing : mm from slice to slice, row to row, column to column of the image as loaded; None where unknown
     """
 
     case_id: str
@@ -39,6 +40,7 @@ class Case:
     lesion: bool
     volume: str = ""
     position: int = 0
+    spacing: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)

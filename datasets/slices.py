@@ -53,7 +53,9 @@ def open_layout(
     found = sorted(found, key=lambda item: order(layout.name, item.volume))
     files = {item.volume: item.files for item in found}
     measured = survey(layout.name, folder, files, params.percentile)
-    every = [case for item in found for case in cases_of(layout, item, measured[item.volume], choice)]
+    every = [
+        case for item in found for case in cases_of(layout, item, measured[item.volume], choice, params.size)
+    ]
     cases = first(layout, every, measured, choice, limit)
     modality, settings = layout.modalities[choice.modality], layout.settings(folder)
     findings = (*unmasked(found), *find_faults(modality, choice.slices, measured))
@@ -135,17 +137,25 @@ def caveats(choice: Choice, every: Sequence[Case], measured: Mapping[str, Measur
     return tuple(said)
 
 
-def cases_of(layout: Layout, item: Found, measured: Measured, choice: Choice) -> list[Case]:
+def cases_of(layout: Layout, item: Found, measured: Measured, choice: Choice, size: int) -> list[Case]:
     """The chosen slices of one volume, from the lowest; of one that cannot be used, a case that will say why."""
     split = split_of(layout, item)
     if unusable(item.files, measured, choice):
         return [Case(item.volume, item.subject, split, item.files.mask is not None, item.volume)]
+    spacing = loaded_spacing(measured, size)
     cases = [
-        Case(f"{item.volume}-{z:03d}", item.subject, split, measured.lesion[z] > 0, item.volume, z)
+        Case(f"{item.volume}-{z:03d}", item.subject, split, measured.lesion[z] > 0, item.volume, z, spacing)
         for z in chosen(measured, choice)
         if not measured.ignored[z]
     ]
     return [case for case in cases if split != "train" or not case.lesion]
+
+
+def loaded_spacing(measured: Measured, size: int) -> tuple[float, float, float]:
+    """``Case.spacing`` of slices that are padded to a square and resized to ``size``; not rounded."""
+    right, front, up = measured.spacing
+    shrunk = max(measured.shape[:2]) / size
+    return up, shrunk * front, shrunk * right
 
 
 def chosen(measured: Measured, choice: Choice) -> list[int]:

@@ -84,8 +84,9 @@ def behrendt(maps: Image, images: Image) -> Image:
 
 
 def without_small(found: Mask, least: int) -> Mask:
-    """The mask [H, W] without its components of fewer than ``least`` pixels; diagonal neighbours are connected."""
-    labels, _ = label(found, structure=np.ones((3, 3)))
+    """The mask, [H, W] or [D, H, W], without its components of fewer than ``least`` pixels; diagonal neighbours are
+    connected."""
+    labels, _ = label(found, structure=np.ones((3,) * found.ndim))
     large = np.bincount(labels.ravel()) >= least
     large[0] = False  # the background
     return np.asarray(large[labels], dtype=np.bool_)

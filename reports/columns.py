@@ -107,7 +107,7 @@ def unused(runs: Sequence[Run]) -> Iterator[str]:
         yield "truth"
     for name, measure in MEASURES.items():
         there = any(name in (cell.metrics or {}) for cell in cells)
-        if (measure.optional and not there) or not any(map(measure.applies_to, truths)):
+        if ((measure.optional or measure.volumes) and not there) or not any(map(measure.applies_to, truths)):
             yield from _columns_of(name)
     if "mask" not in truths:
         yield from (f"dice_{size}_n" for size in SIZE_NAMES)

@@ -15,6 +15,7 @@ from uadbench.reports.runs import load_run
 from uadbench.reports.shifts import COLUMNS, shift_rows
 from uadbench.reports.sweep import sweep_rows
 from uadbench.reports.text import markdown, terminal_table
+from uadbench.reports.volumes import volume_rows
 
 __all__ = ["rows", "terminal_table", "write_reports"]
 
@@ -29,7 +30,8 @@ def write_reports(runs: Sequence[Path], output: Path) -> list[Path]:
 
     The same runs give the same bytes, in whatever order they are given. In the CSV scores are fractions and a missing
     value is an empty field; in the other two scores are percent. Where cases were run under shifts, shifts.csv
-    besides; of a sweep, sweep.csv; where the truth is boxes, boxes.csv with the scores by class.
+    besides; of a sweep, sweep.csv; where the truth is boxes, boxes.csv with the scores by class; of whole
+    volumes, volumes.csv with each of them.
     """
     if not runs:
         raise RunError("no run directory given; `bench run` makes one")
@@ -50,6 +52,11 @@ def write_reports(runs: Sequence[Path], output: Path) -> list[Path]:
     classes = [rows for section in sections(loaded, frame) if len(rows := class_rows(section))]
     if classes:
         texts["boxes.csv"] = pd.concat(classes).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    volumes = [rows for section in sections(loaded, frame) if len(rows := volume_rows(section))]
+    if volumes:
+        texts["volumes.csv"] = pd.concat(volumes).to_csv(
+            index=False, float_format="%.6g", lineterminator="\n"
+        )
     paths = []
     for name, text in texts.items():
         paths.append(Path(output) / name)

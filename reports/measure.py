@@ -15,12 +15,13 @@ class Measure:
     title, short : heads of columns, for the page and for a terminal
     about : one sentence that an expert would sign
     better : +1 where higher is better, -1 where lower is
-    unit : "%" (a fraction, printed as percent), "dB" or ""
+    unit : "%" (a fraction, printed as percent), "dB", "mm" or ""
     digits : printed after the point
-    place : "table" (every table), "further" (a second table of the page and the CSV)
+    place : "table" (every table), "further" (a second table of the page and the CSV), "volumes" (the table by volume)
     ranked : whether methods are ranked by it
     optional : of cells with post-processing only; left out of files and tables where no cell has it
     truth : what a data set's truth must be for it, "mask" or "boxes"; "any" where it does not matter
+    volumes : of whole volumes only; left out of files and tables where no cell has it
     """
 
     name: str
@@ -34,6 +35,7 @@ class Measure:
     ranked: bool = True
     optional: bool = False
     truth: str = "mask"
+    volumes: bool = False
 
     def applies_to(self, truth: str) -> bool:
         """Whether data sets with this truth, "mask" or "boxes", have it."""

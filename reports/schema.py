@@ -48,6 +48,32 @@ class _FrocCurve(TypedDict, total=False):
     sensitivity: list[float]
 
 
+class _PerVolume(TypedDict):
+    subject: str
+    n_slices: int
+    spacing_mm: list[float] | None
+    lesion_voxels: int
+    dice: Number
+    dice_healthy_fpr5: Number
+    dice_fitted: Number
+    auprc: Number
+    lesions: int
+    lesions_found: int
+    components: int
+    components_true: int
+    lesion_f1: Number
+    lesion_recall: Number
+    hausdorff95_mm: Number
+    surface_distance_mm: Number
+
+
+class _Volumes(TypedDict):
+    n: int
+    left_out: dict[str, str]
+    notes: list[str]
+    per_volume: dict[str, _PerVolume]
+
+
 class _OfClass(TypedDict):
     n_boxes: int
     n_images: int
@@ -81,6 +107,7 @@ _METRICS: dict[str, Any] = {
     "by_class": dict[str, _OfClass],
     "froc_curve": _FrocCurve,
     "dice_curve": _DiceCurve,
+    "volumes": _Volumes,
 }
 _LATENCY: dict[str, Any] = {
     **dict.fromkeys(("latency_ms", "network_ms", "stages_ms"), Numbers),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from uadbench.reports.rows import Section, run_id
 from uadbench.reports.runs import Cell
 
-__all__ = ["COLUMNS", "KLD", "MEANS", "SHIFTED", "shift_rows"]
+__all__ = ["COLUMNS", "KLD", "MEANS", "SHIFTED", "shift_lines", "shift_rows"]
 
 KLD = "kld_unclipped"  # renamed when clipped pixels were left out, so that values of before are not taken for it
 MEANS = (KLD, "mae", "ssim")
@@ -38,6 +38,20 @@ def shift_rows(section: Section) -> pd.DataFrame:
         same = {key: row[key] for key in ("dataset", "variant", "arm", "cell")}
         rows += [{"index": index, **same, "run": run_id(run), **found} for found in _of_cell(cell)]
     return pd.DataFrame(rows, columns=["index", *COLUMNS])
+
+
+def shift_lines(section: Section, escape: Callable[[str], str]) -> list[str]:
+    """The table as Markdown below its heading; [] where no shift was run."""
+    rows = shift_rows(section)
+    if rows.empty:
+        return []
+    lines = ["### Under simulated scanner changes", "", SHIFTED, ""]
+    lines += ["| method | shift | value | cases | KLD, nats | MAE | SSIM |", "| --- | --- |" + " ---: |" * 5]
+    for _, row in rows.iterrows():
+        means = ["–" if pd.isna(row[name]) else f"{row[name]:.3f}" for name in MEANS]
+        cells = [escape(row["variant"]), row["shift"], f"{row['value']:g}", str(row["n"]), *means]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def _of_cell(cell: Cell) -> Iterator[dict[str, Any]]:

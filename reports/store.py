@@ -31,7 +31,7 @@ LOCK = ".uadbench.lock"  # named so that it is nobody else's
 MANIFEST = "manifest.json"
 REPORTS = (
     *("leaderboard.csv", "leaderboard.md", "leaderboard.html"),
-    *("shifts.csv", "sweep.csv", "boxes.csv"),
+    *("shifts.csv", "sweep.csv", "boxes.csv", "volumes.csv"),
 )
 CONTENT = ("cells", "inputs", "median.npz", "variance.json", "fitted.json", "parity.json", "paired.json")
 EARLIER = ("prior.npz",)  # of schema 2

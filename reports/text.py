@@ -23,9 +23,10 @@ from uadbench.reports.ranking import RANKS, Marks, marks
 from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.runs import Run
 from uadbench.reports.seeds import SEEDS, spreads
-from uadbench.reports.shifts import MEANS, SHIFTED, shift_rows
+from uadbench.reports.shifts import shift_lines
 from uadbench.reports.truth import SHORT, headline_of, table_of, truth_of
 from uadbench.reports.vocabulary import MEASURES as VOCABULARY
+from uadbench.reports.volumes import volume_lines, volume_terminal
 
 __all__ = ["figure", "markdown", "milliseconds", "percent", "spread_text", "terminal_table"]
 
@@ -67,11 +68,12 @@ def terminal_table(frame: pd.DataFrame) -> Table | Group:
     """The leaderboard for a terminal of 80 columns: scores in percent, floors below a line.
 
     With one back end the lesion sizes are shown, with several the back end and the speed-up instead. Data sets whose
-    truth is boxes have a table of their own, as their scores are others.
+    truth is boxes have a table of their own, as their scores are others; scores by volume stand in one below.
     """
-    if "truth" not in frame or frame["truth"].nunique() < 2:
-        return _terminal_table(frame)
-    return Group(*(_terminal_table(part) for _, part in frame.groupby("truth", sort=False)))
+    apart = "truth" in frame and frame["truth"].nunique() > 1
+    parts = [part for _, part in frame.groupby("truth", sort=False)] if apart else [frame]
+    tables = [*map(_terminal_table, parts), *volume_terminal(frame)]
+    return tables[0] if len(tables) == 1 else Group(*tables)
 
 
 def _terminal_table(frame: pd.DataFrame) -> Table:
@@ -214,6 +216,7 @@ def _section(section: Section, several: bool) -> list[str]:
     lines.append("")
     lines += _seeds(frame)
     lines += class_lines(section, escape)
+    lines += volume_lines(section, escape)
     lines += [f"* {note[0].upper()}{note[1:]}." for note in frame["rank_note"].unique() if note]
     for _, row in frame[frame["not_applicable"] != ""].drop_duplicates("variant").iterrows():
         lines.append(f"* Not applicable: {escape(row['variant'])}: {escape(row['not_applicable'])}.")
@@ -226,21 +229,7 @@ def _section(section: Section, several: bool) -> list[str]:
         lines.append(f"* Batches timed, of which p50 is the median: {escape(timed)}.")
     if lines[-1]:
         lines.append("")
-    return [*lines, *_shifts(section), *_problems(section)]
-
-
-def _shifts(section: Section) -> list[str]:
-    """Reconstructions of healthy cases under shifts of intensity; nothing where none was run."""
-    rows = shift_rows(section)
-    if rows.empty:
-        return []
-    lines = ["### Under simulated scanner changes", "", SHIFTED, ""]
-    lines += ["| method | shift | value | cases | KLD, nats | MAE | SSIM |", "| --- | --- |" + " ---: |" * 5]
-    for _, row in rows.iterrows():
-        means = [DASH if pd.isna(row[name]) else f"{row[name]:.3f}" for name in MEANS]
-        cells = [escape(row["variant"]), row["shift"], f"{row['value']:g}", str(row["n"]), *means]
-        lines.append("| " + " | ".join(cells) + " |")
-    return [*lines, ""]
+    return [*lines, *shift_lines(section, escape), *_problems(section)]
 
 
 def _seeds(frame: pd.DataFrame) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from uadbench.reports.box_measures import BOX_MEASURES
 from uadbench.reports.measure import Measure
+from uadbench.reports.volume_measures import VOLUME_MEASURES
 
 __all__ = [
     "FURTHER",
@@ -24,6 +25,7 @@ __all__ = [
     "STAGES",
     "TABLE",
     "TERMS",
+    "VOLUMES",
     "Measure",
 ]
 
@@ -189,6 +191,7 @@ MEASURES: dict[str, Measure] = {
             optional=True,
         ),
         *BOX_MEASURES,
+        *VOLUME_MEASURES,
     )
 }
 """Every score, in the order of the columns."""
@@ -225,6 +228,7 @@ class _Names(Sequence[str]):
 SCORES: Sequence[str] = _Names(lambda measure: True)
 TABLE: Sequence[str] = _Names(lambda measure: measure.place == "table")
 FURTHER: Sequence[str] = _Names(lambda measure: measure.place == "further")
+VOLUMES: Sequence[str] = _Names(lambda measure: measure.place == "volumes")
 RANKED: Sequence[str] = _Names(lambda measure: measure.ranked)
 
 STAGES = ("network", "update", "noise", "perceptual", "morphology", "other")

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from uadbench.bench.compare.pairs import CompareError, Pair, Side, finished
 from uadbench.bench.plan.fields import listed
 from uadbench.bench.score.cases import Scored
-from uadbench.bench.score.cells import operating_point, thresholds_of
+from uadbench.bench.score.cells import incomplete_volumes, operating_point, slice_of, thresholds_of
 from uadbench.bench.score.measured import Cases
 from uadbench.bench.score.statistics import MIN_SUBJECTS, Difference, paired_difference
 from uadbench.bench.score.summary import differences
@@ -123,12 +123,15 @@ class Counted:
 class Maps:
     """What was counted of maps, read once a comparison holds several cells against one: the last two are kept."""
 
-    kept: dict[tuple[str, str, tuple[str, ...]], Counted] = field(default_factory=dict)
+    kept: dict[tuple[str, str, tuple[str, ...], frozenset[str]], Counted] = field(default_factory=dict)
 
-    def of(self, side: Side, ids: Sequence[str]) -> Counted:
-        """The cases in the order of ``ids``, each looked at once; RunError where one cannot be read."""
-        key = (str(side.run.path), side.cell.slug, tuple(ids))
-        counted = self.kept.pop(key, None) or _counted(side, ids)
+    def of(self, side: Side, ids: Sequence[str], incomplete: frozenset[str] = frozenset()) -> Counted:
+        """The cases in the order of ``ids``, each looked at once; RunError where one cannot be read.
+
+        incomplete : volumes that are not compared, as not all of their slices are
+        """
+        key = (str(side.run.path), side.cell.slug, tuple(ids), incomplete)
+        counted = self.kept.pop(key, None) or _counted(side, ids, incomplete)
         self.kept[key] = counted  # the last used is dropped last
         while len(self.kept) > 2:
             del self.kept[next(iter(self.kept))]
@@ -147,7 +150,7 @@ def rows_of(pair: Pair, measures: Sequence[str], maps: Maps, seed: int, n_boot: 
     return [found[name] for name in measures]
 
 
-def _counted(side: Side, ids: Sequence[str]) -> Counted:
+def _counted(side: Side, ids: Sequence[str], incomplete: frozenset[str]) -> Counted:
     records = finished(side.cell)
     chosen = [records[case_id] for case_id in ids]
     masks: dict[str, bytes] = {}
@@ -158,7 +161,8 @@ def _counted(side: Side, ids: Sequence[str]) -> Counted:
         masks[case.case_id] = hashlib.blake2b(truth, digest_size=16).digest()
         return case
 
-    cases = Cases([str(r["subject"]) for r in chosen], [bool(r["lesion"]) for r in chosen], read)
+    subjects, lesion = [str(r["subject"]) for r in chosen], [bool(r["lesion"]) for r in chosen]
+    cases = Cases(subjects, lesion, read, [slice_of(r) for r in chosen], incomplete)
     thresholds, operating = thresholds_of(side.cell.metrics or {}), operating_point(side.cell.info)
     return Counted(tally(cases, thresholds, operating), masks)
 
@@ -181,7 +185,11 @@ def _scored(side: Side, record: Mapping[str, Any]) -> Scored:
 def _pooled_rows(pair: Pair, names: Sequence[str], maps: Maps, seed: int, n_boot: int) -> dict[str, Row]:
     a, b = finished(pair.a.cell), finished(pair.b.cell)
     ids = sorted(a.keys() & b.keys())
-    first, second = maps.of(pair.a, ids), maps.of(pair.b, ids)
+    shared = frozenset(ids)
+    incomplete = frozenset().union(
+        *(incomplete_volumes(side.cell.cases, shared) for side in (pair.a, pair.b))
+    )
+    first, second = (maps.of(side, ids, incomplete) for side in (pair.a, pair.b))
     if other := next((case_id for case_id in ids if first.masks[case_id] != second.masks[case_id]), None):
         raise CompareError(f"case {other} has another lesion in B than in A; the data are not the same")
     changes = differences(names, first.tally, second.tally, seed, n_boot)

@@ -30,7 +30,7 @@ from uadbench.bench.run.streams import open_streams, shared_streams
 from uadbench.bench.run.tasks import begin_cell, finished, mend_cell, plan_tasks
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.bench.run.variance import measure_cells
-from uadbench.bench.score.cells import score_cell, scored
+from uadbench.bench.score.cells import has_volumes, score_cell, scored
 from uadbench.bench.score.paired import compare_rows
 from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.leaderboard import write_reports
@@ -256,7 +256,8 @@ def _score(work: _Work) -> None:
     config, cases = work.plan.config, work.plan.cases
     slugs, order = [cell.slug for cell in work.plan.cells], [case.case_id for case in cases]
     cells = [work.run.cell(slug) for slug in slugs]
-    unscored = [cell for cell in cells if not scored(cell)]
+    volumes = has_volumes(case.volume for case in cases if case.split == "test")
+    unscored = [cell for cell in cells if not scored(cell, volumes)]
     if not unscored and work.run.paired is not None:
         return
     with work.watch.stage("load"):

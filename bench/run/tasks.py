@@ -175,6 +175,7 @@ def _record(task: Task, case: Case, entry: dict[str, Any]) -> dict[str, Any]:
         "split": case.split,
         "lesion": case.lesion,
         **({"volume": case.volume, "position": case.position} if case.volume else {}),
+        **({"spacing_mm": list(case.spacing)} if case.spacing else {}),
         "seed": task.cell.variant.seed,
         "batch": task.number,
         "nfe": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from uadbench.bench.score.cases import Scored, Thresholds
 from uadbench.bench.score.latency import latency_summary
-from uadbench.bench.score.measured import Cases
+from uadbench.bench.score.measured import Cases, Slice
 from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.summary import summarize
 from uadbench.datasets.case import Box
@@ -18,7 +19,17 @@ from uadbench.engine.post import head
 from uadbench.reports.store import CellDirectory, RunDirectory
 from uadbench.reports.vocabulary import MEASURES
 
-__all__ = ["cell_metrics", "operating_point", "score_cell", "scored", "scored_cases", "thresholds_of"]
+__all__ = [
+    "cell_metrics",
+    "has_volumes",
+    "incomplete_volumes",
+    "operating_point",
+    "score_cell",
+    "scored",
+    "scored_cases",
+    "slice_of",
+    "thresholds_of",
+]
 
 Image = NDArray[np.float32]
 Change = Callable[[Image, Image], Image]
@@ -54,7 +65,7 @@ def cell_metrics(
     test = [record for record in records if record["split"] == "test"]
     unscored = [record for record in test if record["status"] != "ok"]
     return summarize(
-        scored_cases(run, cell, test, change),
+        scored_cases(run, cell, test, change, incomplete_volumes(test)),
         scored_cases(run, cell, (record for record in records if record["split"] == "val"), change),
         seed,
         n_boot,
@@ -64,13 +75,21 @@ def cell_metrics(
     )
 
 
-def scored(cell: CellDirectory) -> bool:
-    """Whether both summaries are there, metrics.json with every measure that maps like the cell's have."""
+def has_volumes(volumes: Iterable[str]) -> bool:
+    """Whether several test cases are of one volume, by each one's name of it, "" for none."""
+    return max(Counter(name for name in volumes if name).values(), default=0) > 1
+
+
+def scored(cell: CellDirectory, volumes: bool = False) -> bool:
+    """Whether both summaries are there, metrics.json with every measure that maps like the cell's have.
+
+    volumes : whether the run's test cases are ``has_volumes``
+    """
     post = operating_point(cell.info) is not None
     metrics = cell.metrics or {}
     truth = metrics.get("truth", "mask")
     measures = (measure for measure in MEASURES.values() if measure.applies_to(truth))
-    wanted = {measure.name for measure in measures if post or not measure.optional}
+    wanted = {m.name for m in measures if (post or not m.optional) and (volumes or not m.volumes)}
     return wanted <= set(metrics) and cell.latency is not None
 
 
@@ -85,12 +104,36 @@ def scored_cases(
     cell: CellDirectory,
     records: Iterable[dict[str, Any]],
     change: Change | None = None,
+    incomplete: frozenset[str] = frozenset(),
 ) -> Cases:
     """The cases that have a result, to be read with it one by one, changed where asked; of healthy ones also where the
-    head is."""
+    head is. incomplete : see ``Cases``"""
     done = [record for record in records if record["status"] == "ok"]
     subjects, lesion = [record["subject"] for record in done], [record["lesion"] for record in done]
-    return Cases(subjects, lesion, lambda place: _scored(run, cell, done[place], change))
+    slices = [slice_of(record) for record in done]
+    return Cases(subjects, lesion, lambda place: _scored(run, cell, done[place], change), slices, incomplete)
+
+
+def slice_of(record: Mapping[str, Any]) -> Slice | None:
+    """Where in its volume a case lies; None for an image of its own."""
+    if not record.get("volume"):
+        return None
+    spacing = record.get("spacing_mm")
+    return Slice(str(record["volume"]), int(record["position"]), tuple(spacing) if spacing else None)
+
+
+def incomplete_volumes(
+    records: Iterable[Mapping[str, Any]], shared: Collection[str] | None = None
+) -> frozenset[str]:
+    """Volumes of several test slices of which one failed, or, where some alone are scored, is not among them."""
+    test = [record for record in records if record.get("volume") and record["split"] == "test"]
+    counts = Counter(str(record["volume"]) for record in test)
+    lost = (
+        str(record["volume"])
+        for record in test
+        if record["status"] != "ok" or (shared is not None and record["case_id"] not in shared)
+    )
+    return frozenset(name for name in lost if counts[name] > 1)
 
 
 def _scored(

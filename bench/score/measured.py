@@ -14,9 +14,18 @@ from uadbench.bench.score.boxes import BoxCounts, count_boxes
 from uadbench.bench.score.cases import Scored
 from uadbench.bench.score.froc import Events, events_of
 
-__all__ = ["Cases", "Measured", "Units", "of_boxes"]
+__all__ = ["Cases", "Measured", "Slice", "Units", "of_boxes"]
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Where in a volume a case lies, see ``datasets.case.Case``."""
+
+    volume: str
+    position: int
+    spacing: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,15 @@ class Cases:
     """Cases that are read when they are looked at.
 
     subjects, lesion : of each case, known before it is read; read : place -> the case with its map
+    slices : of each case, None where it is an image of its own; () where no case is a slice
+    incomplete : volumes of which slices are not among the cases because they failed
     """
 
     subjects: Sequence[str]
     lesion: Sequence[bool]
     read: Callable[[int], Scored]
+    slices: Sequence[Slice | None] = ()
+    incomplete: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[Scored]:
         """Each case once, in order."""

@@ -126,7 +126,7 @@ def _scores(
             cell, row = run.cell(slug), rows[slug]
             by_id = {record["case_id"]: record for record in cell.read_cases() if record["case_id"] in shared}
             cases = scored_cases(run, cell, (by_id[case_id] for case_id in order if case_id in shared))
-            counted = tally(cases, row.thresholds, row.operating, BINS)
+            counted = tally(replace(cases, slices=()), row.thresholds, row.operating, BINS)  # none by volume
             names = [name for name in RANKED if MEASURES[name].applies_to(counted.truth)]
             scored = scores(names, draw(counted), {"auprc": _auprc_binned})
             found[slug, shared] = {name: _resampled(score) for name, score in scored.items()}

@@ -47,6 +47,10 @@ class Counts:
         """The counts of some cases."""
         return Counts(self.found[members], self.hit[members], self.lesion[members])
 
+    def at(self, cuts: slice) -> Counts:
+        """The counts at some cuts."""
+        return Counts(self.found[:, cuts], self.hit[:, cuts], self.lesion)
+
 
 @dataclass(frozen=True)
 class Curve:

@@ -17,6 +17,7 @@ from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.pooled import Counts, Curve, fine_samples, pooled_dice
 from uadbench.bench.score.statistics import MIN_SUBJECTS, percentile_interval, weight_blocks
 from uadbench.bench.score.tally import Tally
+from uadbench.bench.score.volumes import Volume, Volumes
 from uadbench.datasets.case import SIZES
 
 __all__ = ["Sample", "Score", "best_dice", "joined", "samples"]
@@ -30,14 +31,14 @@ class Score:
 
     value : None where it cannot be computed, and then samples is None too
     samples : [n_boot], NaN in resamples that leave it undefined
-    cases : those that it is a score of
+    cases : those that it is a score of, or volumes
     more : what else stands in its entry of metrics.json
     kinds : the kind of each case where a score sets kinds against each other or weighs them apart from their numbers
     """
 
     value: float | None = None
     samples: Floats | None = None
-    cases: Sequence[Measured] = ()
+    cases: Sequence[Measured | Volume] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
     kinds: Sequence[str] = ()
 
@@ -63,11 +64,13 @@ class Sample:
     """A cell's cases with weights of some resamples, of their units: what of them is drawn together (``tally.Units``).
 
     w_lesion, w_healthy : [m, n_units] how often each unit of lesion, of healthy cases is drawn in each resample
+    w_volumes : [m, n] how often each scored volume is
     """
 
     tally: Tally
     w_lesion: Floats
     w_healthy: Floats
+    w_volumes: Floats
 
     @property
     def lesions(self) -> Sequence[Measured]:
@@ -78,6 +81,11 @@ class Sample:
     def healthy(self) -> Sequence[Measured]:
         """Healthy test cases."""
         return self.tally.healthy
+
+    @property
+    def volumes(self) -> Volumes | None:
+        """Of the cases; None where they are no volumes of several slices."""
+        return self.tally.volumes
 
     @property
     def thresholds(self) -> Thresholds:
@@ -166,9 +174,10 @@ def samples(tally: Tally, seed: int, n_boot: int) -> Iterator[Sample]:
 
     The same subjects and seed give the same, so that two methods can be paired.
     """
-    n = len(tally.units.subjects)
-    for weights in weight_blocks([*tally.units.subjects, *tally.healthy_units.subjects], seed, n_boot):
-        yield Sample(tally, weights[:, :n], weights[:, n:])
+    lesions, healthy = tally.units.subjects, tally.healthy_units.subjects
+    volumes = [volume.subject for volume in tally.volumes.scored] if tally.volumes else []
+    for weights in weight_blocks([*lesions, *healthy, *volumes], seed, n_boot):
+        yield Sample(tally, *np.split(weights, [len(lesions), len(lesions) + len(healthy)], axis=1))
 
 
 def joined(parts: Sequence[Score]) -> Score:

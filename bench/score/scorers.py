@@ -17,6 +17,7 @@ from uadbench.bench.score.box_scorers import BOX_SCORERS
 from uadbench.bench.score.measured import Measured, Units
 from uadbench.bench.score.pooled import Counts, pooled_dice, pooled_precision, pooled_recall
 from uadbench.bench.score.sample import Sample, Score, best_dice, joined
+from uadbench.bench.score.volume_scorers import VOLUME_SCORERS
 from uadbench.datasets.case import SIZES
 
 __all__ = ["PAPERS_WEIGHTS", "SCORERS", "Sample", "Score", "Scorer", "scores"]
@@ -224,5 +225,6 @@ SCORERS: dict[str, Scorer] = {
     "precision_fitted": partial(_fitted, ratio=pooled_precision),
     "recall_fitted": partial(_fitted, ratio=pooled_recall),
     **BOX_SCORERS,
+    **VOLUME_SCORERS,
 }
 """Every score of the vocabulary, by name."""

@@ -44,6 +44,7 @@ from uadbench.bench.score.sample import samples
 from uadbench.bench.score.scorers import SCORERS, scores
 from uadbench.bench.score.statistics import N_BOOT, Difference, resampled_difference
 from uadbench.bench.score.tally import EXACT_PIXELS, Tally, tally
+from uadbench.bench.score.volume_scorers import VOLUME_SCORERS, volume_tables
 from uadbench.reports.vocabulary import MEASURES
 
 __all__ = [
@@ -101,6 +102,7 @@ def summarize(
         "failed": [dict(case) for case in failed],
         **{name: found[name].entry for name in names},
         **(_mask_tables(counted) if counted.truth == "mask" else box_tables(counted, found)),
+        **(volume_tables(counted.volumes) if counted.volumes and set(names) & set(VOLUME_SCORERS) else {}),
         "per_case": _per_case(counted),
     }
 
@@ -200,8 +202,11 @@ def _optional(name: str) -> bool:
 
 
 def _applies(name: str, counted: Tally) -> bool:
-    """Whether the truth of what was counted is what the measure is of."""
-    return name not in MEASURES or MEASURES[name].applies_to(counted.truth)
+    """Whether what was counted is what the measure is of: masks or boxes, and volumes."""
+    if name not in MEASURES:
+        return True
+    measure = MEASURES[name]
+    return measure.applies_to(counted.truth) and (counted.volumes is not None or not measure.volumes)
 
 
 def _cases_of(counted: Tally) -> list[tuple[str, str, bool]]:

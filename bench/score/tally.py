@@ -33,6 +33,7 @@ from uadbench.bench.score.pooled import (
     fine_edges,
     pooled_dice,
 )
+from uadbench.bench.score.volumes import VolumeCounter, Volumes
 from uadbench.datasets.case import SIZES
 
 __all__ = ["EDGE_CASES", "EXACT_PIXELS", "Tally", "tally"]
@@ -58,6 +59,7 @@ class Tally:
     operating : the operating point of post-processed maps; at_operating : [units, 1] there
     truth : "boxes" where that of the cases is, whose counts stand with each of them; else "mask"
     maps : the lesion cases, where every distinct value is taken; else binned : (pooled, by subject) in fine bins
+    volumes : None where the cases are no volumes of several slices
     """
 
     lesions: Sequence[Measured]
@@ -74,6 +76,7 @@ class Tally:
     pooled: Histogram | None = None
     by_subject: tuple[Units, Counts] | None = None
     truth: str = "mask"
+    volumes: Volumes | None = None
 
     @cached_property
     def froc_events(self) -> Events | None:
@@ -90,14 +93,14 @@ class Tally:
     @cached_property
     def table(self) -> Counts:
         """At the papers' 101 thresholds."""
-        return _columns(self.counts, slice(0, len(THRESHOLDS)))
+        return self.counts.at(slice(0, len(THRESHOLDS)))
 
     def at(self, within: str) -> Counts | None:
         """At the healthy threshold of the "image" or of the "head"; None without it, or without a lesion case."""
         if getattr(self.thresholds, within) is None or not self.lesions:
             return None
         place = len(THRESHOLDS) + ("image", "head").index(within)
-        return _columns(self.counts, slice(place, place + 1))
+        return self.counts.at(slice(place, place + 1))
 
     @cached_property
     def curve(self) -> Curve:
@@ -122,10 +125,6 @@ class Tally:
         """What average precision and max Dice of all cases would be off by at most, taken from ``fine``."""
         counts = self.fine[1]
         return error_bounds(counts.found.sum(axis=0), counts.hit.sum(axis=0))
-
-
-def _columns(counts: Counts, which: slice) -> Counts:
-    return Counts(counts.found[:, which], counts.hit[:, which], counts.lesion)
 
 
 def _maps_and_masks(cases: Sequence[Scored]) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
@@ -155,9 +154,11 @@ def tally(
     if together and first is not None and first.boxes is None:
         step = -(-len(places) // EDGE_CASES)
         counter.find_edges((cases.read(place) for place in places[::step]), len(subjects))
-    for case in cases:
+    volumes = VolumeCounter(cases, thresholds, operating)
+    for place, case in enumerate(cases):
         counter.look_at(case)
-    return counter.finish()
+        volumes.look_at(place, case)
+    return replace(counter.finish(), volumes=volumes.finish())
 
 
 class _Counter:

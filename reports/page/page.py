@@ -26,6 +26,7 @@ from uadbench.reports.rows import Section, run_id, sections
 from uadbench.reports.runs import Run
 from uadbench.reports.seeds import SEEDS
 from uadbench.reports.truth import headline_of, truth_of
+from uadbench.reports.volumes import BY_VOLUME, volume_notes, volume_table
 
 __all__ = ["page"]
 
@@ -51,6 +52,7 @@ def page(runs: Sequence[Run], frame: pd.DataFrame) -> str:
         runs=[_run(run) for run in runs],
         measures=meanings(frame),
         class_note=CLASSES,
+        volume_note=BY_VOLUME,
         ranks=RANKS,
         seeds=SEEDS,
         published=published_tables(),
@@ -113,6 +115,9 @@ def _section(section: Section, runs: Sequence[Run], images: int) -> dict[str, An
         "headline": headline_of(frame).title,
         "class_heads": class_table(section)[0],
         "classes": class_table(section)[1],
+        "volume_heads": volume_table(section)[0],
+        "volumes": volume_table(section)[1],
+        "volume_notes": volume_notes(section),
         "rule": RULES[truth_of(frame)],
         "not_applicable": context.not_applicable(frame),
         "glance": context.glance(section, found),

@@ -195,6 +195,13 @@ def test_all_slices_are_those_with_a_quarter_of_the_fullest_ones_tissue(tmp_path
     )
 
 
+def test_a_case_knows_the_spacing_of_its_slice_as_loaded(tmp_path: Path) -> None:
+    """Voxels of 2 x 3 x 5 mm (right, front, up): 28 rows, the longer side, become 128."""
+    affine = np.diag([2.0, 3.0, 5.0, 1.0])
+    case = opened(tmp_path, "all", affine=affine).cases[0]
+    assert case.spacing == pytest.approx((5.0, 3.0 * 28 / 128, 2.0 * 28 / 128))
+
+
 def test_scaled_by_volume_a_slice_keeps_its_place_among_the_others_and_by_slice_it_does_not(
     tmp_path: Path,
 ) -> None:

@@ -22,7 +22,7 @@ from uadbench.reports.vocabulary import MEASURES
 
 TEXT = page("run-directory.md")
 MASKED = {name: measure for name, measure in MEASURES.items() if measure.applies_to("mask")}
-SCORES = [name for name, measure in MASKED.items() if not measure.optional]
+SCORES = [name for name, measure in MASKED.items() if not measure.optional and not measure.volumes]
 CELL = "ddpm-gaussian-2-torch-fp32"
 COMMAND = (
     "run --dataset folder --methods ddpm --limit 2 --steps 2 --set val_limit=1 --set n_boot=50 "

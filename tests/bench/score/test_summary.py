@@ -24,7 +24,7 @@ from uadbench.bench.score.summary import (
 )
 from uadbench.reports.vocabulary import MEASURES, SCORES
 
-OF_MASKS = [name for name, measure in MEASURES.items() if measure.applies_to("mask")]
+OF_MASKS = [name for name, m in MEASURES.items() if m.applies_to("mask") and not m.volumes]
 NOTHING = {"value": None, "lo": None, "hi": None}
 
 

@@ -69,6 +69,17 @@ def test_the_sentences_on_mend_are_those_of_the_committed_runs() -> None:
     assert f"has {percent(best['dice_max'])} and {percent(best['auprc'])} there" in readme
 
 
+def test_what_fitting_mends_own_width_gives_is_told_as_it_is() -> None:
+    text, rows = " ".join(page("methods/mend.md").split()), pd.read_csv(RESULTS / "mend-fitted.csv")
+    flair, t1w = (row for _, row in rows.iterrows())
+    assert f"becomes {flair['sigma']:g} px on `soop-flair` and {t1w['sigma']:g} px on `ixi-stroke`" in text
+    told = [
+        f"{percent(row['dice_max'])} [{percent(row['dice_max_lo'])}, {percent(row['dice_max_hi'])}]"
+        for row in (flair, t1w)
+    ]
+    assert " and ".join(told) in text
+
+
 def test_the_widths_of_the_page_are_those_that_are_tried() -> None:
     *some, last = (f"{sigma:g}" for sigma in SIGMAS)
     assert f"`sigma` among {', '.join(some)} and {last} px" in " ".join(FLOORS_PAGE.split())

@@ -18,11 +18,7 @@ from uadbench.reports.leaderboard import write_reports
 from uadbench.reports.rows import rows_of
 from uadbench.reports.runs import load_run
 from uadbench.reports.text import markdown, terminal_table
-from uadbench.reports.vocabulary import MEASURES
-from uadbench.reports.vocabulary import VOLUMES as NAMES
 from uadbench.reports.volumes import COLUMNS
-
-OF_VOLUMES = [name for name in NAMES if not MEASURES[name].optional]
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,14 @@ from uadbench.bench.score import statistics
 from uadbench.bench.score.cases import Scored, Thresholds
 from uadbench.bench.score.measured import Cases
 from uadbench.bench.score.operating import OperatingPoint
-from uadbench.bench.score.scorers import SCORERS
 from uadbench.bench.score.statistics import case_weights
 from uadbench.bench.score.summary import differences, fix_thresholds, summarize
 from uadbench.bench.score.tally import EDGE_CASES, tally
 from uadbench.reports.vocabulary import MEASURES
 
 BINNED = ("auprc", "dice_max_exact")
-OTHERS = [name for name in SCORERS if name not in BINNED and MEASURES[name].applies_to("mask")]
+OF_MASKS = [name for name, m in MEASURES.items() if m.applies_to("mask") and not m.volumes]
+OTHERS = [name for name in OF_MASKS if name not in BINNED]
 POINT = OperatingPoint(0.6, 3)
 
 
@@ -131,7 +131,7 @@ def test_resamples_do_not_hang_on_how_many_are_drawn_at_a_time(monkeypatch: pyte
     np.testing.assert_array_equal(case_weights(subjects, 3, 50), whole)
     monkeypatch.setattr(statistics, "BLOCK", 300)
     again = summarize(test, val, 2, n_boot=50, exact_pixels=0)
-    for name in SCORERS:
+    for name in OF_MASKS:
         if name in again:
             assert again[name] == alike(scores[name], rel=1e-12), name
 

@@ -55,34 +55,18 @@ def table(csv: Path) -> str:
 
 
 def profile_table(csv: Path) -> str:
-    """A GitHub table of one profile.csv: a line for each network or method, back end and batch."""
+    """A GitHub table of one profile.csv: a line for each network or method and back end, of its smallest batches."""
     frame = pd.read_csv(csv, dtype={"method": str, "label": str}, keep_default_na=False, na_values=[""])
-    heads = (
-        "what",
-        "back end",
-        "batch",
-        "ms/image",
-        "images/s",
-        "speed-up",
-        "parity",
-        "of ceiling",
-        "peak MiB",
-    )
+    heads = ("what", "back end", "ms/image", "images/s", "speed-up", "parity", "of ceiling", "stability")
     lines = ["| " + " | ".join(heads) + " |", "| --- | --- " + "| ---: " * (len(heads) - 2) + "|"]
-    for _, row in frame.iterrows():
+    for _, row in frame[frame["batch"] == frame["batch"].min()].iterrows():
         what = row["network"] if row["method"] == "-" else f"**{row['label']}**"
         gain = "–"
         if not pd.isna(row["speedup_vs_eager"]):
             gain = f"{row['speedup_vs_eager']:.2f} ({row['speedup_lo']:.2f}–{row['speedup_hi']:.2f})"
         share = "–" if pd.isna(row["share_of_ceiling"]) else f"{row['share_of_ceiling']:.0%}"
-        peak = "–" if pd.isna(row["peak_mib"]) else f"{row['peak_mib']:.0f}"
-        cells = (
-            what,
-            f"{row['backend']} {row['precision']}",
-            str(row["batch"]),
-            milliseconds(row["image_ms_p50"]),
-        )
-        cells += (f"{row['images_per_s']:.3g}", gain, row["parity"], share, peak)
+        cells = (what, f"{row['backend']} {row['precision']}", milliseconds(row["image_ms_p50"]))
+        cells += (f"{row['images_per_s']:.3g}", gain, row["parity"], share, row["stability"])
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -58,8 +58,9 @@ def test_nothing_is_left_to_be_filled_in() -> None:
 
 def test_the_published_runs_used_the_shipped_weights() -> None:
     for manifest in sorted(ROOT.glob("reports/results/*/manifest.json")):
-        for noise, used in json.loads(manifest.read_text())["checkpoints"].items():
-            card = json.loads((ROOT / "models" / f"unet-{noise}.json").read_text())
+        for name, used in json.loads(manifest.read_text())["checkpoints"].items():
+            file = used.get("file", f"unet-{name}.safetensors")  # the first version named them by their noise
+            card = json.loads((ROOT / "models" / file).with_suffix(".json").read_text())
             assert used["sha256"] == card["sha256"], manifest
 
 

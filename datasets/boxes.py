@@ -9,9 +9,8 @@ from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing
 
 __all__ = ["carry"]
 
-_NOTHING = (
-    1e-3  # of a pixel: no overlap; label files hold six digits, and an edge on a border shall stay there
-)
+# Of a pixel: no overlap; label files hold six digits, and an edge on a border shall stay there
+_NOTHING = 1e-3
 
 
 def carry(

@@ -229,7 +229,7 @@ def lesion_sign(given: str, modality: str, index: Path) -> tuple[int, tuple[str,
     word = "brighter" if sign > 0 else "darker"
     return sign, (
         f"{index.name} has no lesion_sign; lesions are taken to be {word} than tissue (modality {modality}), which "
-        "decides what the floors 'intensity' and 'asymmetry', and methods that are told, look for.",
+        "decides what floors and methods that are told look for.",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.anatomy import GENERATOR, SIZE, generate
-from uadbench.datasets.case import Case, CaseError, Dataset, Sample
+from uadbench.datasets.case import SPLITS, Case, CaseError, Dataset, Sample
 from uadbench.datasets.lesions import SIZE_GROUPS
 from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing
-from uadbench.datasets.selection import count_test, fingerprint, limit_test
+from uadbench.datasets.selection import count_test, fingerprint, generated_cases, limit_test
 
 __all__ = ["POPULATION", "open_phantom"]
 
@@ -39,21 +38,13 @@ UNRESIZED = (
 
 
 def _plan(limit: int | None) -> list[Case]:
-    """Cases in their fixed order; lesion sizes alternate, so that every prefix is balanced in size.
-
-    More test cases than the default follow in further blocks of the same make-up, as many as ``limit`` needs.
-    """
-    block = [("test", group) for group in SIZE_GROUPS] * COUNTS["test lesions a size"]
-    block += [("test", "healthy")] * COUNTS["test healthy"]
-    kinds: list[tuple[str, str]] = [("train", "healthy")] * COUNTS["train healthy"]
-    kinds += [("val", "healthy")] * COUNTS["val healthy"]
-    kinds += [("val", group) for group in SIZE_GROUPS] * COUNTS["val lesions a size"]
-    kinds += block * max(1, math.ceil((limit or 0) / len(block)))
-    names = [f"phantom-{number:03d}-{split}-{kind}" for number, (split, kind) in enumerate(kinds)]
-    return [
-        Case(case_id=name, subject=name, split=split, lesion=kind != "healthy")
-        for name, (split, kind) in zip(names, kinds, strict=True)
-    ]
+    return generated_cases(
+        "phantom",
+        list(SIZE_GROUPS),
+        limit,
+        healthy={split: COUNTS[f"{split} healthy"] for split in SPLITS},
+        of_each_kind={"val": COUNTS["val lesions a size"], "test": COUNTS["test lesions a size"]},
+    )
 
 
 def _load(population: int, case: Case) -> Sample:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.boxes import carry
-from uadbench.datasets.case import Case, CaseError, Dataset, Sample
+from uadbench.datasets.case import SPLITS, Case, CaseError, Dataset, Sample
 from uadbench.datasets.deform import case_rng
 from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing, preprocess, to_square
-from uadbench.datasets.selection import count_test, fingerprint, limit_test
+from uadbench.datasets.selection import count_test, fingerprint, generated_cases, limit_test
 from uadbench.datasets.wrist_anatomy import SIZE, draw_wrist, radiograph
 from uadbench.datasets.wrist_anomalies import KINDS, VISIBLE, Found, compose
 
@@ -70,21 +69,13 @@ def generate(
 
 
 def _plan(limit: int | None) -> list[Case]:
-    """Cases in their fixed order; kinds take turns, so that every prefix has all of them.
-
-    More test cases than the default follow in further blocks of the same make-up, as many as ``limit`` needs.
-    """
-    block = [("test", kind) for kind in KINDS] * COUNTS["test of each kind"]
-    block += [("test", "healthy")] * COUNTS["test healthy"]
-    kinds: list[tuple[str, str]] = [("train", "healthy")] * COUNTS["train healthy"]
-    kinds += [("val", "healthy")] * COUNTS["val healthy"]
-    kinds += [("val", kind) for kind in KINDS] * COUNTS["val of each kind"]
-    kinds += block * max(1, math.ceil((limit or 0) / len(block)))
-    names = [f"wrist-{number:03d}-{split}-{kind}" for number, (split, kind) in enumerate(kinds)]
-    return [
-        Case(case_id=name, subject=name, split=split, lesion=kind != "healthy")
-        for name, (split, kind) in zip(names, kinds, strict=True)
-    ]
+    return generated_cases(
+        "wrist",
+        list(KINDS),
+        limit,
+        healthy={split: COUNTS[f"{split} healthy"] for split in SPLITS},
+        of_each_kind={"val": COUNTS["val of each kind"], "test": COUNTS["test of each kind"]},
+    )
 
 
 def _kind(case: Case) -> str | None:

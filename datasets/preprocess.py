@@ -32,9 +32,8 @@ __all__ = [
     "to_square",
 ]
 
-MAX_SIDE = (
-    4096  # pixels: above most radiographs; a slice is padded to a square, which takes 8 bytes * side ** 2
-)
+# Pixels: above most radiographs; a slice is padded to a square, which takes 8 bytes * side ** 2
+MAX_SIDE = 4096
 
 
 # Name of a rule -> ``Preprocessing.mask_rule``.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 from uadbench.datasets.case import Case
 
-__all__ = ["count_test", "fingerprint", "fixed_order", "limit_test", "read_split"]
+__all__ = ["count_test", "fingerprint", "fixed_order", "generated_cases", "limit_test", "read_split"]
 
 
 def fixed_order(name: str, ids: Iterable[str]) -> list[str]:
@@ -22,6 +23,32 @@ def read_split(name: str) -> list[dict[str, str]]:
     """The rows of the committed split file ``splits/<name>.csv``, in order."""
     text = (resources.files("uadbench.datasets") / "splits" / f"{name}.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
+
+
+def generated_cases(
+    prefix: str,
+    kinds: Sequence[str],
+    limit: int | None,
+    *,
+    healthy: Mapping[str, int],
+    of_each_kind: Mapping[str, int],
+) -> list[Case]:
+    """Cases of a data set that is generated, in their fixed order; kinds take turns, so that every prefix has all.
+
+    healthy, of_each_kind : split -> how many
+    More test cases than these follow in further blocks of the same make-up, as many as ``limit`` needs.
+    """
+    block = [
+        *[("test", kind) for kind in kinds] * of_each_kind["test"],
+        *[("test", "healthy")] * healthy["test"],
+    ]
+    planned = [("train", "healthy")] * healthy["train"] + [("val", "healthy")] * healthy["val"]
+    planned += [("val", kind) for kind in kinds] * of_each_kind["val"]
+    planned += block * max(1, math.ceil((limit or 0) / len(block)))
+    names = [f"{prefix}-{number:03d}-{split}-{kind}" for number, (split, kind) in enumerate(planned)]
+    return [
+        Case(name, name, split, kind != "healthy") for name, (split, kind) in zip(names, planned, strict=True)
+    ]
 
 
 def limit_test(cases: Sequence[Case], limit: int | None) -> tuple[Case, ...]:

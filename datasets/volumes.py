@@ -17,9 +17,8 @@ from uadbench.datasets.readers import MAX_BYTES, check_voxels, file_size, first_
 __all__ = ["VERSION", "Files", "Measured", "Opened", "measure", "read_volume"]
 
 VERSION = 1  # of what is measured; raised whenever the same file gives other numbers
-TISSUE = (
-    0.1  # a voxel is tissue above this share of the way from background to the 98th percentile of all voxels
-)
+# A voxel is tissue above this share of the way from background to the 98th percentile of all voxels
+TISSUE = 0.1
 SAME_GRID = "bring both on one grid, e.g. `antsApplyTransforms -d 3 -n GenericLabel -r IMAGE -i MASK -o OUT`"
 
 Planes = NDArray[np.float32]

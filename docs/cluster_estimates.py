@@ -18,6 +18,7 @@ from uadbench.bench.plan.estimate import Rate, Row, disk_bytes, find_row, read_p
 from uadbench.bench.plan.grid import Cell, plan_cells, read_arms
 from uadbench.engine.methods import METHODS
 from uadbench.engine.networks.checkpoint import is_shipped
+from uadbench.reports.text import milliseconds
 
 __all__ = ["CASES", "fill", "table"]
 
@@ -66,7 +67,7 @@ def table(rows: Sequence[Row], arm: str) -> str:
         total += rate.image_ms if rate else 0.0
         lines.append(_line(cell, rate))
     hours = [_hours(total, count) for count in CASES.values()]
-    lines.append("| " + " | ".join(["all that were measured", "", f"{total:.6g}", *hours, ""]) + " |")
+    lines.append("| " + " | ".join(["all that were measured", "", f"{total:.0f}", *hours, ""]) + " |")
     disk = [f"{disk_bytes(count, len(every), SIDE) / 2**30:.1f} GiB" for count in CASES.values()]
     return (
         "\n".join([*lines, "| " + " | ".join([f"disk, {len(every)} methods", "", "", *disk, ""]) + " |"])
@@ -76,7 +77,7 @@ def table(rows: Sequence[Row], arm: str) -> str:
 
 def _line(cell: Cell, rate: Rate | None) -> str:
     figures = [_hours(rate.image_ms, count) if rate else "–" for count in CASES.values()]
-    time, row = (f"{rate.image_ms:.6g}", rate.row.words) if rate else ("–", "not measured")
+    time, row = (f"{milliseconds(rate.image_ms)}", rate.row.words) if rate else ("–", "not measured")
     return "| " + " | ".join([cell.variant.label, str(cell.walk.nfe), time, *figures, row]) + " |"
 
 

@@ -19,9 +19,8 @@ from uadbench.engine.steps import add_noise, predict_x0
 
 __all__ = ["interpolated", "squared_errors", "variance_levels"]
 
-POINTS = (
-    24  # over the whole schedule; linear between them errs by 2 % of v at most for pixels that are Gaussian
-)
+# Over the whole schedule; linear between them errs by 2 % of v at most for pixels that are Gaussian
+POINTS = 24
 LEAST = 1e-12  # of v, so that it has a logarithm
 
 

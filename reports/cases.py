@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from uadbench.reports.atomic import write_bytes
 from uadbench.reports.identity import arm_of, variant_of
+from uadbench.reports.truth import HEALTHY
 from uadbench.reports.vocabulary import STAGES
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ def _rows(run: Run, cell: Cell) -> Iterator[dict[str, Any]]:
 
 def _threshold(metrics: dict[str, Any]) -> float | None:
     """The value that 5 % of healthy validation pixels exceed, which stands with a measure of the cell's truth."""
-    name = "box_f1" if metrics.get("truth") == "boxes" else "dice_healthy_fpr5"
-    return (metrics.get(name) or {}).get("threshold")
+    return (metrics.get(HEALTHY[metrics.get("truth") or "mask"]) or {}).get("threshold")
 
 
 def _case(record: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:

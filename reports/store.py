@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from uadbench.reports.atomic import PARTIAL, read_json, read_npz, remove, write_json, write_npz
+from uadbench.reports.atomic import PARTIAL, RunError, read_json, read_npz, remove, write_json, write_npz
 from uadbench.reports.blobs import pack
 from uadbench.reports.cell import CellDirectory, checked, optional, read_arrays
 from uadbench.reports.shards import Shards
 
-__all__ = ["SCHEMA", "BoxEntry", "CellDirectory", "RunDirectory"]
+__all__ = ["SCHEMA", "BoxEntry", "CellDirectory", "RunDirectory", "refuse_taken"]
 
 SCHEMA = 3  # of the run directory; 1 had no variants, 2 a file a case
 LOCK = ".uadbench.lock"  # named so that it is nobody else's
@@ -199,3 +199,17 @@ class RunDirectory:
         for folder in (self.path / "inputs", self.path / "cells"):
             for partial in folder.rglob(".*.tmp"):
                 partial.unlink(missing_ok=True)
+
+
+def refuse_taken(folder: Path, overwrite: bool) -> None:
+    """RunError where results must not go: into a file, a run or, without ``overwrite``, a folder that is not empty."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; give a folder as --output")
+    if RunDirectory(folder).has_manifest:
+        raise RunError(
+            f"{folder}: holds a manifest.json, as a run does, which stays as it is; give another --output"
+        )
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise RunError(
+            f"{folder}: is not empty; give another --output, or --overwrite to replace what is there"
+        )

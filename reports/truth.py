@@ -6,8 +6,11 @@ import pandas as pd
 
 from uadbench.reports.vocabulary import HEADLINES, MEASURES, TABLE, Measure
 
-__all__ = ["SHORT", "headline_of", "headline_values", "table_of", "truth_of"]
+__all__ = ["HEALTHY", "SHORT", "headline_of", "headline_values", "table_of", "truth_of"]
 
+
+HEALTHY = {"mask": "dice_healthy_fpr5", "boxes": "box_f1"}
+"""The measure with whose entry in metrics.json the healthy threshold of the image stands, by the truth."""
 
 SHORT = {
     "mask": "Dice: max Dice of all pixels pooled. avg.: the papers' average over sizes.",

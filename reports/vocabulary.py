@@ -272,8 +272,9 @@ TERMS: tuple[tuple[str, str], ...] = (
     (
         "Floors",
         "Trivial maps with no diffusion model. A method below the best of them is not worth its cost. "
-        "Intensity and asymmetry are told whether lesions are bright or dark; all but blur are smoothed (sigma "
-        "1.5 px). Of the methods Mend alone is told, and smooths so; the others get neither.",
+        "Zscore, intensity, asymmetry and the product of the last two are told whether lesions are bright or dark; all "
+        "but the two blurs are smoothed (sigma 1.5 px, fitted ones by their own). Of the methods Mend alone is told, "
+        "and smooths so; the others get neither.",
     ),
 )
 """What else stands in tables, explained."""

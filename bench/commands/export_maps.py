@@ -55,7 +55,7 @@ def command(
     with progress_bar(silent=no_progress) as progress:
         told = progress(sum(len(cell.cases) for cell in chosen), 0)
         exported = export_maps(
-            loaded, chosen, target, form, white, overwrite, lambda slug: told(slug, 1), _say
+            loaded, chosen, target, form, white, overwrite, lambda slug: told(slug, 1), options.say
         )
     for slug, case_id, reason in exported.failed[:10]:
         click.echo(f"failed: {slug}, case {case_id}: {reason}", err=True)
@@ -63,7 +63,3 @@ def command(
     click.echo(exported.index)
     if exported.failed:
         sys.exit(1)
-
-
-def _say(line: str) -> None:
-    click.echo(f"note: {line}", err=True)

@@ -35,12 +35,9 @@ def command(
     from uadbench.bench.run.parts import read_parts
     from uadbench.reports.leaderboard import rows, terminal_table
 
-    def say(line: str) -> None:
-        click.echo(f"note: {line}", err=True)
-
     parts = read_parts(shards)
     with progress_bar(silent=no_progress) as progress:
-        merged = merge(parts, output, partial, overwrite, progress, say)
+        merged = merge(parts, output, partial, overwrite, progress, options.say)
     if merged.missing:
         click.echo(f"warning: this is a part of the run: {merged.missing}", err=True)
     if merged.n_failed:

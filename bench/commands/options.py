@@ -6,7 +6,8 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from uadbench.bench.plan.plugins import connect
-from uadbench.bench.run.interrupt import ignore_signals
+from uadbench.bench.run.interrupt import Interrupted, ignore_signals
 
 __all__ = [
     "FiniteRange",
@@ -25,6 +26,8 @@ __all__ = [
     "output",
     "reason",
     "refuse_unheeded",
+    "resumable",
+    "say",
     "seed",
     "threads",
     "warn_of_plugins",
@@ -90,6 +93,25 @@ def white_of(text: str) -> float | None:
     if not 0 < white < math.inf:
         raise click.BadParameter(f"{text[:80]!r} is no number above 0, nor max.", param_hint="'--map-white'")
     return white
+
+
+def say(line: str) -> None:
+    """A line to the user beside the results, on stderr."""
+    click.echo(f"note: {line}", err=True)
+
+
+@contextmanager
+def resumable(hint: str) -> Iterator[None]:
+    """Where the work is stopped, or the disk fails, say what is kept and how to go on; exit code 130 or 1."""
+    try:
+        yield
+    except Interrupted:
+        ignore_signals()
+        click.echo(f"interrupted; {hint}", err=True)
+        sys.exit(130)
+    except OSError as error:
+        click.echo(f"error: {reason(error)}; {hint}", err=True)
+        sys.exit(1)
 
 
 def one_line_errors(function: Callable[P, R]) -> Callable[P, R]:

@@ -110,9 +110,9 @@ def command(
     options.warn_of_plugins()
     setup = make_setup(config, threshold, run, int(lesion_sign) if lesion_sign else None)
     for note in setup.notes:
-        _say(note)
+        options.say(note)
     if setup.called.threshold is None:
-        _say("no masks are written; --threshold T or --threshold-from RUN has them written")
+        options.say("no masks are written; --threshold T or --threshold-from RUN has them written")
     words = [word for word in sys.argv[1:] if word != "--overwrite"]
     request = Request(
         given,
@@ -142,28 +142,15 @@ def _config(
 def _execute(request: Request, overwrite: bool, no_progress: bool) -> Predicted:
     from uadbench.bench.commands.progress import progress_bar
     from uadbench.bench.predict.predict import execute
-    from uadbench.bench.run.interrupt import Interrupted, ignore_signals
 
     hint = f"files that are done are kept. To go on: {request.command}"
-    try:
-        with progress_bar(silent=no_progress) as progress:
-            return execute(request, overwrite, progress, _say)
-    except Interrupted:
-        ignore_signals()
-        click.echo(f"interrupted; {hint}", err=True)
-        sys.exit(130)
-    except OSError as error:
-        click.echo(f"error: {options.reason(error)}; {hint}", err=True)
-        sys.exit(1)
-
-
-def _say(line: str) -> None:
-    click.echo(f"note: {line}", err=True)
+    with options.resumable(hint), progress_bar(silent=no_progress) as progress:
+        return execute(request, overwrite, progress, options.say)
 
 
 def _show(predicted: Predicted) -> None:
     if predicted.there:
-        _say(f"{predicted.there} of {len(predicted.files)} files were there already")
+        options.say(f"{predicted.there} of {len(predicted.files)} files were there already")
     failed = predicted.failed
     for entry in failed[:10]:
         click.echo(f"failed: {entry['input']}: {entry['reason']}", err=True)

@@ -176,7 +176,7 @@ def carry_out(config: RunConfig, way: Way) -> None:
     command_line = shlex.join(["bench", *(word for word in sys.argv[1:] if word != "--overwrite")])
     session = _open(config, way.output, command_line, way.shard)
     for note in session.plan.notes:
-        _say(note)
+        options.say(note)
     cluster = _cluster(session, way.ray_address, way.workers) if way.executor == "ray" else None
     if way.dry_run:
         _check_output(session, not way.resume)
@@ -224,24 +224,11 @@ def _execute(
     session: Session, overwrite: bool, no_progress: bool, command_line: str, cluster: Cluster | None
 ) -> Finished:
     from uadbench.bench.commands.progress import progress_bar
-    from uadbench.bench.run.interrupt import Interrupted, ignore_signals
     from uadbench.bench.run.run import execute
 
     hint = f"what is done is kept. To finish it: {command_line}"
-    try:
-        with progress_bar(silent=no_progress) as progress:
-            return execute(session, overwrite, progress, _say, cluster)
-    except Interrupted:
-        ignore_signals()
-        click.echo(f"interrupted; {hint}", err=True)
-        sys.exit(130)
-    except OSError as error:
-        click.echo(f"error: {options.reason(error)}; {hint}", err=True)
-        sys.exit(1)
-
-
-def _say(line: str) -> None:
-    click.echo(f"note: {line}", err=True)
+    with options.resumable(hint), progress_bar(silent=no_progress) as progress:
+        return execute(session, overwrite, progress, options.say, cluster)
 
 
 def _show(finished: Finished) -> None:

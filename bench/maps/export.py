@@ -24,7 +24,7 @@ from uadbench.reports.atomic import RunError, write_bytes
 from uadbench.reports.identity import arm_of, variant_of
 from uadbench.reports.places import short_text
 from uadbench.reports.runs import Cell, Run
-from uadbench.reports.store import RunDirectory
+from uadbench.reports.store import refuse_taken
 
 __all__ = ["COLUMNS", "FORMATS", "Exported", "choose_cells", "export_maps"]
 
@@ -77,14 +77,7 @@ def export_maps(
     Where the truth is boxes these stand in the index, and there is no truths/ and no summary.json.
     Raises RunError where the folder is not empty and ``overwrite`` is not given.
     """
-    if output.exists() and not output.is_dir():
-        raise RunError(f"{output}: is a file; give a folder as --output")
-    if RunDirectory(output).has_manifest:
-        raise RunError(f"{output}: holds a manifest.json, as a run does; give another --output")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise RunError(
-            f"{output}: is not empty; give another --output, or --overwrite to replace what is there"
-        )
+    refuse_taken(output, overwrite)
     writer = _Writer(output, form, white)
     rows: list[dict[str, Any]] = []
     failed: list[tuple[str, str, str]] = []

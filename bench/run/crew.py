@@ -21,10 +21,8 @@ from uadbench.reports.atomic import RunError
 __all__ = ["Crew", "Pool", "WorkerDied"]
 
 AHEAD = 2  # batches that a worker has at a time, so that it need not wait for the next
-DEATHS, DEATHS_ALONE = (
-    3,
-    2,
-)  # of workers on a batch before its cases are tried alone; on one case before it has failed
+# Of workers on a batch before its cases are tried alone; on one case before it has failed.
+DEATHS, DEATHS_ALONE = 3, 2
 OPENINGS = 3  # of a worker that died in succession while it opened its networks
 SAY_S, OPENING_S = 60, 1800  # without any worker that is open
 

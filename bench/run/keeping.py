@@ -20,9 +20,8 @@ from uadbench.reports.store import RunDirectory
 __all__ = ["EVERY_S", "Keeper", "keeping"]
 
 EVERY_S = 0.1
-OPEN = (
-    32  # cells that are held open, each with a file and its index in memory: the arms of a variant, and more
-)
+# Cells that are held open, each with a file and its index in memory: the arms of a variant, and more
+OPEN = 32
 
 
 @dataclass

@@ -20,9 +20,8 @@ from uadbench.engine.training.loop import Pool
 
 __all__ = ["Sources", "load_lesions", "load_sources"]
 
-HELD_OUT = (
-    24  # validation slices of each source that errors are measured on, and as many with lesions for Dice
-)
+# Validation slices of each source that errors are measured on, and as many with lesions for Dice
+HELD_OUT = 24
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from uadbench.bench.score.summary import summarize
 from uadbench.datasets.case import Box
 from uadbench.engine.post import head
 from uadbench.reports.store import CellDirectory, RunDirectory
+from uadbench.reports.truth import HEALTHY
 from uadbench.reports.vocabulary import MEASURES
 
 __all__ = [
@@ -155,6 +156,6 @@ def _scored(
 
 def thresholds_of(metrics: Mapping[str, Any]) -> Thresholds:
     """The healthy thresholds in a metrics.json; None where an older one has none."""
-    image = "box_f1" if metrics.get("truth") == "boxes" else "dice_healthy_fpr5"
+    image = HEALTHY[metrics.get("truth") or "mask"]
     entries = (metrics.get(name) or {} for name in (image, "dice_healthy_fpr5_head"))
     return Thresholds(*(entry.get("threshold") for entry in entries))

@@ -22,10 +22,10 @@ from uadbench.bench.score.cells import cell_metrics, operating_point
 from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.scorers import SCORERS
 from uadbench.engine.post import POSTS
-from uadbench.reports.atomic import RunError, write_bytes, write_json
+from uadbench.reports.atomic import write_bytes, write_json
 from uadbench.reports.identity import arm_of, variant_of
 from uadbench.reports.runs import Cell, Run
-from uadbench.reports.store import RunDirectory
+from uadbench.reports.store import refuse_taken
 
 __all__ = ["COLUMNS", "Again", "Rescored", "check_again", "rescore_cell", "write_rescored"]
 
@@ -133,14 +133,7 @@ def write_rescored(
 
     Raises RunError where the folder holds a run, or anything else and ``overwrite`` is not given.
     """
-    if output.exists() and not output.is_dir():
-        raise RunError(f"{output}: is a file; give a folder as --output")
-    if RunDirectory(output).has_manifest:
-        raise RunError(f"{output}: is a run, whose scores stay as they are; give another --output")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise RunError(
-            f"{output}: is not empty; give another --output, or --overwrite to replace what is there"
-        )
+    refuse_taken(output, overwrite)
     rows: list[dict[str, Any]] = []
     there: dict[str, Any] = {}
     for one in cells:

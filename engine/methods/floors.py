@@ -27,9 +27,8 @@ __all__ = [
     "ZScore",
 ]
 
-LEAST_SPREAD = (
-    0.05  # of grey values in [0, 1]; where healthy slices hardly differ, as in air, nothing may blow up
-)
+# Of grey values in [0, 1]; where healthy slices hardly differ, as in air, nothing may blow up
+LEAST_SPREAD = 0.05
 HALF = 3.0  # so many spreads from the mean become 0.5
 
 

@@ -11,9 +11,8 @@ from uadbench.engine.interfaces import Result, Tools
 
 __all__ = ["STRENGTHS", "Restored", "restored"]
 
-STRENGTHS = (
-    100  # of an anomaly that networks are told, as t: 0 is none of it, 100 all; 1 where they know but one
-)
+# Of an anomaly that networks are told, as t: 0 is none of it, 100 all; 1 where they know but one
+STRENGTHS = 100
 
 
 def restored(x: Tensor, tools: Tools, t: int = 1) -> Tensor:

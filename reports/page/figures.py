@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
 from uadbench.reports.identity import REFERENCE
 from uadbench.reports.page.shown import FLOOR, Look, best_floor, looks, shown_cells
@@ -35,6 +36,7 @@ _FROC_RANGE = (0.1, 10.0)  # false positives an image
 _NOUGHT = 0.006  # where a log axis from 0.01 on shows 0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 
+Floats = NDArray[np.float64]
 Curves = Mapping[int, tuple[Sequence[float], Sequence[float]]]
 
 
@@ -141,34 +143,25 @@ def _count(column: pd.Series) -> str:
 
 def precision_recall(frame: pd.DataFrame, curves: Curves, name: str) -> str | None:
     """Precision over recall of the pooled pixels. curves: row -> (recall, precision); the best floor dashed."""
-    shown, known = _with_curves(frame, curves), looks(frame)
-    if shown.empty:
-        return None
-    with mpl.rc_context(RC):
-        figure, axes = new_axes(WIDTH, HEIGHT)
-        for index, row in shown.iterrows():
-            recall, precision = (100 * np.asarray(values, dtype=float) for values in curves[int(str(index))])
-            axes.plot(recall, precision, **_line(known.get(row["variant"], FLOOR)))
+
+    def draw(axes: Axes, recall: Floats, precision: Floats, look: Look) -> None:
+        axes.plot(100 * recall, 100 * precision, **_line(look))
+
+    def finish(axes: Axes) -> None:
         axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="recall, %", ylabel="precision, %")
-        axes.grid(True)
-        add_legend(figure, _entries(shown, known, "line"))
-        return inline_svg(figure, name, "Precision-recall curves of the pooled pixels")
+
+    return _of_curves(frame, curves, name, "Precision-recall curves of the pooled pixels", draw, finish)
 
 
 def dice_against_threshold(frame: pd.DataFrame, curves: Curves, name: str) -> str | None:
     """Pooled Dice over the threshold. curves: row -> (thresholds, Dice), fractions; a dot at each maximum."""
-    shown, known = _with_curves(frame, curves), looks(frame)
-    if shown.empty:
-        return None
-    with mpl.rc_context(RC):
-        figure, axes = new_axes(WIDTH, HEIGHT)
-        for index, row in shown.iterrows():
-            thresholds, dice = (np.asarray(values, dtype=float) for values in curves[int(str(index))])
-            thresholds, dice = np.maximum(thresholds, _NOUGHT), 100 * dice
-            look = known.get(row["variant"], FLOOR)
-            axes.plot(thresholds, dice, **_line(look))
-            top = int(dice.argmax())
-            axes.plot(thresholds[top], dice[top], "o", color=look.colour, markersize=4.5, clip_on=False)
+
+    def draw(axes: Axes, thresholds: Floats, dice: Floats, look: Look) -> None:
+        thresholds, dice, top = np.maximum(thresholds, _NOUGHT), 100 * dice, int(dice.argmax())
+        axes.plot(thresholds, dice, **_line(look))
+        axes.plot(thresholds[top], dice[top], "o", color=look.colour, markersize=4.5, clip_on=False)
+
+    def finish(axes: Axes) -> None:
         axes.set_xscale("log")
         axes.set_xlim(_NOUGHT, 1)
         axes.xaxis.set_major_locator(FixedLocator([_NOUGHT, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]))
@@ -176,37 +169,50 @@ def dice_against_threshold(frame: pd.DataFrame, curves: Curves, name: str) -> st
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(bottom=0)
         axes.set(xlabel="threshold (log; 0 at the left edge)", ylabel="pooled Dice, %")
-        axes.grid(True)
-        add_legend(figure, _entries(shown, known, "line"))
-        return inline_svg(figure, name, "Pooled Dice over the threshold")
+
+    return _of_curves(frame, curves, name, "Pooled Dice over the threshold", draw, finish)
 
 
 def free_response(frame: pd.DataFrame, curves: Curves, name: str) -> str | None:
     """Boxes found over false positives an image. curves: row -> (false positives, share found); best floor dashed."""
-    shown, known = _with_curves(frame, curves), looks(frame)
-    if shown.empty:
-        return None
-    with mpl.rc_context(RC):
-        figure, axes = new_axes(WIDTH, HEIGHT)
-        for index, row in shown.iterrows():
-            false, found = (np.asarray(values, dtype=float) for values in curves[int(str(index))])
-            # a step ends where the next level adds a false positive, and the last one goes on
-            false, found = np.append(false, max(false[-1], _FROC_RANGE[1])), np.append(found, found[-1])
-            axes.step(
-                np.maximum(false, _FROC_RANGE[0]),
-                100 * found,
-                where="post",
-                **_line(known.get(row["variant"], FLOOR)),
-            )
+
+    def draw(axes: Axes, false: Floats, found: Floats, look: Look) -> None:
+        # a step ends where the next level adds a false positive, and the last one goes on
+        false, found = np.append(false, max(false[-1], _FROC_RANGE[1])), np.append(found, found[-1])
+        axes.step(np.maximum(false, _FROC_RANGE[0]), 100 * found, where="post", **_line(look))
+
+    def finish(axes: Axes) -> None:
         axes.set_xscale("log", base=2)
         axes.set_xlim(*_FROC_RANGE)
         axes.xaxis.set_major_locator(FixedLocator([0.125, 0.25, 0.5, 1, 2, 4, 8]))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set(ylim=(0, 100), xlabel="false positives an image (log)", ylabel="boxes found, %")
+
+    return _of_curves(frame, curves, name, "Boxes found over false positives an image", draw, finish)
+
+
+def _of_curves(
+    frame: pd.DataFrame,
+    curves: Curves,
+    name: str,
+    title: str,
+    draw: Callable[[Axes, Floats, Floats, Look], None],
+    finish: Callable[[Axes], None],
+) -> str | None:
+    """A figure of one curve a row; None where no method has one. draw : (axes, x, y, look); finish : of the axes"""
+    shown, known = _with_curves(frame, curves), looks(frame)
+    if shown.empty:
+        return None
+    with mpl.rc_context(RC):
+        figure, axes = new_axes(WIDTH, HEIGHT)
+        for index, row in shown.iterrows():
+            x, y = (np.asarray(values, dtype=np.float64) for values in curves[int(str(index))])
+            draw(axes, x, y, known.get(row["variant"], FLOOR))
+        finish(axes)
         axes.grid(True)
         add_legend(figure, _entries(shown, known, "line"))
-        return inline_svg(figure, name, "Boxes found over false positives an image")
+        return inline_svg(figure, name, title)
 
 
 def _with_curves(frame: pd.DataFrame, curves: Curves) -> pd.DataFrame:

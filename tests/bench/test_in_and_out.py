@@ -113,7 +113,7 @@ def test_scored_again_otherwise_only_what_was_asked_for_is_there(here: Path, tmp
         pytest.param(["--measures", "dice_mx"], "did you mean 'dice_max'", id="measure"),
         pytest.param(["--post", "median"], "unknown post-processing 'median'", id="post"),
         pytest.param(["--cells", "nothing"], "unknown cell 'nothing'", id="cell"),
-        pytest.param(["--output", "RUN"], "is a run, whose scores stay as they are", id="into the run"),
+        pytest.param(["--output", "RUN"], "as a run does, which stays as it is", id="into the run"),
     ],
 )
 def test_what_cannot_be_scored_again_is_one_line(here: Path, words: list[str], message: str) -> None:

@@ -16,6 +16,10 @@ def points(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
+def dice_of(row: pd.Series) -> str:
+    return f"{points(row['dice_max'])} [{points(row['dice_max_lo'])}, {points(row['dice_max_hi'])}]"
+
+
 def lead(data: str, measure: str, other: str, sign: int = 1) -> str:
     """DAE's lead over another row, or the other's (sign -1), with its interval."""
     row = PAIRED.loc[(data, measure, other)]
@@ -26,8 +30,7 @@ def lead(data: str, measure: str, other: str, sign: int = 1) -> str:
 def test_the_table_is_that_of_the_committed_run() -> None:
     for line in table(PAGE, "results: dae"):
         row = FRAME.loc[(line["data"], line["method"])]
-        ends = f"[{points(row['dice_max_lo'])}, {points(row['dice_max_hi'])}]"
-        assert line["max Dice"] == f"{points(row['dice_max'])} {ends}"
+        assert line["max Dice"] == dice_of(row)
         assert (line["average"], line["AUPRC"]) == (points(row["dice_average"]), points(row["auprc"]))
         sizes = " / ".join(points(row[f"dice_{size}"]) for size in ("small", "medium", "large"))
         assert line["small / medium / large"] == sizes
@@ -35,7 +38,7 @@ def test_the_table_is_that_of_the_committed_run() -> None:
 
 def test_the_readme_says_the_same() -> None:
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    scores = {key: f"{points(row['dice_max'])} and {points(row['auprc'])}" for key, row in FRAME.iterrows()}
+    scores = {key: f"{dice_of(row)} and {points(row['auprc'])}" for key, row in FRAME.iterrows()}
     assert f"has {scores['soop-flair', 'dae']}, and on `ixi-stroke` {scores['ixi-stroke', 'dae']}" in readme
     assert f"Mend ({scores['ixi-stroke', 'mend']})" in readme
 

@@ -66,7 +66,8 @@ def test_the_sentences_on_mend_are_those_of_the_committed_runs() -> None:
     assert f"leads it by {lead(*flair, 'dice_average')}" in text
     assert f"by {lead(*t1w, 'dice_max')} in max Dice and {lead(*t1w, 'auprc')} in AUPRC" in text
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"has {percent(best['dice_max'])} and {percent(best['auprc'])} there" in readme
+    ends = f"[{percent(best['dice_max_lo'])}, {percent(best['dice_max_hi'])}]"
+    assert f"has {percent(best['dice_max'])} {ends} and {percent(best['auprc'])} there" in readme
 
 
 def test_what_fitting_mends_own_width_gives_is_told_as_it_is() -> None:

@@ -22,7 +22,7 @@ from uadbench.bench.run.interrupt import stop_on_signal
 from uadbench.bench.run.machine import available_cores, environment, git_state, uadbench_version
 from uadbench.bench.run.networks import open_denoiser
 from uadbench.engine.backends import check_backend
-from uadbench.engine.interfaces import Denoiser, to_signed
+from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.perceptual.distance import OpenedPerceptual, open_perceptual
 from uadbench.reports.atomic import RunError
 
@@ -96,8 +96,8 @@ def execute(
             denoiser = _open(setup, threads, stack, say)
             record = _record(request, wanted, denoiser, threads)
             directory.write({**record, "finished": None}, known)
-            median = None if setup.median is None else to_signed(torch.from_numpy(setup.median)[None, None])
-            bench = Bench(setup.config.eta, {perceptual.name: perceptual}, setup.lesion_sign, median, stop)
+            like = (setup.healthy.median, stop, setup.healthy.mean, setup.healthy.spread)
+            bench = Bench(setup.config.eta, {perceptual.name: perceptual}, setup.lesion_sign, *like)
             try:
                 _predict(items, request, denoiser, bench, directory, progress)
                 record["finished"] = now()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uadbench.bench.plan.config import (
     ADDITIONS,
@@ -18,6 +18,7 @@ from uadbench.bench.plan.config import (
     unknown,
 )
 from uadbench.bench.plan.grid import Cell, plan_cells
+from uadbench.bench.run.inputs import Healthy, kept_healthy
 from uadbench.bench.score.cells import thresholds_of
 from uadbench.datasets.preprocess import PREPROCESSING
 from uadbench.engine.interfaces import Fitting
@@ -26,9 +27,6 @@ from uadbench.reports.atomic import RunError
 from uadbench.reports.identity import REFERENCE, variant_of
 from uadbench.reports.runs import Cell as RunCell
 from uadbench.reports.runs import Run, load_run
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Called", "Setup", "asked", "called_of", "make_setup", "network_of", "one_cell"]
 
@@ -56,7 +54,7 @@ class Called:
 class Setup:
     """A cell with all that is needed to predict and to write down how.
 
-    median : float32 [size, size] in [0, 1] of healthy slices, where the method looks at one
+    healthy : what the run's healthy slices are like, where the method looks at that
     perceptual_sha256 : of the net that the run looked through, None without a run
     notes : for the user
     """
@@ -65,7 +63,7 @@ class Setup:
     cell: Cell
     called: Called
     lesion_sign: int
-    median: NDArray[Any] | None = None
+    healthy: Healthy = field(default_factory=lambda: Healthy(None, {}))
     perceptual_sha256: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -162,12 +160,14 @@ def _from_run(setup: Setup, path: Path, lesion_sign: int | None) -> Setup:
     cell = replace(
         cell, x0_variance=theirs.info.get("x0_variance") or {}, operating=theirs.info.get("operating") or {}
     )
-    median = directory.read_median()[0] if cell.needs_median else None
+    healthy = kept_healthy(directory) if cell.needs_median else Healthy(None, {})
+    if cell.needs_median and healthy.median is None:
+        raise RunError(f"{path}: holds no median of healthy slices, which {cell.variant.method} needs")
     called = called_of(theirs)
     sign = lesion_sign or int((run.manifest.get("dataset") or {}).get("lesion_sign", -1))
     notes = () if called.threshold is not None else (f"{path.name}: its threshold is {called.rule}",)
     net = ((run.manifest.get("perceptual") or {}).get(cell.variant.perceptual) or {}).get("sha256")
-    found = replace(setup, cell=cell, called=called, lesion_sign=sign, median=median, notes=notes)
+    found = replace(setup, cell=cell, called=called, lesion_sign=sign, healthy=healthy, notes=notes)
     return replace(found, perceptual_sha256=net)
 
 
@@ -212,7 +212,8 @@ def asked(setup: Setup, perceptual: str | None, more: Mapping[str, Any]) -> dict
     perceptual : sha256 of the perceptual net's weights, None where the method uses none; more : further settings
     """
     cell, config = setup.cell, canonical(setup.config)
-    median = None if setup.median is None else digest(setup.median.tolist())
+    planes = (setup.healthy.median, setup.healthy.mean, setup.healthy.spread)
+    healthy = [plane.tolist() for plane in planes if plane is not None]
     return {
         **{key: value for key, value in config.items() if key not in (*PLACES, *ADDITIONS, *FOREIGN)},
         "cell": cell.slug,
@@ -220,7 +221,7 @@ def asked(setup: Setup, perceptual: str | None, more: Mapping[str, Any]) -> dict
         "weights": {name: network.identity for name, network in cell.networks.items()},
         "perceptual_sha256": perceptual,
         "x0_variance": dict(cell.x0_variance),
-        "median_sha256": median,
+        "healthy_sha256": digest(healthy) if healthy else None,
         "preprocessing": PREPROCESSING.record(),
         "threshold": setup.called.threshold,
         "component_px": setup.called.component_px,

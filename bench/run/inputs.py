@@ -161,7 +161,7 @@ def healthy_median(run: RunDirectory, dataset: Dataset) -> Healthy:
     Slices that cannot be read are left out and named in the record.
     """
     kept = kept_healthy(run)
-    if kept.mean is not None:
+    if kept.median is not None:
         return kept
     planes, record = _planes(dataset)
     if planes is None:
@@ -171,13 +171,11 @@ def healthy_median(run: RunDirectory, dataset: Dataset) -> Healthy:
 
 
 def kept_healthy(run: RunDirectory) -> Healthy:
-    """What the run directory holds of them; nothing but the median where an earlier version wrote it."""
+    """What the run directory holds of them; nothing where it holds none."""
     try:
         planes, record = run.read_median()
     except RunError:
         return Healthy(None, {})
-    if planes.ndim == 2:
-        return Healthy(_plane(to_signed(torch.from_numpy(planes))), record)
     median, mean, spread = map(torch.from_numpy, planes)
     return Healthy(_plane(to_signed(median)), record, _plane(to_signed(mean)), _plane(spread))
 

@@ -50,6 +50,17 @@ def test_a_prediction_is_to_the_byte_what_a_run_computes_for_the_same_slice(here
     assert entries["test1"]["status"] == "failed"
 
 
+@pytest.mark.parametrize("floor", ["residual-median", "zscore"])
+def test_a_floor_takes_the_healthy_slices_of_the_run(here: Path, tmp_path: Path, floor: str) -> None:
+    words = ["predict", "--method", floor, "--input", str(here / "data" / "test0.npy"), *ALIKE[2:]]
+    done = invoke(
+        *words, "--output", str(tmp_path / "out"), "--threshold-from", str(here / "run"), "--no-progress"
+    )
+    assert done.exit_code == 0, done.output
+    cell = next(cell for cell in load_run(here / "run").cells if cell.info["method"] == floor)
+    assert np.load(tmp_path / "out" / "test0_anomaly.npy").tobytes() == cell.arrays("test0")[0].tobytes()
+
+
 def test_a_threshold_of_another_method_or_weights_is_refused(here: Path, tmp_path: Path) -> None:
     words = ["predict", "--input", str(here / "data"), "--output", str(tmp_path / "out"), "--threshold-from"]
     assert "has no DDPM · gaussian · 3 steps; it has" in refused(

@@ -170,22 +170,6 @@ def test_running_sums_keep_a_small_spread_beside_a_large_mean() -> None:
     np.testing.assert_allclose(spread, np.std([0.0, 1e-3, 2e-3]), rtol=1e-6)
 
 
-def test_a_run_of_an_earlier_version_which_kept_the_median_alone_gets_the_rest(tmp_path: Path) -> None:
-    dataset, run = make_dataset(), RunDirectory(tmp_path)
-    first = healthy_median(run, dataset)
-    planes, record = run.read_median()
-    run.write_median(planes[0], record)
-    old = kept_healthy(run)
-    assert old.mean is None
-    again = healthy_median(run, dataset)
-    assert first.median is not None
-    assert old.median is not None
-    assert again.median is not None
-    assert torch.equal(old.median, first.median)
-    assert torch.equal(again.median, first.median)
-    assert again.mean is not None
-
-
 def test_without_training_slices_validation_ones_serve_and_without_any_there_is_no_median(
     tmp_path: Path,
 ) -> None:

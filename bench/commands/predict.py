@@ -109,10 +109,6 @@ def command(
     config = _config(file, flags, sets, checkpoint)
     options.warn_of_plugins()
     setup = make_setup(config, threshold, run, int(lesion_sign) if lesion_sign else None)
-    for note in setup.notes:
-        options.say(note)
-    if setup.called.threshold is None:
-        options.say("no masks are written; --threshold T or --threshold-from RUN has them written")
     words = [word for word in sys.argv[1:] if word != "--overwrite"]
     request = Request(
         given,

@@ -31,7 +31,7 @@ OBJECTIVES = (
 
 
 @click.command(name="train")
-@click.option("--noise", type=click.Choice(["gaussian", "simplex"]), default="gaussian", show_default=True)
+@options.noise_trained_with()
 @click.option(
     "--objective",
     type=click.Choice(OBJECTIVES),
@@ -50,12 +50,7 @@ OBJECTIVES = (
     help="Data sets, and how often each is drawn from relative to the others, e.g. phantom=1,ixi-stroke=2.",
 )
 @options.data_root
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for state, checkpoint, logs, grids.",
-)
+@options.output("Folder for state, checkpoint, logs, grids.", required=True)
 @click.option(
     "--preset",
     type=click.Choice(["small", "paper"]),
@@ -122,7 +117,7 @@ OBJECTIVES = (
     help="Mixed where it is not fp32. bf16 is faster on some processors and slower on others; fp16 needs cuda.",
 )
 @options.threads
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@options.training_seed
 @click.option("--validate-every", type=click.IntRange(1), default=500, show_default=True)
 @options.no_progress
 @options.one_line_errors

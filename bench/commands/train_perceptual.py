@@ -22,11 +22,11 @@ from uadbench.bench.commands import options
     help="Comma-separated data sets to learn from.",
 )
 @options.data_root
-@click.option(
-    "--output",
+@options.output(
+    "Weights to write; their card goes beside them.",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="NAME.safetensors to write; its card goes beside it.",
+    metavar="NAME.safetensors",
 )
 @click.option(
     "--steps", type=click.IntRange(1, 10_000_000), default=700, show_default=True, help="For the features."
@@ -42,7 +42,7 @@ from uadbench.bench.commands import options
     show_default=True,
     help="95th percentile of the map over tissue, for foreign tissue pasted in.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@options.training_seed
 @options.one_line_errors
 def command(data: str, data_root: Path | None, output: Path, **given: Any) -> None:
     """Train brain-squeeze on healthy slices, without any label: SqueezeNet features, then heads.

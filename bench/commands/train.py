@@ -15,6 +15,7 @@ from uadbench.bench.commands.options import FiniteRange
 
 if TYPE_CHECKING:
     from uadbench.bench.run.training import Training
+    from uadbench.engine.training.contract import Objective
     from uadbench.engine.training.place import Place
 
 OBJECTIVES = (
@@ -182,18 +183,8 @@ def _training(
     from uadbench.engine.networks.checkpoint import shipped
     from uadbench.engine.training.augment import Augmentation
     from uadbench.engine.training.config import TrainingConfig
-    from uadbench.engine.training.losses import OBJECTIVES
 
-    weights, taught = _weights(data), OBJECTIVES[objective]
-    unheeded = () if taught.noisy else ("noise", "t_from", "t_focus")
-    options.refuse_unheeded(unheeded, f"--objective {objective} draws no noise")
-    options.refuse_unheeded(
-        () if taught.weighted else ("weighting",), f"--objective {objective} weighs all errors alike"
-    )
-    if preset not in taught.presets:
-        raise ConfigError(
-            f"--objective {objective} has the presets {', '.join(taught.presets)}, not {preset!r}"
-        )
+    weights, taught = _weights(data), _objective(objective, preset)
     first, last = taught.levels(noise)
     first, last = t_from or first, t_focus or last
     if first > last:
@@ -213,15 +204,34 @@ def _training(
         objective=objective,
         **given,
     )
-    # The command as typed, less the folders of this machine, which mean nothing elsewhere.
+    sources, lesions = load_sources(weights, data_root), load_lesions(weights, data_root)
+    return Training(config, sources, output, start, place, _command_line(), preset, lesions)
+
+
+def _objective(name: str, preset: str) -> Objective:
+    """What is taught; ConfigError where an option says nothing to it, or it has no network of this shape."""
+    from uadbench.bench.plan.config import ConfigError
+    from uadbench.engine.training.losses import OBJECTIVES
+
+    taught = OBJECTIVES[name]
+    unheeded = () if taught.noisy else ("noise", "t_from", "t_focus")
+    options.refuse_unheeded(unheeded, f"--objective {name} draws no noise")
+    options.refuse_unheeded(
+        () if taught.weighted else ("weighting",), f"--objective {name} weighs all errors alike"
+    )
+    if preset not in taught.presets:
+        raise ConfigError(f"--objective {name} has the presets {', '.join(taught.presets)}, not {preset!r}")
+    return taught
+
+
+def _command_line() -> str:
+    """The command as typed, less the folders of this machine, which mean nothing elsewhere."""
     words, hidden = [], False
     for word in sys.argv[1:]:
         if not hidden and word not in ("--data-root", "--output", "--no-progress"):
             words.append(word)
         hidden = word in ("--data-root", "--output")
-    command_line = shlex.join(["bench", *words])
-    sources, lesions = load_sources(weights, data_root), load_lesions(weights, data_root)
-    return Training(config, sources, output, start, place, command_line, preset, lesions)
+    return shlex.join(["bench", *words])
 
 
 def _weights(text: str) -> dict[str, float]:

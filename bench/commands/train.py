@@ -18,17 +18,8 @@ if TYPE_CHECKING:
     from uadbench.engine.training.contract import Objective
     from uadbench.engine.training.place import Place
 
-OBJECTIVES = (
-    "noise",
-    "patch",
-    "conditioned",
-    "masked",
-    "coarse",
-    "code",
-    "cold",
-    "flow",
-    "restoration",
-)  # of engine.training.losses, which takes torch to import
+# Of engine.training.losses, which takes torch to import.
+OBJECTIVES = ("noise", "patch", "conditioned", "masked", "coarse", "code", "cold", "flow", "restoration")
 
 
 @click.command(name="train")
@@ -144,9 +135,7 @@ def command(
     torch.set_num_threads(threads or available_cores())  # Accelerate may have set others
     try:
         with stop_on_signal() as stop:
-            training = _training(
-                place=place, **given
-            )  # every check that there is, before anything is written
+            training = _training(place=place, **given)  # makes every check, before anything is written
             if place.is_main:
                 output.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(output / f".lock-{training.label}", timeout=0)

@@ -76,11 +76,11 @@ def load_run(path: str | Path) -> LoadedRun:
     import pandas as pd
 
     connect()
+    from uadbench.reports import runs
     from uadbench.reports.identity import arm_of, variant_of
     from uadbench.reports.rows import rows_of
-    from uadbench.reports.runs import load_run as read_run
 
-    run = read_run(Path(path))
+    run = runs.load_run(Path(path))
     rows = []
     for cell in run.cells:
         variant, arm = variant_of(cell.info), arm_of(cell.info)
@@ -96,13 +96,13 @@ def load_run(path: str | Path) -> LoadedRun:
             own = scores.get(record["case_id"], {})
             keys = BOX_COLUMNS if truth == "boxes" else MASK_COLUMNS
             measured = {key: own.get(key) for key in (*keys, "score")}
-            rows.append({**_case(record), **measured, **identity})
+            rows.append({**runs.split_of(run, record), **_case(record), **measured, **identity})
     return LoadedRun(rows_of([run]), pd.DataFrame(rows), run.manifest)
 
 
 def _case(record: dict[str, Any]) -> dict[str, Any]:
     """The columns that follow from a line of cases.jsonl."""
-    keys = ("subject", "split", "lesion", "lesion_px", "status", "reason")
+    keys = ("subject", "lesion", "lesion_px", "status", "reason")
     times = ("latency_ms", "network_call_ms", "nfe", "batch_size")
     return {
         "case": record["case_id"],

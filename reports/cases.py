@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from uadbench.reports.atomic import write_bytes
 from uadbench.reports.identity import arm_of, variant_of
+from uadbench.reports.runs import split_of
 from uadbench.reports.truth import HEALTHY
 from uadbench.reports.vocabulary import STAGES
 
@@ -30,7 +31,9 @@ COLUMNS: dict[str, str] = {
     **dict.fromkeys(("noise", "steps", "perceptual", "post", "settings"), "string"),
     **dict.fromkeys(("t_start", "seed"), "Int64"),
     **dict.fromkeys(("backend", "precision", "device", "provider"), "string"),
-    **dict.fromkeys(("case", "subject", "split", "volume"), "string"),
+    **dict.fromkeys(("case", "subject", "split"), "string"),
+    "scored": "boolean",
+    "volume": "string",
     "position": "Int64",
     "lesion": "boolean",
     "group": "string",
@@ -89,7 +92,7 @@ def _rows(run: Run, cell: Cell) -> Iterator[dict[str, Any]]:
     }
     scores = metrics.get("per_case") or {}
     for record in cell.cases:
-        yield {**shared, **_case(record, scores.get(record["case_id"]) or {})}
+        yield {**shared, **split_of(run, record), **_case(record, scores.get(record["case_id"]) or {})}
 
 
 def _threshold(metrics: dict[str, Any]) -> float | None:
@@ -100,7 +103,7 @@ def _threshold(metrics: dict[str, Any]) -> float | None:
 def _case(record: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
     """The columns that follow from a line of cases.jsonl and its scores."""
     keys = (
-        *("subject", "split", "lesion", "lesion_px", "status", "reason", "arrays_sha256"),
+        *("subject", "lesion", "lesion_px", "status", "reason", "arrays_sha256"),
         *("latency_ms", "network_call_ms", "nfe", "batch", "batch_size", "first_call", "load"),
         "peak_memory_mib",
     )

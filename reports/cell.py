@@ -121,10 +121,14 @@ class CellDirectory:
         return read_records(self.path / "cases.jsonl")
 
     def repair_cases(self) -> None:
-        """Cut off what a kill left half written: torn last lines, of shifts.jsonl too, and arrays without a line."""
+        """Cut off what a kill left half written: torn last lines, of shifts.jsonl too, and arrays without a line.
+
+        Arrays that were copied here are read through, once for all who ask what of them is whole.
+        """
         for name in ("cases.jsonl", "shifts.jsonl"):
             mend_end(self.path / name)
         self._arrays.mend()
+        self._arrays.check()
 
     def append_shift(self, record: Mapping[str, Any]) -> None:
         """Append one line to shifts.jsonl: a case under a shift of its intensities."""

@@ -90,10 +90,34 @@ def rows_of(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _record(run: Run, cell: Cell) -> dict[str, Any]:
-    manifest, info, metrics, latency = run.manifest, cell.info, cell.metrics or {}, cell.latency or {}
-    dataset = manifest.get("dataset") or {}
+    manifest, info = run.manifest, cell.info
+    dataset, verdict = manifest.get("dataset") or {}, (run.parity or {}).get(cell.slug) or {}
+    ratio, note = speedup(run, cell)
+    return {
+        **_identity(info),
+        "dataset": str(dataset.get("name") or info.get("dataset", "")),
+        **_scores(cell.metrics or {}),
+        **_times(cell),
+        "speedup": ratio,
+        "speedup_note": note,
+        "parity": str(verdict.get("verdict", "")),
+        "parity_note": reason_of(verdict),
+        "t_start": info.get("t_start"),
+        "version": str(manifest.get("version") or ""),
+        "threads": (manifest.get("environment") or {}).get("threads"),
+        "origin": str(dataset.get("origin") or ""),
+        "subset": subset(dataset),
+        "truth": truth_in(run, cell),
+        "fingerprint": str(dataset.get("fingerprint", ""))[:12],
+        "cell": cell.slug,
+        "run": run_id(run),
+    }
+
+
+def _identity(info: dict[str, Any]) -> dict[str, Any]:
+    """What a cell.json says that its cell is."""
     variant, arm = variant_of(info), arm_of(info)
-    record: dict[str, Any] = {
+    return {
         "method": variant.method,
         "title": variant.title,
         "noise": variant.noise,
@@ -109,39 +133,36 @@ def _record(run: Run, cell: Cell) -> dict[str, Any]:
         "arm": arm.label,
         "kind": "floor" if variant.floor else "method",
         "not_applicable": short_text(str(info.get("not_applicable") or "")),
-        "dataset": str(dataset.get("name") or info.get("dataset", "")),
     }
-    for name in ("n_cases", "n_failed", "n_lesion", "n_healthy", "n_excluded"):
-        record[name] = metrics.get(name)
+
+
+def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts of cases, each score with its interval, and how many lesions each size has."""
+    counts = ("n_cases", "n_failed", "n_lesion", "n_healthy", "n_excluded")
+    found = {name: metrics.get(name) for name in counts}
     for score in SCORES:
         entry = metrics.get(score) or {}
-        record |= {score: entry.get("value"), f"{score}_lo": entry.get("lo"), f"{score}_hi": entry.get("hi")}
-    record |= {f"dice_{size}_n": (metrics.get(f"dice_{size}") or {}).get("n") for size in SIZE_NAMES}
-    streams = record["streams"] = streams_of(cell)
-    # What a batch takes beside others is no latency: it would stand below figures that it is not to be held against.
+        found |= {score: entry.get("value"), f"{score}_lo": entry.get("lo"), f"{score}_hi": entry.get("hi")}
+    return found | {f"dice_{size}_n": (metrics.get(f"dice_{size}") or {}).get("n") for size in SIZE_NAMES}
+
+
+def _times(cell: Cell) -> dict[str, Any]:
+    """Milliseconds, memory, load and calls. What a batch takes beside others is no latency: it would stand below
+    figures that it is not to be held against."""
+    latency, streams = cell.latency or {}, streams_of(cell)
     image, network = ((latency.get(k) if streams == 1 else None) or {} for k in ("latency_ms", "network_ms"))
-    record["images_per_s"] = latency.get("images_per_s")
-    record |= {f"latency_ms_{key}": image.get(key) for key in ("p50", "p90", "p95", "p99")}
-    record["network_ms_p50"] = network.get("p50")
-    record |= {
-        name: latency.get(name) for name in ("first_call_ms", "warmup_ms", "peak_memory_mib", "load_max")
-    }
-    record["timed_batches"] = latency.get("n") if streams == 1 else None  # a batch is one measurement
     calls = [case["nfe"] for case in cell.cases if case.get("status") == "ok" and case.get("nfe") is not None]
-    record["nfe"] = sum(calls) / len(calls) if calls else None
-    record["batch_size"] = batch_size(cell)
-    record["speedup"], record["speedup_note"] = speedup(run, cell)
-    verdict = (run.parity or {}).get(cell.slug) or {}
-    record |= {"parity": str(verdict.get("verdict", "")), "parity_note": reason_of(verdict)}
-    record |= {"t_start": info.get("t_start"), "version": str(manifest.get("version") or "")}
-    record["threads"] = (manifest.get("environment") or {}).get("threads")
-    record |= {
-        "origin": str(dataset.get("origin") or ""),
-        "subset": subset(dataset),
-        "truth": truth_in(run, cell),
+    others = ("first_call_ms", "warmup_ms", "peak_memory_mib", "load_max")
+    return {
+        "streams": streams,
+        "images_per_s": latency.get("images_per_s"),
+        **{f"latency_ms_{key}": image.get(key) for key in ("p50", "p90", "p95", "p99")},
+        "network_ms_p50": network.get("p50"),
+        **{name: latency.get(name) for name in others},
+        "timed_batches": latency.get("n") if streams == 1 else None,  # a batch is one measurement
+        "nfe": sum(calls) / len(calls) if calls else None,
+        "batch_size": batch_size(cell),
     }
-    record["fingerprint"] = str(dataset.get("fingerprint", ""))[:12]
-    return record | {"cell": cell.slug, "run": run_id(run)}
 
 
 def subset(dataset: Mapping[str, Any]) -> str:

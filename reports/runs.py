@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from uadbench.reports.schema import (
 )
 from uadbench.reports.store import SCHEMA, CellDirectory, RunDirectory
 
-__all__ = ["Cell", "Run", "load_run"]
+__all__ = ["Cell", "Run", "load_run", "on_validation", "split_of"]
 
 Image = NDArray[np.float32]
 
@@ -70,6 +71,17 @@ class Run:
     def path(self) -> Path:
         """Its folder."""
         return self.directory.path
+
+
+def on_validation(run: Run) -> bool:
+    """Whether the run scored validation cases in place of test cases."""
+    return (run.manifest.get("dataset") or {}).get("split") == "val"
+
+
+def split_of(run: Run, record: Mapping[str, Any]) -> dict[str, Any]:
+    """ "split", that of the data set, and "scored", of a case's record, whose "test" is the role: it is scored."""
+    role = record.get("split")
+    return {"split": "val" if on_validation(run) else role, "scored": role == "test"}
 
 
 def load_run(path: Path) -> Run:

@@ -139,21 +139,38 @@ class Shards:
         """Key -> sha256 of the blobs that are all there.
 
         A shard that has not changed since it was last found whole (``note``: size, times of change) is not read again,
-        so a run of hundreds of gigabytes is taken up in seconds; one that was copied or touched is read through once.
+        so a run of hundreds of gigabytes is taken up in seconds; one that was copied or touched is read through.
         """
+        return self._read_through()[0]
+
+    def check(self) -> None:
+        """Read through what is not known to be whole, and note what is, so that ``whole`` need not. Only for the one
+        that writes."""
+        if read := self._read_through()[1]:
+            write_json(self.folder / CHECKED, {**self._noted(), **read})
+
+    def _read_through(self) -> tuple[dict[str, str], dict[str, list[int]]]:
+        """(key -> sha256 of the blobs that are all there, name -> stamp of the shards that were read and are whole)."""
         noted = self._noted()
         by_shard: dict[int, list[Place]] = defaultdict(list)
         for place in self.places.values():
             by_shard[place.shard].append(place)
         found: dict[str, str] = {}
+        read: dict[str, list[int]] = {}
         for shard, places in by_shard.items():
             path = self._shard(shard)
-            known = path.is_file() and noted.get(path.name) == _stamp(path)
-            size = path.stat().st_size if known else 0
-            for place in sorted(places, key=lambda place: place.offset):
-                if place.offset + place.length <= size if known else self._is_whole(place):
-                    found[place.key] = place.sha256
-        return found
+            stamp = _stamp(path) if path.is_file() else [0]  # before it is read
+            known = noted.get(path.name) == stamp
+            size = stamp[0]
+            there = [
+                place
+                for place in sorted(places, key=lambda place: place.offset)
+                if (place.offset + place.length <= size if known else self._is_whole(place))
+            ]
+            found |= {place.key: place.sha256 for place in there}
+            if not known and len(there) == len(places):
+                read[path.name] = stamp
+        return found, read
 
     def note(self) -> None:
         """Note that all shards are whole as they are now: whoever calls has written or read them."""

@@ -11,7 +11,7 @@ from uadbench.reports.rows import Section
 from uadbench.reports.runs import Run
 from uadbench.reports.vocabulary import SCORES
 
-__all__ = ["AXES", "VALIDATION", "on_validation", "sweep_rows", "swept", "value_text"]
+__all__ = ["AXES", "VALIDATION", "sweep_rows", "swept", "value_text"]
 
 AXES = ("dice_max", "dice_average", "auprc")
 VALIDATION = "Validation cases: to choose on, not to report."
@@ -22,11 +22,6 @@ def swept(run: Run) -> list[str]:
     """Names of what a run varies; [] for a run that is no sweep."""
     found = (run.manifest.get("config") or {}).get("vary") or {}
     return [str(name) for name in found] if isinstance(found, Mapping) else []
-
-
-def on_validation(run: Run) -> bool:
-    """Whether the run scored validation cases in place of test cases."""
-    return (run.manifest.get("dataset") or {}).get("split") == "val"
 
 
 def sweep_rows(section: Section) -> pd.DataFrame:

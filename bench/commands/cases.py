@@ -16,7 +16,7 @@ from uadbench.bench.commands import options
     metavar="FILE",
     multiple=True,
 )
-@click.option("--overwrite", is_flag=True, help="Replace the files where they are there.")
+@options.overwrite("Replace the files where they are there.")
 @options.one_line_errors
 def command(runs: tuple[Path, ...], output: tuple[Path, ...], overwrite: bool) -> None:
     """Write one row a case and cell of each RUN: case, method, settings, back end, scores, times, reason of failure.

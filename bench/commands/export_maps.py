@@ -19,22 +19,17 @@ from uadbench.bench.commands import options
     default="nifti",
     help="nifti is the default.",
 )
-@click.option("--cells", metavar="NAMES", help="Only these, comma-separated; patterns such as 'thor*' too.")
-@click.option(
-    "--map-white",
-    default="1",
-    metavar="V",
-    help="Map value that is white in a PNG, 1 by default; `max` for each map's own largest.",
-)
+@options.cells
+@options.map_white
 @options.output("Default: RUN-maps, beside the run.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there under the same names.")
+@options.overwrite()
 @options.no_progress
 @options.one_line_errors
 def command(
     run: Path,
     form: str,
-    cells: str | None,
-    map_white: str,
+    cells: tuple[str, ...],
+    white: float | None,
     output: Path | None,
     overwrite: bool,
     no_progress: bool,
@@ -48,9 +43,8 @@ def command(
     from uadbench.bench.maps.export import choose_cells, export_maps
     from uadbench.reports.runs import load_run
 
-    white = options.white_of(map_white)
     loaded = load_run(run)
-    chosen = choose_cells(loaded, [name.strip() for name in cells.split(",")] if cells is not None else [])
+    chosen = choose_cells(loaded, cells)
     target = output or run.resolve().with_name(f"{run.resolve().name}-maps")
     with progress_bar(silent=no_progress) as progress:
         told = progress(sum(len(cell.cases) for cell in chosen), 0)

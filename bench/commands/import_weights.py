@@ -24,20 +24,13 @@ CAVEATS = (
 
 @click.command(name="import-weights")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--output",
+@options.output(
+    "Checkpoint to write; its card goes beside it.",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     metavar="NAME.safetensors",
-    help="Checkpoint to write; its card goes beside it.",
 )
-@click.option(
-    "--noise",
-    type=click.Choice(["gaussian", "simplex"]),
-    default="gaussian",
-    show_default=True,
-    help="That the network was trained with; the file does not say.",
-)
+@options.noise_trained_with("That the network was trained with; the file does not say.")
 @click.option("--half/--float", default=False, help="Store in half precision, or as published (default).")
 @click.option(
     "--rescale", is_flag=True, help="Return (prediction + 1) / 2, for weights trained on that (see below)."

@@ -14,7 +14,7 @@ from uadbench.bench.commands import options
 @click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SHARD...")
 @options.output("Where the run is put together; what is there of it is kept.", required=True)
 @click.option("--partial", is_flag=True, help="Score what is there, although shards or cases are missing.")
-@click.option("--overwrite", is_flag=True, help="Start anew where there is a run already.")
+@options.overwrite("Start anew where there is a run already.")
 @options.no_progress
 @options.one_line_errors
 def command(

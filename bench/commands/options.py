@@ -19,23 +19,34 @@ from uadbench.bench.run.interrupt import Interrupted, ignore_signals
 
 __all__ = [
     "FiniteRange",
+    "backends",
+    "batch_size",
+    "cells",
+    "config_file",
     "data_root",
+    "dataset",
     "device",
+    "map_white",
     "no_progress",
+    "noise_trained_with",
     "one_line_errors",
     "output",
+    "overwrite",
     "reason",
     "refuse_unheeded",
     "resumable",
+    "resume",
     "say",
     "seed",
+    "sets",
     "threads",
+    "training_seed",
     "warn_of_plugins",
-    "white_of",
 ]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class FiniteRange(click.FloatRange):
@@ -59,11 +70,33 @@ def refuse_unheeded(names: Iterable[str], why: str) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} means nothing here: {why}; leave it out")
 
 
+def _names(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """'a, b' -> ('a', 'b')."""
+    return () if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def _white(context: click.Context, option: click.Parameter, text: str) -> float | None:
+    """A value above 0, or None for each map's own largest."""
+    if text == "max":
+        return None
+    try:
+        white = float(text)
+    except ValueError:
+        white = 0.0
+    if not 0 < white < math.inf:
+        raise click.BadParameter(f"{text[:80]!r} is no number above 0, nor max.")
+    return white
+
+
+dataset = click.option("--dataset", metavar="NAME", help="phantom (default), or another; see `bench list`.")
 data_root = click.option(
     "--data-root",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Folder of the data; for `folder`, the one with index.csv. UADBENCH_DATA by default.",
+)
+backends = click.option(
+    "--backends", metavar="NAMES", help="Comma-separated, each NAME or NAME:PRECISION; torch is the default."
 )
 threads = click.option(
     "--threads",
@@ -73,26 +106,59 @@ threads = click.option(
 )
 device = click.option("--device", metavar="NAME", help="cpu (default), cuda or cuda:N.")
 seed = click.option("--seed", metavar="N[,N]", help="Of noise and bootstrap; 0 is the default.")
+training_seed = click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+sets = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting, or METHOD.FIELD=VALUE."
+)
+cells = click.option(
+    "--cells",
+    metavar="NAMES",
+    callback=_names,
+    help="Only these, comma-separated; patterns such as 'thor*' too.",
+)
+map_white = click.option(
+    "--map-white",
+    "white",
+    default="1",
+    metavar="V",
+    callback=_white,
+    help="Map value that is white in a PNG, 1 by default; `max` for each map's own largest.",
+)
 no_progress = click.option("--no-progress", is_flag=True, help="No progress bar.")
 
 
-def output(text: str, **more: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def batch_size(what: str) -> Callable[[F], F]:
+    """``--batch-size`` of a run's settings; ``what`` a batch is of."""
+    return click.option(
+        "--batch-size", type=int, metavar="N", help=f"{what} in one network call; 4 is the default."
+    )
+
+
+def config_file(text: str = "Settings; flags win.") -> Callable[[F], F]:
+    """``--config``, a file of settings."""
+    return click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE.toml", help=text)
+
+
+def resume(text: str) -> Callable[[F], F]:
+    """``--resume/--overwrite`` of work that is taken up by the same command."""
+    return click.option("--resume/--overwrite", default=True, help=text)
+
+
+def overwrite(text: str = "Replace what is there under the same names.") -> Callable[[F], F]:
+    """``--overwrite`` of work that is done at once."""
+    return click.option("--overwrite", is_flag=True, help=text)
+
+
+def noise_trained_with(text: str | None = None) -> Callable[[F], F]:
+    """``--noise`` of one network, in training or of a file."""
+    kinds = click.Choice(["gaussian", "simplex"])
+    return click.option("--noise", type=kinds, default="gaussian", show_default=True, help=text)
+
+
+def output(text: str, **more: Any) -> Callable[[F], F]:
     """``--output``, which every verb writes something else to; ``text`` says what, and the default."""
     kind = more.pop("type", click.Path(path_type=Path))
     return click.option("--output", type=kind, help=text, **{"metavar": "DIR", **more})
-
-
-def white_of(text: str) -> float | None:
-    """What ``--map-white`` says: a value above 0, or None for each map's own largest."""
-    if text == "max":
-        return None
-    try:
-        white = float(text)
-    except ValueError:
-        white = 0.0
-    if not 0 < white < math.inf:
-        raise click.BadParameter(f"{text[:80]!r} is no number above 0, nor max.", param_hint="'--map-white'")
-    return white
 
 
 def say(line: str) -> None:

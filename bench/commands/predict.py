@@ -53,12 +53,7 @@ if TYPE_CHECKING:
     type=click.Choice(["1", "-1"]),
     help="1 lesions bright, -1 dark (default, or the run's); for methods that are told.",
 )
-@click.option(
-    "--map-white",
-    default="1",
-    metavar="V",
-    help="Map value that is white in a PNG, 1 by default; `max` for each image's own largest.",
-)
+@options.map_white
 @click.option("--checkpoint", metavar="FILE", help="The method's network, where not the shipped one.")
 @click.option("--backend", "backends", metavar="NAME", help="NAME or NAME:PRECISION; torch is the default.")
 @click.option(
@@ -66,17 +61,13 @@ if TYPE_CHECKING:
 )
 @click.option("--post", metavar="NAME", help="Post-processing of the maps: none (default), behrendt.")
 @click.option("--perceptual", metavar="NAME", help="The perceptual net; brain-squeeze is the default.")
-@click.option("--batch-size", type=int, metavar="N", help="Slices in one network call; 4 is the default.")
+@options.batch_size("Slices")
 @click.option("--seed", type=int, metavar="N", help="Of the noise; 0 is the default.")
 @options.device
 @options.threads
-@click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; flags win."
-)
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting, or METHOD.FIELD=VALUE.")
-@click.option(
-    "--resume/--overwrite", default=True, help="Predict what is missing (default), or replace what is there."
-)
+@options.config_file()
+@options.sets
+@options.resume("Predict what is missing (default), or replace what is there.")
 @options.no_progress
 @options.one_line_errors
 def command(
@@ -87,7 +78,7 @@ def command(
     threshold: float | None,
     run: Path | None,
     lesion_sign: str | None,
-    map_white: str,
+    white: float | None,
     checkpoint: str | None,
     file: Path | None,
     sets: tuple[str, ...],
@@ -109,10 +100,6 @@ def command(
     config = _config(file, flags, sets, checkpoint)
     options.warn_of_plugins()
     setup = make_setup(config, threshold, run, int(lesion_sign) if lesion_sign else None)
-    for note in setup.notes:
-        options.say(note)
-    if setup.called.threshold is None:
-        options.say("no masks are written; --threshold T or --threshold-from RUN has them written")
     words = [word for word in sys.argv[1:] if word != "--overwrite"]
     request = Request(
         given,
@@ -120,7 +107,7 @@ def command(
         setup,
         slices,
         pattern,
-        options.white_of(map_white),
+        white,
         command=shlex.join(["bench", *words]),
     )
     _show(_execute(request, not resume, no_progress))

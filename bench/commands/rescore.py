@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Of the bootstrap; the run's by default.")
 @click.option("--post", metavar="NAME", help="Post-process maps that are not yet, such as behrendt.")
-@click.option("--cells", metavar="NAMES", help="Only these, comma-separated; patterns such as 'thor*' too.")
+@options.cells
 @options.output("Default: RUN-rescored, beside the run.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there under the same names.")
+@options.overwrite()
 @options.no_progress
 @options.one_line_errors
 def command(
@@ -36,7 +36,7 @@ def command(
     n_boot: int | None,
     seed: int | None,
     post: str | None,
-    cells: str | None,
+    cells: tuple[str, ...],
     output: Path | None,
     overwrite: bool,
     no_progress: bool,
@@ -53,8 +53,8 @@ def command(
     names = tuple(name.strip() for name in measures.split(",")) if measures is not None else None
     again = Again(names, n_boot, seed, post)
     loaded = load_run(run)
-    chosen = choose_cells(loaded, [name.strip() for name in cells.split(",")] if cells is not None else [])
-    if post is not None and cells is None:
+    chosen = choose_cells(loaded, cells)
+    if post is not None and not cells:
         chosen = [cell for cell in chosen if variant_of(cell.info).post == "none"]
     check_again(again, chosen)
     _check_truth(names or (), str((loaded.manifest.get("dataset") or {}).get("truth", "mask")))

@@ -28,16 +28,10 @@ if TYPE_CHECKING:
     metavar="NAMES",
     help="Comma-separated, each NAME or NAME:NOISE, or all; see `bench list`.",
 )
-@click.option(
-    "--dataset",
-    metavar="NAME",
-    help="phantom (default), or another; see `bench list`.",
-)
+@options.dataset
 @options.data_root
 @click.option("--noise", metavar="KIND", help="gaussian, simplex or default (each method's own).")
-@click.option(
-    "--backends", metavar="NAMES", help="Comma-separated, each NAME or NAME:PRECISION; torch is the default."
-)
+@options.backends
 @click.option("--precision", metavar="NAMES", help="fp32 (default), bf16, int8; comma-separated for several.")
 @click.option(
     "--steps", metavar="N[,N]", help="Network calls of a chain, 1 to 1000; `paper` visits every timestep."
@@ -55,7 +49,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Test cases of these subjects alone: a text file with one id a line.",
 )
-@click.option("--batch-size", type=int, metavar="N", help="Cases in one network call; 4 is the default.")
+@options.batch_size("Cases")
 @options.seed
 @click.option(
     "--perceptual",
@@ -104,13 +98,9 @@ if TYPE_CHECKING:
     help="On Ray; as many as it has room for by default.",
 )
 @options.output("Default: runs/DATASET-HASH.")
-@click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; flags win."
-)
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting, or METHOD.FIELD=VALUE.")
-@click.option(
-    "--resume/--overwrite", default=True, help="Finish the run that is there (default), or start it anew."
-)
+@options.config_file()
+@options.sets
+@options.resume("Finish the run that is there (default), or start it anew.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show what would run, and compute nothing.")
 @click.option(
     "--profile",

@@ -43,30 +43,20 @@ LIMIT = 64  # variants; more is seldom meant
     type=click.Choice(["val", "test"]),
     help="Whose lesion cases are scored: val (default), which choices are made on, or test, for figures of a paper.",
 )
-@click.option("--dataset", metavar="NAME", help="phantom (default), or another; see `bench list`.")
+@options.dataset
 @options.data_root
 @click.option("--noise", metavar="KIND", help="gaussian, simplex or default, where it is not varied.")
 @click.option("--steps", metavar="N", help="Network calls of a chain, where they are not varied.")
-@click.option(
-    "--backends", metavar="NAMES", help="Comma-separated, each NAME or NAME:PRECISION; torch is the default."
-)
+@options.backends
 @click.option("--limit", type=int, metavar="N", help="At most so many scored cases.")
-@click.option("--batch-size", type=int, metavar="N", help="Cases in one network call; 4 is the default.")
+@options.batch_size("Cases")
 @options.seed
 @options.device
 @options.threads
 @options.output("Default: runs/DATASET-HASH.")
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE.toml",
-    help="Settings of a run, and a table [vary]; flags win.",
-)
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting, or METHOD.FIELD=VALUE.")
-@click.option(
-    "--resume/--overwrite", default=True, help="Finish the sweep that is there (default), or start it anew."
-)
+@options.config_file("Settings of a run, and a table [vary]; flags win.")
+@options.sets
+@options.resume("Finish the sweep that is there (default), or start it anew.")
 @click.option("--dry-run", is_flag=True, help="Show the variants and their calls, and compute nothing.")
 @options.no_progress
 @options.one_line_errors

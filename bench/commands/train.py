@@ -15,23 +15,15 @@ from uadbench.bench.commands.options import FiniteRange
 
 if TYPE_CHECKING:
     from uadbench.bench.run.training import Training
+    from uadbench.engine.training.contract import Objective
     from uadbench.engine.training.place import Place
 
-OBJECTIVES = (
-    "noise",
-    "patch",
-    "conditioned",
-    "masked",
-    "coarse",
-    "code",
-    "cold",
-    "flow",
-    "restoration",
-)  # of engine.training.losses, which takes torch to import
+# Of engine.training.losses, which takes torch to import.
+OBJECTIVES = ("noise", "patch", "conditioned", "masked", "coarse", "code", "cold", "flow", "restoration")
 
 
 @click.command(name="train")
-@click.option("--noise", type=click.Choice(["gaussian", "simplex"]), default="gaussian", show_default=True)
+@options.noise_trained_with()
 @click.option(
     "--objective",
     type=click.Choice(OBJECTIVES),
@@ -50,12 +42,7 @@ OBJECTIVES = (
     help="Data sets, and how often each is drawn from relative to the others, e.g. phantom=1,ixi-stroke=2.",
 )
 @options.data_root
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for state, checkpoint, logs, grids.",
-)
+@options.output("Folder for state, checkpoint, logs, grids.", required=True)
 @click.option(
     "--preset",
     type=click.Choice(["small", "paper"]),
@@ -122,7 +109,7 @@ OBJECTIVES = (
     help="Mixed where it is not fp32. bf16 is faster on some processors and slower on others; fp16 needs cuda.",
 )
 @options.threads
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@options.training_seed
 @click.option("--validate-every", type=click.IntRange(1), default=500, show_default=True)
 @options.no_progress
 @options.one_line_errors
@@ -148,9 +135,7 @@ def command(
     torch.set_num_threads(threads or available_cores())  # Accelerate may have set others
     try:
         with stop_on_signal() as stop:
-            training = _training(
-                place=place, **given
-            )  # every check that there is, before anything is written
+            training = _training(place=place, **given)  # makes every check, before anything is written
             if place.is_main:
                 output.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(output / f".lock-{training.label}", timeout=0)
@@ -187,18 +172,8 @@ def _training(
     from uadbench.engine.networks.checkpoint import shipped
     from uadbench.engine.training.augment import Augmentation
     from uadbench.engine.training.config import TrainingConfig
-    from uadbench.engine.training.losses import OBJECTIVES
 
-    weights, taught = _weights(data), OBJECTIVES[objective]
-    unheeded = () if taught.noisy else ("noise", "t_from", "t_focus")
-    options.refuse_unheeded(unheeded, f"--objective {objective} draws no noise")
-    options.refuse_unheeded(
-        () if taught.weighted else ("weighting",), f"--objective {objective} weighs all errors alike"
-    )
-    if preset not in taught.presets:
-        raise ConfigError(
-            f"--objective {objective} has the presets {', '.join(taught.presets)}, not {preset!r}"
-        )
+    weights, taught = _weights(data), _objective(objective, preset)
     first, last = taught.levels(noise)
     first, last = t_from or first, t_focus or last
     if first > last:
@@ -218,15 +193,34 @@ def _training(
         objective=objective,
         **given,
     )
-    # The command as typed, less the folders of this machine, which mean nothing elsewhere.
+    sources, lesions = load_sources(weights, data_root), load_lesions(weights, data_root)
+    return Training(config, sources, output, start, place, _command_line(), preset, lesions)
+
+
+def _objective(name: str, preset: str) -> Objective:
+    """What is taught; ConfigError where an option says nothing to it, or it has no network of this shape."""
+    from uadbench.bench.plan.config import ConfigError
+    from uadbench.engine.training.losses import OBJECTIVES
+
+    taught = OBJECTIVES[name]
+    unheeded = () if taught.noisy else ("noise", "t_from", "t_focus")
+    options.refuse_unheeded(unheeded, f"--objective {name} draws no noise")
+    options.refuse_unheeded(
+        () if taught.weighted else ("weighting",), f"--objective {name} weighs all errors alike"
+    )
+    if preset not in taught.presets:
+        raise ConfigError(f"--objective {name} has the presets {', '.join(taught.presets)}, not {preset!r}")
+    return taught
+
+
+def _command_line() -> str:
+    """The command as typed, less the folders of this machine, which mean nothing elsewhere."""
     words, hidden = [], False
     for word in sys.argv[1:]:
         if not hidden and word not in ("--data-root", "--output", "--no-progress"):
             words.append(word)
         hidden = word in ("--data-root", "--output")
-    command_line = shlex.join(["bench", *words])
-    sources, lesions = load_sources(weights, data_root), load_lesions(weights, data_root)
-    return Training(config, sources, output, start, place, command_line, preset, lesions)
+    return shlex.join(["bench", *words])
 
 
 def _weights(text: str) -> dict[str, float]:

@@ -7,11 +7,17 @@ import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from uadbench.bench.commands import options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadbench.bench.run.training_sources import Sources
+    from uadbench.engine.training.perceptual import PerceptualTraining
 
 
 @click.command(name="train-perceptual")
@@ -22,11 +28,11 @@ from uadbench.bench.commands import options
     help="Comma-separated data sets to learn from.",
 )
 @options.data_root
-@click.option(
-    "--output",
+@options.output(
+    "Weights to write; their card goes beside them.",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="NAME.safetensors to write; its card goes beside it.",
+    metavar="NAME.safetensors",
 )
 @click.option(
     "--steps", type=click.IntRange(1, 10_000_000), default=700, show_default=True, help="For the features."
@@ -42,7 +48,7 @@ from uadbench.bench.commands import options
     show_default=True,
     help="95th percentile of the map over tissue, for foreign tissue pasted in.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@options.training_seed
 @options.one_line_errors
 def command(data: str, data_root: Path | None, output: Path, **given: Any) -> None:
     """Train brain-squeeze on healthy slices, without any label: SqueezeNet features, then heads.
@@ -51,33 +57,44 @@ def command(data: str, data_root: Path | None, output: Path, **given: Any) -> No
     was pasted in. No lesion is simulated. Run the same command again after an interruption: training goes on from the
     last saved state, beside OUTPUT, to the same result.
     """
-    import filelock
-    import numpy as np
-    import torch
-    from safetensors.torch import save
-
     from uadbench.bench.plan.config import ConfigError
-    from uadbench.bench.run.interrupt import Interrupted, stop_on_signal
     from uadbench.bench.run.training_sources import load_sources
-    from uadbench.engine.perceptual.weights import content_hash
-    from uadbench.engine.training.perceptual import PerceptualTraining, train_distance
-    from uadbench.reports.atomic import PARTIAL, write_bytes
+    from uadbench.engine.training.perceptual import PerceptualTraining
 
     if output.suffix != ".safetensors":
         raise ConfigError(f"--output {output.name} must end in .safetensors")
-    config = PerceptualTraining(**given)
+    config, state = PerceptualTraining(**given), output.with_suffix(".state.pt")
     sources = load_sources(dict.fromkeys((name.strip() for name in data.split(",")), 1.0), data_root)
-    slices = np.stack([pool.resize(image) for pool in sources.pools for image in pool.images])
-    state, lock = output.with_suffix(".state.pt"), output.with_name(f".{output.stem}.lock")
     output.parent.mkdir(parents=True, exist_ok=True)
+    tensors, record = _train(sources, config, output, state)
+    typed = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in given.items())
+    command_line = f"bench train-perceptual --data {data} {typed}"
+    _write(output, tensors, {"data": list(sources.records), **record, "command": command_line})
+    state.unlink(missing_ok=True)  # once the weights are there
+    click.echo(output)
+
+
+def _train(
+    sources: Sources, config: PerceptualTraining, output: Path, state: Path
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(the net's weights, what the card says of the training); one process at a time, taken up from ``state``."""
+    import filelock
+    import numpy as np
+
+    from uadbench.bench.plan.config import ConfigError
+    from uadbench.bench.run.interrupt import Interrupted, stop_on_signal
+    from uadbench.engine.training.perceptual import train_distance
+    from uadbench.reports.atomic import PARTIAL
+
+    slices = np.stack([pool.resize(image) for pool in sources.pools for image in pool.images])
+    lock = output.with_name(f".{output.stem}.lock")
     try:
         with stop_on_signal() as stop, filelock.FileLock(lock, timeout=0):
-            for partial in output.parent.glob(
-                f".{output.stem}.*.tmp"
-            ):  # what a killed process left half written
+            # what a killed process left half written
+            for partial in output.parent.glob(f".{output.stem}.*.tmp"):
                 if PARTIAL.fullmatch(partial.name):
                     partial.unlink(missing_ok=True)
-            tensors, record = train_distance(slices.astype(np.float32), config, _show, state, stop)
+            return train_distance(slices.astype(np.float32), config, _show, state, stop)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     except filelock.Timeout as error:
@@ -85,13 +102,20 @@ def command(data: str, data_root: Path | None, output: Path, **given: Any) -> No
     except Interrupted:
         click.echo("interrupted; the same command goes on from here", err=True)
         sys.exit(130)
+
+
+def _write(output: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """The weights and their card. about : what the card says of the training"""
+    import torch
+    from safetensors.torch import save
+
+    from uadbench.engine.perceptual.weights import content_hash
+    from uadbench.reports.atomic import write_bytes
+
     weights = save(tensors)
     card = {
         "name": "brain-squeeze",
-        "data": list(sources.records),
-        **record,
-        "command": f"bench train-perceptual --data {data} "
-        + " ".join(f"--{key.replace('_', '-')} {value}" for key, value in given.items()),
+        **about,
         "versions": {"uadbench": version("uadbench"), "torch": torch.__version__},
         "precision": "float16",
         "licence": "Apache-2.0",
@@ -100,8 +124,6 @@ def command(data: str, data_root: Path | None, output: Path, **given: Any) -> No
     }
     write_bytes(output, weights)
     write_bytes(output.with_suffix(".json"), (json.dumps(card, indent=1, sort_keys=True) + "\n").encode())
-    state.unlink(missing_ok=True)  # once the weights are there
-    click.echo(output)
 
 
 def _show(entry: dict[str, Any]) -> None:

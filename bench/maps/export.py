@@ -23,14 +23,14 @@ from uadbench.datasets.writers import npy_bytes, plain_nifti_bytes, png_bytes, t
 from uadbench.reports.atomic import RunError, write_bytes
 from uadbench.reports.identity import arm_of, variant_of
 from uadbench.reports.places import short_text
-from uadbench.reports.runs import Cell, Run
+from uadbench.reports.runs import Cell, Run, split_of
 from uadbench.reports.store import refuse_taken
 
 __all__ = ["COLUMNS", "FORMATS", "Exported", "choose_cells", "export_maps"]
 
 FORMATS = {"nifti": ".nii.gz", "png": ".png", "npy": ".npy"}
 COLUMNS = (
-    *("cell", "label", "case_id", "subject", "split", "lesion", "status", "reason"),
+    *("cell", "label", "case_id", "subject", "split", "scored", "lesion", "status", "reason"),
     *("image", "truth", "boxes", "anomaly", "reconstruction", "mask", "slice"),
     *("threshold", "component_px", "rule", "white"),
 )
@@ -93,7 +93,7 @@ def export_maps(
         for unit in make_units(cell.cases, form in STACKED):
             found, one = _export_unit(run, cell, called, unit, writer)
             rows += found
-            compared += [one] if one is not None and found[0]["split"] == "test" else []
+            compared += [one] if one is not None and found[0]["scored"] else []
             for row in found:
                 if row["status"] == "unreadable":
                     failed.append((cell.slug, row["case_id"], row["reason"]))
@@ -139,7 +139,7 @@ def _export_unit(
     run: Run, cell: Cell, called: Called, unit: Unit, writer: _Writer
 ) -> tuple[list[dict[str, Any]], Compared | None]:
     """(rows of index.csv, one a case; the counts of the file where it has a mask); rows say what went wrong."""
-    rows = [_row(cell, called, record) for record in unit.records]
+    rows = [_row(run, cell, called, record) for record in unit.records]
     images: dict[str, dict[int, NDArray[Any]]] = {}
     for record, row in zip(unit.records, rows, strict=True):
         for kind, image in _read(run, cell, called, row).items():
@@ -159,13 +159,14 @@ def _export_unit(
     return rows, compare(arrays["mask"], arrays["truth"], files["mask"], files["truth"])
 
 
-def _row(cell: Cell, called: Called, record: Mapping[str, Any]) -> dict[str, Any]:
+def _row(run: Run, cell: Cell, called: Called, record: Mapping[str, Any]) -> dict[str, Any]:
     """What index.csv says of a case but its files."""
-    keys = ("case_id", "subject", "split", "lesion", "status", "reason")
+    keys = ("case_id", "subject", "lesion", "status", "reason")
     return {
         "cell": cell.slug,
         "label": f"{variant_of(cell.info).label} · {arm_of(cell.info).label}",
         **{key: record.get(key) for key in keys},
+        **split_of(run, record),
         "threshold": called.threshold,
         "component_px": called.component_px if called.threshold is not None else None,
         "rule": called.rule,

@@ -91,6 +91,8 @@ def execute(
         stack.enter_context(directory.locked())
         known = _take_up(directory, wanted, overwrite)
         items = _items(directory, sources, request, known, overwrite, say)
+        for note in _notes(setup):  # what is asked for can be done: an error stands alone
+            say(note)
         there = sum(item.done for item in items)
         if there < len(items):
             denoiser = _open(setup, threads, stack, say)
@@ -105,6 +107,12 @@ def execute(
                 known = directory.read()[1]
                 directory.write({"finished": None, **record}, known)
     return Predicted(request.output, [known[item.source.case_id] for item in items], there)
+
+
+def _notes(setup: Setup) -> tuple[str, ...]:
+    if setup.called.threshold is not None:
+        return setup.notes
+    return (*setup.notes, "no masks are written; --threshold T or --threshold-from RUN has them written")
 
 
 def _open_perceptual(setup: Setup) -> OpenedPerceptual:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-__all__ = ["Peak", "watch_peak"]
+from uadbench.bench.run.memory import PROC, highest_kib, resident_kib, set_back
 
-PROC = Path("/proc/self")
-RESET = "5"  # written to clear_refs, it sets VmHWM back to what is resident now (proc(5))
+__all__ = ["Peak", "watch_peak"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Peak:
     @property
     def host_mib(self) -> float | None:
         """The highest resident memory since, above that at the beginning."""
-        peak = _status(self.proc, "VmHWM")
+        peak = highest_kib(self.proc)
         if self.resident_kib is None or peak is None:
             return None
         return max(0, peak - self.resident_kib) / 2**10
@@ -45,28 +43,9 @@ class Peak:
 
 def watch_peak(device: str, proc: Path = PROC) -> Peak:
     """Begin to watch; the marks are this process's, so one watch at a time."""
-    resident = _status(proc, "VmRSS") if _reset(proc) else None
+    resident = resident_kib(proc) if set_back(proc) else None
     given = None
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
         given = torch.cuda.memory_allocated(device)
     return Peak(device, resident, given, proc)
-
-
-def _reset(proc: Path) -> bool:
-    """Set the mark of the highest resident memory back; whether that is allowed here."""
-    try:
-        with open(proc / "clear_refs", "r+") as file:  # never makes the file
-            file.write(RESET)
-    except OSError:
-        return False
-    return True
-
-
-def _status(proc: Path, name: str) -> int | None:
-    """A line of /proc/self/status in KiB."""
-    try:
-        found = re.search(rf"^{name}:\s+(\d+) kB$", (proc / "status").read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) if found else None

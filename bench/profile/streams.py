@@ -27,12 +27,13 @@ def compare_streams(
     opener: Opener,
     clocks: Clocks,
 ) -> dict[str, Any]:
-    """``hold_against_one`` with "streams", "threads_each" and, where it was measured, "better" (1 or ``streams``)."""
+    """What ``hold_against_one`` finds, with "streams", "threads_each" and, if measured, "better" (1 or ``streams``)."""
 
     def opened(count: int) -> Denoiser:
         return opener(arm, network.path, count, len(inputs.images))
 
-    held = hold_against_one(opened, threads, streams, partial(inputs.on, arm.device), clocks.wall, CALLS)
+    on_arm = partial(inputs.on, arm.device)
+    (held,) = hold_against_one(opened, threads, [streams], on_arm, clocks.wall, CALLS)
     found = {"streams": streams, "threads_each": threads // streams}
     if "reason" in held:
         return found | {"reason": f"not measured: {held['reason']}"}

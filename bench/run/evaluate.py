@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uadbench.bench.plan.grid import Cell
-from uadbench.bench.run.timing import Stopwatch, TimedDenoiser, load_average, peak_memory_mib, timed_tools
+from uadbench.bench.run.timing import Stopwatch, TimedDenoiser, load_average, timed_tools
 from uadbench.bench.score.cases import reconstruction_metrics
 from uadbench.datasets.case import Sample
 from uadbench.engine.interfaces import Denoiser, Perceptual, Result, to_signed, to_unit
@@ -223,7 +223,6 @@ def _timing(watch: Stopwatch, size: int, load: float) -> dict[str, Any]:
         "stages_ms": watch.stages_ms(size),
         "batch_size": size,
         "load": load,
-        "peak_memory_mib": peak_memory_mib(),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from uadbench.bench.run.evaluate import Bench, Outcome, one_line, run_batch, warm_up
 from uadbench.bench.run.inputs import Loader, Reader
+from uadbench.bench.run.memory import highest_kib, set_back
 from uadbench.bench.run.tasks import Task
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.datasets.case import Case, Sample
@@ -95,8 +96,10 @@ class Here:
         if slug not in self._warm:
             with self.watch.stage("warm-up"):
                 warmed, detail = self._warm_up(task, samples, self.denoisers[slug])
+        marked = set_back()
         with self.watch.stage("method"):
-            outcomes = run_batch(task.cell, self.denoisers[slug], samples, self.bench)
+            found = run_batch(task.cell, self.denoisers[slug], samples, self.bench)
+        outcomes = _with(found, _peak(marked))
         if any(outcome.reason is None for outcome in outcomes):  # else the next batch is warmed up for again
             self._warm.add(slug)
         return Evaluated(task, outcomes, unread, warmed, detail)
@@ -114,7 +117,7 @@ class Here:
                 for n in cold
             }
             warmed = gather(calls)
-        start = time.perf_counter()
+        marked, start = set_back(), time.perf_counter()
         with self.watch.stage("method"):
             batches = {
                 n: self.streams[n].worker.submit(
@@ -124,9 +127,9 @@ class Here:
             }
             outcomes = gather(batches)
         took = (time.perf_counter() - start) * 1e3
-        timing = {"streams": len(self.streams), "wave": len(busy), "wave_ms": took}
+        timing = {"streams": len(self.streams), "wave": len(busy), "wave_ms": took, **_peak(marked)}
         for n, task in enumerate(wave):
-            found = [replace(one, timing={**one.timing, **timing}) for one in outcomes.get(n, [])]
+            found = _with(outcomes.get(n, []), timing)
             if any(outcome.reason is None for outcome in found):
                 self._warm.add((slug, n))
             yield Evaluated(task, found, read[n][1], *warmed.get(n, (None, None)))
@@ -151,6 +154,16 @@ class Here:
             if before != cell.slug:  # its first call was another cell's
                 found |= {"first_call_ms": None, "warmed_by": before}
         return found, detail
+
+
+def _with(outcomes: Iterable[Outcome], more: Mapping[str, Any]) -> list[Outcome]:
+    return [replace(one, timing={**one.timing, **more}) for one in outcomes]
+
+
+def _peak(marked: bool) -> dict[str, float | None]:
+    """The most memory of the process since its mark was set back; None where it was not, for it is another batch's."""
+    highest = highest_kib() if marked else None
+    return {"peak_memory_mib": None if highest is None else highest / 2**10}
 
 
 def gather(calls: Mapping[Key, Future[T]]) -> dict[Key, T]:

@@ -53,7 +53,8 @@ def merge(
 ) -> Merged:
     """Copy, score, report; progress and say as in ``execute``.
 
-    Raises RunError where cases are missing (unless ``partial``) or fits differ; Interrupted.
+    Where `bench run` itself has worked in the folder, its results and sessions are kept. Raises RunError where cases
+    are missing (unless ``partial``), fits differ, or the folder holds results of other shards' cases; Interrupted.
     """
     lack = lacking(parts)
     if lack and not partial:
@@ -64,7 +65,9 @@ def merge(
     check_alike(working)
     run, manifest = RunDirectory(output), _whole(parts)
     with locked(run), stop_on_signal() as stop:
-        manifest = {**prepare_run(run, manifest, overwrite), **_about(parts)}
+        there = prepare_run(run, manifest, overwrite)
+        _check_there(run, there, working)
+        manifest = {**there, **_about(there, parts)}
         run.write_manifest({**manifest, "finished": None})
         told = progress(len(manifest["cells"]) * sum(len(part.places) for part in working), 0)
         failed = _copy(run, working, stop, told)
@@ -95,10 +98,26 @@ def _command(shards: str) -> str:
     return shlex.join(kept)
 
 
-def _about(parts: Sequence[Part]) -> dict[str, Any]:
-    """What the manifest says of its shards: sessions of all, and where each ran."""
-    environment = parts[0].manifest.get("environment")
-    sessions = []
+def _check_there(run: RunDirectory, manifest: Mapping[str, Any], parts: Sequence[Part]) -> None:
+    """RunError where what lies there would be left out of the scores, or is `bench run`'s own with other fits."""
+    known, others, own = {case for part in parts for case in part.places}, set[str](), False
+    for slug in manifest["cells"]:
+        for record in run.cell(slug).read_cases():
+            others |= {record["case_id"]} - known
+            own = own or "shard" not in (record.get("where") or {})
+    if others:
+        raise RunError(
+            f"{run.path}: holds results of {len(others)} cases that are of no shard given; give their shards, too, or "
+            "another --output"
+        )
+    if own:
+        check_alike([Part(run, manifest, {}), *parts])
+
+
+def _about(manifest: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
+    """What the run's manifest says of its shards: sessions of all, behind the run's own, and where each ran."""
+    environment = manifest.get("environment")
+    sessions = [session for session in manifest["sessions"] if "shard" not in session]
     for part in parts:
         other = part.manifest.get("environment")
         there = {"environment": other} if digest(other) != digest(environment) else {}

@@ -94,12 +94,7 @@ def execute(
     started, begun = now(), time.perf_counter()
     with locked(run), ExitStack() as stack, watch.stage("other"), stop_on_signal() as stop:
         work = _begin(session, run, overwrite, watch, stack, stop, say)
-        fitted = run.fitted
-        with watch.stage("fit"):
-            config, shared = work.plan.config, (work.plan.dataset, work.denoisers, work.bench)
-            applicable = _applicable(work) if work.plan.mine else ()  # a shard may have no case
-            cells, measured = measure_cells(run, applicable, *shared, config, say)
-            cells = decide(run, cells, work.plan, work.denoisers, work.bench, say)
+        cells, used = _decide(work, say)
         total = len(cells) * len(work.plan.mine)
         done = _count_done(work, cells)
         if 0 < done < total:
@@ -111,7 +106,6 @@ def execute(
             **_other_circumstances(work, total - done, say),
         }
         try:
-            used = [*measured, *_used_by_fit(work, cells, fitted)]
             _compute(work, cells, progress(total, done), used, cluster, state, say)
             if work.plan.shard is None:  # a part of the cases is no result: `bench merge` scores the whole
                 _score(work)
@@ -162,6 +156,18 @@ def _begin(
     like = (healthy.median, stop, healthy.mean, healthy.spread)
     bench = Bench(plan.config.eta, session.perceptuals, plan.dataset.lesion_sign, *like)
     return _Work(session, run, manifest, denoisers, bench, healthy, watch, streams)
+
+
+def _decide(work: _Work, say: Callable[[str], None]) -> tuple[tuple[Cell, ...], list[Denoiser]]:
+    """The cells, with all that is measured and fitted before any case, and the denoisers that were called for it."""
+    run, plan, bench, fitted = work.run, work.plan, work.bench, work.run.fitted
+    with work.watch.stage("fit"):
+        applicable = _applicable(work) if plan.mine else ()  # a shard may have no case
+        cells, measured = measure_cells(
+            run, applicable, plan.dataset, work.denoisers, bench, plan.config, say
+        )
+        cells = decide(run, cells, plan, work.denoisers, bench, say)
+    return cells, [*measured, *_used_by_fit(work, cells, fitted)]
 
 
 def _applicable(work: _Work) -> tuple[Cell, ...]:

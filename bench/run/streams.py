@@ -111,27 +111,43 @@ def hold_rates(
 def hold_against_one(
     opened: Callable[[int], Denoiser],
     threads: int,
-    count: int,
+    counts: Sequence[int],
     inputs: Callable[[], CallInputs],
     clock: Callable[[], float],
     calls: int = CALLS,
-) -> dict[str, Any]:
-    """One caller with ``threads`` threads against ``count`` callers, each with a network and its part of them.
+) -> list[dict[str, Any]]:
+    """One caller with ``threads`` threads against each number of callers, each with a network and its part of them.
 
     opened : threads -> a network opened for them; inputs, calls : see ``hold_rates``
-    Returns "one_images_per_s", "images_per_s" and "ratio", or "reason" where it cannot be measured: a back end whose
-    threads are the whole process's cannot be given a part.
+    Returns for each of ``counts`` "one_images_per_s", "images_per_s" and "ratio", or "reason" where it cannot be
+    measured: a back end whose threads are the whole process's cannot be given a part. The one is opened once.
     """
-    each, had = threads // count, torch.get_num_threads()
     with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, had)  # the callers' threads leave theirs to new ones
+        stack.callback(torch.set_num_threads, torch.get_num_threads())  # callers leave theirs to new threads
         try:
-            one = callers(stack, 1, threads, partial(opened, threads))
+            one, given = callers(stack, 1, threads, partial(opened, threads)), inputs()
+        except Exception as error:  # a back end may raise anything
+            return [{"reason": one_line(error)} for _ in counts]
+        return [_against(one, opened, threads, count, given, clock, calls) for count in counts]
+
+
+def _against(
+    one: Callers,
+    opened: Callable[[int], Denoiser],
+    threads: int,
+    count: int,
+    inputs: CallInputs,
+    clock: Callable[[], float],
+    calls: int,
+) -> dict[str, Any]:
+    each = threads // count
+    with ExitStack() as stack:
+        try:
             several = callers(stack, count, each, partial(opened, each))
             if [*one.threads(), *several.threads()] != [threads, *[each] * count]:
                 return {"reason": "its threads are the process's and cannot be shared out"}
-            rates = hold_rates(one, several, inputs(), clock, calls)
-        except Exception as error:  # a back end may raise anything
+            rates = hold_rates(one, several, inputs, clock, calls)
+        except Exception as error:
             return {"reason": one_line(error)}
     return {"one_images_per_s": rates[0], "images_per_s": rates[1], "ratio": rates[1] / rates[0]}
 
@@ -147,14 +163,13 @@ def choose_streams(plan: Plan, clock: Callable[[], float], say: Callable[[str], 
         {*(2**n for n in range(1, 11) if 2**n <= threads), *([threads] if threads > 1 else [])}
     )
     pairs = {(c.arm.slug, c.networks["denoiser"].name): c for c in plan.cells if c.networks}
-    load, samples, measured, means = load_average(), _first_batch(plan), [], {1: 1.0}
+    load, samples, measured = load_average(), _first_batch(plan), list[dict[str, Any]]()
+    for cell in pairs.values() if candidates else ():
+        measured += _held(plan, cell, samples, candidates, clock, say)
+    means = {1: 1.0}
     for count in candidates:
-        ratios = []
-        for cell in pairs.values():
-            entry = _held(plan, cell, samples, count, clock, say)
-            measured.append(entry)
-            ratios.append(entry.get("ratio", 1.0))
-        means[count] = geometric_mean(ratios) if ratios else 1.0
+        ratios = [entry.get("ratio", 1.0) for entry in measured if entry["streams"] == count]
+        means[count] = geometric_mean(ratios or [1.0])
     best = max(means, key=lambda count: means[count])
     count = best if means[best] > WORTH else 1
     others = ", ".join(f"{n}: {means[n]:.2f}" for n in candidates) or "one thread, nothing to share"
@@ -219,11 +234,11 @@ def _held(
     plan: Plan,
     cell: Cell,
     samples: Sequence[Sample],
-    count: int,
+    counts: Sequence[int],
     clock: Callable[[], float],
     say: Callable[[str], None],
-) -> dict[str, Any]:
-    """``count`` callers of a cell's network against one; what cannot be measured the run itself will say."""
+) -> list[dict[str, Any]]:
+    """Callers of a cell's network, each number of them against one; what cannot be measured the run itself will say."""
     arm, network = cell.arm, cell.networks["denoiser"]
 
     def opened(threads: int) -> Denoiser:
@@ -234,8 +249,9 @@ def _held(
             raise ValueError("no case can be read")
         return make_inputs(network, samples, plan.config.seed[0]).on(arm.device)
 
-    found = hold_against_one(opened, plan.threads, count, inputs, clock)
-    return {"network": network.name, "arm": arm.label, "streams": count, **found}
+    found = hold_against_one(opened, plan.threads, counts, inputs, clock)
+    about = {"network": network.name, "arm": arm.label}
+    return [about | {"streams": count} | one for count, one in zip(counts, found, strict=True)]
 
 
 def _first_batch(plan: Plan) -> list[Sample]:

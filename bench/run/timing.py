@@ -7,7 +7,6 @@ for is "other". The host clock is read only after the denoiser has finished its 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ __all__ = [
     "Stopwatch",
     "TimedDenoiser",
     "load_average",
-    "peak_memory_mib",
     "percentiles",
     "timed_tools",
 ]
@@ -235,13 +233,3 @@ def load_average() -> float:
         return os.getloadavg()[0]
     except OSError:
         return 0.0
-
-
-def peak_memory_mib() -> float | None:
-    """The largest resident memory of this process so far, MiB; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -17,12 +17,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.nn import functional as F
 
-__all__ = ["CONTENTS", "Corruption", "corrupt", "nuisance", "smooth_field"]
+from uadbench.engine.training.fields import smooth_field
+
+__all__ = ["CONTENTS", "TISSUE", "Corruption", "corrupt", "nuisance"]
 
 Floats = NDArray[np.float32]
-FOREGROUND = 0.08  # grey value above which a place is tissue
+# Grey value above which a place is tissue. Not ``post.FOREGROUND``: the shipped networks were trained with this one.
+TISSUE = 0.08
 NUMBER = (0.15, 0.45, 0.25, 0.15)  # how often an image gets 0, 1, 2, 3 anomalies
 RADII = (1.5, 24.0)  # longer half axis in pixels at 128 x 128, log-uniform
 STRENGTHS = (0.05, 0.7)  # of a shift in grey values, log-uniform
@@ -40,17 +42,16 @@ class Corruption:
     share: Floats
 
 
-def smooth_field(rng: np.random.Generator, side: int, cells: int) -> Floats:
+def random_field(rng: np.random.Generator, side: int, cells: int) -> Floats:
     """A random field [side, side] in about [-1, 1] that varies over side / cells pixels."""
     coarse = torch.from_numpy(rng.uniform(-1, 1, (1, 1, cells, cells)).astype(np.float32))
-    fine = F.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
-    return np.asarray(fine[0, 0].numpy())
+    return np.asarray(smooth_field(coarse, side)[0, 0].numpy())
 
 
 def nuisance(image: Floats, rng: np.random.Generator) -> Floats:
     """What differs between scanners and is healthy: gamma, gain, a bias field, a little noise; [H, W] in [0, 1]."""
     gamma, gain = math.exp(rng.uniform(-0.22, 0.22)), rng.uniform(0.85, 1.1)
-    bias = 1 + rng.uniform(0, 0.08) * smooth_field(rng, image.shape[0], 3)
+    bias = 1 + rng.uniform(0, 0.08) * random_field(rng, image.shape[0], 3)
     noisy = image**gamma * gain * bias
     noisy += rng.uniform(0, 0.015) * rng.standard_normal(image.shape, dtype=np.float32) * (image > 0)
     return np.clip(noisy, 0, 1).astype(np.float32)
@@ -58,7 +59,7 @@ def nuisance(image: Floats, rng: np.random.Generator) -> Floats:
 
 def corrupt(image: Floats, rng: np.random.Generator) -> Corruption:
     """None to three anomalies inside the head, one after the other; image float32 [H, W] in [0, 1], square."""
-    head = ndimage.binary_fill_holes(ndimage.binary_opening(image > FOREGROUND))
+    head = ndimage.binary_fill_holes(ndimage.binary_opening(image > TISSUE))
     places = np.argwhere(head)
     share, changed = np.zeros_like(image), image
     for _ in range(rng.choice(len(NUMBER), p=NUMBER) if len(places) else 0):
@@ -79,10 +80,10 @@ def _shape(head: NDArray[np.bool_], place: NDArray[np.intp], rng: np.random.Gene
     along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
     distance = np.sqrt((along / long) ** 2 + (across / short) ** 2)
     cells = int(np.clip(side / long * rng.uniform(0.7, 2), 4, side // 3))
-    field = smooth_field(rng, side, cells)
+    field = random_field(rng, side, cells)
     inside = distance + rng.uniform(0, 0.8) * field < 1
     if rng.random() < 0.25:
-        inside &= smooth_field(rng, side, min(2 * cells, side // 2)) > rng.uniform(-0.3, 0.3)
+        inside &= random_field(rng, side, min(2 * cells, side // 2)) > rng.uniform(-0.3, 0.3)
     soft = ndimage.gaussian_filter(inside.astype(np.float32), scale * rng.uniform(0.4, 2.0))
     return np.asarray(soft * head, dtype=np.float32)
 
@@ -96,7 +97,7 @@ def _shifted(image: Floats, rng: np.random.Generator) -> Floats:
     """Brighter or darker as a whole, with a texture of its own."""
     sign, side = rng.choice([-1.0, 1.0]), image.shape[0]
     strength = math.exp(rng.uniform(*np.log(STRENGTHS)))
-    texture = 1 + rng.uniform(0, 0.6) * smooth_field(rng, side, int(rng.integers(6, side // 3)))
+    texture = 1 + rng.uniform(0, 0.6) * random_field(rng, side, int(rng.integers(6, side // 3)))
     return np.asarray(image + sign * strength * texture, dtype=np.float32)
 
 
@@ -109,7 +110,7 @@ def _foreign(image: Floats, rng: np.random.Generator) -> Floats:
 
 def _flat(image: Floats, rng: np.random.Generator) -> Floats:
     """One grey value, between the slice's own darkest and brightest tissue."""
-    low, high = np.quantile(image[image > FOREGROUND], (0.05, 0.995))
+    low, high = np.quantile(image[image > TISSUE], (0.05, 0.995))
     return np.full_like(image, rng.uniform(low, high))
 
 

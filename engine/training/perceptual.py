@@ -29,8 +29,9 @@ from torch.nn import functional
 from uadbench.engine.interfaces import to_signed
 from uadbench.engine.perceptual.distance import PerceptualDistance, PerceptualFeatures
 from uadbench.engine.perceptual.squeezenet import STAGE_CHANNELS
+from uadbench.engine.post import FOREGROUND
 from uadbench.engine.training.state import load_state, save_state
-from uadbench.engine.training.views import FOREGROUND, augment_geometry, cut_paste, nuisance_view
+from uadbench.engine.training.views import augment_geometry, cut_paste, nuisance_view
 
 __all__ = [
     "Keeping",

@@ -20,7 +20,7 @@ from uadbench.engine.networks.vae import VAEConfig
 from uadbench.engine.rng import case_generator
 from uadbench.engine.schedule import Schedule
 from uadbench.engine.training.contract import Batch, Objective, Step, channels_last
-from uadbench.engine.training.corruptions import FOREGROUND, corrupt, nuisance
+from uadbench.engine.training.corruptions import TISSUE, corrupt, nuisance
 
 __all__ = ["RESTORING"]
 
@@ -67,7 +67,7 @@ def _draw_coarse(x: Tensor, step: Step, network: Any) -> Batch:
         coarse = torch.from_numpy(rng.standard_normal((1, 1, COARSE, COARSE), dtype=np.float32)) * SPREAD
         fine = F.interpolate(coarse, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
         rolled = fine.roll(rng.integers(image.shape[-1], size=2).tolist(), (1, 2))
-        noise.append(rolled * (image > FOREGROUND))
+        noise.append(rolled * (image > TISSUE))
     return x, x + 2 * torch.stack(noise)
 
 

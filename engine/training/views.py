@@ -9,20 +9,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from uadbench.engine.anomaly import gaussian_smooth
+from uadbench.engine.post import FOREGROUND
+from uadbench.engine.training.fields import smooth_field
 
-__all__ = ["FOREGROUND", "augment_geometry", "cut_paste", "nuisance_view"]
-
-FOREGROUND = 0.1  # grey value above which a place counts as tissue
+__all__ = ["augment_geometry", "cut_paste", "nuisance_view"]
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=rng) * (high - low) + low
 
 
-def smooth_field(batch: int, channels: int, size: int, cells: int, rng: torch.Generator) -> Tensor:
+def random_field(batch: int, channels: int, size: int, cells: int, rng: torch.Generator) -> Tensor:
     """Random fields [B, C, size, size] in about [-1, 1] that vary over size / cells pixels."""
-    coarse = uniform((batch, channels, cells, cells), -1, 1, rng)
-    return functional.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)
+    return smooth_field(uniform((batch, channels, cells, cells), -1, 1, rng), size)
 
 
 def warp(image: Tensor, matrix: Tensor, displacement: Tensor) -> Tensor:
@@ -50,11 +49,11 @@ def nuisance_view(image: Tensor, rng: torch.Generator, strength: float = 1.0) ->
     """
     batch, size = image.shape[0], image.shape[-1]
     identity = torch.eye(2, 3).expand(batch, 2, 3)
-    image = warp(image, identity, strength * smooth_field(batch, 2, size, 8, rng))
+    image = warp(image, identity, strength * random_field(batch, 2, size, 8, rng))
     blurred = gaussian_smooth(image, 1.8 * strength)
     image = torch.lerp(image, blurred, uniform((batch, 1, 1, 1), 0, 1, rng))
     image = image.clamp(1e-4, 1) ** torch.exp(strength * uniform((batch, 1, 1, 1), -0.16, 0.16, rng))
-    gain = uniform((batch, 1, 1, 1), -0.1, 0.1, rng) + 0.1 * smooth_field(batch, 1, size, 4, rng)
+    gain = uniform((batch, 1, 1, 1), -0.1, 0.1, rng) + 0.1 * random_field(batch, 1, size, 4, rng)
     image = image * (1 + strength * gain)
     sigma = uniform((batch, 1, 1, 1), 0, 0.06, rng) * strength
     return (image + sigma * torch.randn(image.shape, generator=rng)).clamp(0, 1)
@@ -75,6 +74,6 @@ def cut_paste(image: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     axis = torch.arange(size)
     distance = ((axis.view(1, 1, -1, 1) - rows) ** 2 + (axis.view(1, 1, 1, -1) - columns) ** 2).sqrt()
     radius = uniform((batch, 1, 1, 1), 3, 18, rng)
-    blob = (distance / radius + 0.5 * smooth_field(batch, 1, size, 12, rng) < 1).float()
+    blob = (distance / radius + 0.5 * random_field(batch, 1, size, 12, rng) < 1).float()
     mask = gaussian_smooth(blob, 1.0) * tissue
     return torch.lerp(image, foreign, mask), mask

@@ -12,8 +12,9 @@ from uadbench.reports.page.shown import best_floor, shown_cells
 from uadbench.reports.page.thresholds import dice_curve
 from uadbench.reports.pareto import FRONT
 from uadbench.reports.rows import Section
+from uadbench.reports.runs import on_validation
 from uadbench.reports.shifts import SHIFTED, shift_rows
-from uadbench.reports.sweep import VALIDATION, on_validation, sweep_rows, swept
+from uadbench.reports.sweep import VALIDATION, sweep_rows, swept
 from uadbench.reports.truth import headline_of
 from uadbench.reports.vocabulary import HEADLINE
 

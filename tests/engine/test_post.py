@@ -8,7 +8,6 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from uadbench.engine.post import EROSIONS, FOREGROUND, MEDIAN, POSTS, behrendt, head, without_small
-from uadbench.engine.training import perceptual
 
 SIZE = 32
 
@@ -51,10 +50,6 @@ def test_a_dark_lesion_inside_the_head_belongs_to_it() -> None:
     image = image_of_a_square()
     image[12:18, 12:18] = 0.0
     np.testing.assert_array_equal(head(image), image_of_a_square() > 0)
-
-
-def test_foreground_is_what_the_training_of_the_perceptual_net_calls_tissue() -> None:
-    assert perceptual.FOREGROUND == FOREGROUND
 
 
 @pytest.mark.parametrize(

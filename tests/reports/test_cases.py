@@ -34,6 +34,7 @@ def test_a_row_says_what_the_cell_is_what_the_case_is_and_what_came_of_it(run: P
             assert row["latency_ms"] == record["latency_ms"]
             assert row["network_ms"] == record["stages_ms"]["network"]
             assert row["status"] == record["status"]
+            assert (row["split"], row["scored"]) == (record["split"], record["split"] == "test")
             scores = (cell.metrics or {})["per_case"].get(record["case_id"])
             if scores is None:
                 assert row["reason"].startswith("image is constant")

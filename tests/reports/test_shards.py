@@ -152,6 +152,17 @@ def test_only_shards_that_changed_since_they_were_noted_are_read_through(
     (tmp_path / "checked.json").write_text("[")
     read.clear()
     assert len(Shards(tmp_path).whole()) == len(read) == 20
+    read.clear()
+    Shards(tmp_path).check()
+    assert len(Shards(tmp_path).whole()) == len(read) == 20, "what was checked is noted"
+
+
+def test_a_shard_with_damage_is_not_noted_as_whole(tmp_path: Path) -> None:
+    filled(tmp_path)
+    change_blob(tmp_path, "case3", lambda blob: b"other")
+    for _ in range(2):
+        Shards(tmp_path).check()
+        assert set(Shards(tmp_path).whole()) == set(BLOBS) - {"case3"}
 
 
 def test_arrays_come_back_bit_identical_from_bytes(tmp_path: Path) -> None:

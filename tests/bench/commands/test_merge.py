@@ -92,6 +92,30 @@ def test_shards_that_are_lacking_are_named_and_added_later(runs: Path, tmp_path:
     assert read_json(out / "manifest.json")["finished"]
 
 
+def test_what_bench_run_did_in_the_folder_is_kept_with_its_sessions(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "whole", tmp_path / "m")
+    before = read_json(tmp_path / "m" / "manifest.json")
+    assert merge(runs, "--output", str(tmp_path / "m")).exit_code == 1  # of the case that cannot be read
+    sessions = read_json(tmp_path / "m" / "manifest.json")["sessions"]
+    assert sessions[: len(before["sessions"])] == before["sessions"]
+    assert [one["shard"] for one in sessions[len(before["sessions"]) :]] == ["1/3", "2/3", "3/3"]
+    assert content(tmp_path / "m") == content(runs / "whole")
+
+
+def test_results_that_would_be_left_out_of_the_scores_are_refused(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "whole", tmp_path / "m")
+    line = refused(merge(runs, "--partial", "--output", str(tmp_path / "m"), shards=(1, 3)))
+    assert "cases that are of no shard given; give their shards, too" in line
+    assert read_json(tmp_path / "m" / "manifest.json") == read_json(runs / "whole" / "manifest.json")
+
+
+def test_results_of_bench_run_with_other_fits_are_refused(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "whole", tmp_path / "m")
+    run = RunDirectory(tmp_path / "m")
+    run.write_fitted({**run.fitted, "other": {"settings": {}, "record": {}}})
+    assert "fitted on validation lesions" in refused(merge(runs, "--output", str(run.path)))
+
+
 def test_an_unfinished_shard_is_named_with_the_cases_that_it_lacks(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "s2", tmp_path / "s2")
     cases = RunDirectory(tmp_path / "s2").cell("ddpm-gaussian-2-behrendt-torch-fp32").path / "cases.jsonl"

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.faults import make_slices
+from support.faults import invoke, make_slices
 
+from uadbench.bench import api
 from uadbench.bench.cli import cli
+from uadbench.reports.cases import case_rows
+from uadbench.reports.runs import load_run
 from uadbench.reports.sweep import VALIDATION
 
 QUICK = ["--set", "n_boot=20", "--set", "val_limit=1", "--threads", "1", "--no-progress"]
@@ -58,6 +61,20 @@ def test_its_cases_are_validation_cases_and_every_figure_says_so(run: Path) -> N
     page = (run / "leaderboard.html").read_text()
     assert page.count('<figure class="plot">') == page.count(VALIDATION)
     assert "VALIDATION" in (run / "leaderboard.md").read_text()
+
+
+def test_a_table_of_cases_says_their_split_and_which_are_scored(run: Path) -> None:
+    made = load_run(run)
+    frame = case_rows([made])
+    ids = set(frame["case"])
+    assert set(frame["split"]) == set(api.load_run(run).cases["split"]) == {"val"}
+    scored = {case["case_id"] for cell in made.cells for case in cell.cases if case["split"] == "test"}
+    assert scored == set(frame[frame["scored"]]["case"]) < ids
+    index = invoke("export-maps", str(run), "--format", "npy", "--output", str(run.with_name("maps")))
+    assert index.exit_code == 0, index.output
+    rows = list(csv.DictReader((run.with_name("maps") / "index.csv").read_text().splitlines()))
+    assert {row["split"] for row in rows} == {"val"}
+    assert {row["case_id"] for row in rows if row["scored"] == "True"} == scored
 
 
 def test_the_page_draws_dice_and_milliseconds_over_each_thing_varied(run: Path) -> None:

@@ -237,6 +237,8 @@ def test_what_a_kill_left_half_written_is_ours_and_replaced(two: tuple[Path, Pat
             ["--method", "ddpm", "--steps", "2,3"], "2 variants; a prediction runs one", id="variants"
         ),
         pytest.param(["--method", "blur", "--checkpoint", "x"], "needs 0 networks", id="no network"),
+        pytest.param(["--method", "blur", "--pattern", "*.jpg"], "no file matches '*.jpg'", id="no file"),
+        pytest.param(["--method", "blur", "--map-white", "0"], "'0' is no number above 0", id="white"),
         pytest.param(["--method", "thro"], "did you mean 'thor'", id="method"),
         pytest.param(["--method", "blur", "--threshold-from", "."], "no manifest.json", id="no run"),
         pytest.param(["--method", "ddpm", "--variance", "exact"], "No such option", id="an option of run"),
@@ -250,7 +252,9 @@ def test_what_cannot_be_predicted_is_one_line(
 ) -> None:
     data, output = two
     monkeypatch.chdir(data)
-    assert message in refused(invoke("predict", *words, "--input", str(data), "--output", str(output)))
+    done = invoke("predict", *words, "--input", str(data), "--output", str(output))
+    assert message in refused(done)
+    assert "note: " not in done.stderr
     assert not output.exists()
 
 

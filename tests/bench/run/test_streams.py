@@ -229,9 +229,10 @@ def test_rates_are_images_over_the_time_in_which_all_callers_were_at_work() -> N
 def test_auto_takes_more_streams_only_where_they_are_worth_it(
     monkeypatch: pytest.MonkeyPatch, gain: float, count: int
 ) -> None:
-    clock, told = [0.0], list[str]()
+    clock, told, asked = [0.0], list[str](), list[int]()
 
     def opened(arm: Any, path: Path, threads: int, size: int, say: Any) -> Denoiser:
+        asked.append(threads)
         # 3 threads in one stream; in two of one thread each `gain` times as much; in three as much as in one
         return Paced(clock, 1.0 if threads == 3 or opened.several == 3 else 1.0 / gain)  # type: ignore[attr-defined]
 
@@ -255,6 +256,7 @@ def test_auto_takes_more_streams_only_where_they_are_worth_it(
         (3, NETWORK.name),
     ]
     assert found["measured"][0]["ratio"] == pytest.approx(gain)
+    assert asked == [3, 1, 1, 1, 1, 1], "the one stream's network is opened once for all candidates"
     assert told[-1].startswith(f"streams: {count} of {3 // count} threads each")
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from uadbench.bench.run.timing import (
     Stopwatch,
     TimedDenoiser,
-    peak_memory_mib,
     percentiles,
     timed_tools,
 )
@@ -226,14 +225,3 @@ def test_a_cell_without_any_case_has_no_figures_rather_than_zeros() -> None:
     assert summary["latency_ms"] == {"p50": None, "p90": None, "p95": None, "p99": None, "mean": None}
     assert set(summary["stages_ms"].values()) == {None}
     assert summary["nfe"] is None
-
-
-def test_peak_memory_never_falls() -> None:
-    first = peak_memory_mib()
-    assert first is not None
-    assert first > 10
-    held = torch.ones(64, 2**18)  # 64 MiB, touched
-    second = peak_memory_mib()
-    assert second is not None
-    assert second >= first
-    assert held.sum() > 0

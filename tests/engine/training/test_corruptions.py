@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from uadbench.datasets import DATASETS
 from uadbench.engine.rng import case_generator
-from uadbench.engine.training.corruptions import CONTENTS, FOREGROUND, NUMBER, corrupt, nuisance
+from uadbench.engine.training.corruptions import CONTENTS, NUMBER, TISSUE, corrupt, nuisance
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def test_nothing_changes_where_the_share_is_zero_and_nothing_outside_the_head(
     for number in range(40):
         image = slices[number % len(slices)]
         found = corrupt(image, case_generator(0, str(number)))
-        head = ndimage.binary_fill_holes(ndimage.binary_opening(image > FOREGROUND))
+        head = ndimage.binary_fill_holes(ndimage.binary_opening(image > TISSUE))
         assert np.array_equal(found.image[found.share == 0], image[found.share == 0])
         assert not found.share[~head].any()
         assert found.image.dtype == np.float32
@@ -64,7 +64,7 @@ def test_what_is_put_in_is_like_the_slice_in_form_and_differs_from_it(
     content = CONTENTS[name][1](slices[0], case_generator(4, name))
     assert content.shape == slices[0].shape
     assert np.isfinite(content).all()
-    assert np.abs(content - slices[0])[slices[0] > FOREGROUND].mean() > 0.01
+    assert np.abs(content - slices[0])[slices[0] > TISSUE].mean() > 0.01
 
 
 def test_an_image_without_a_head_stays_as_it_is() -> None:
@@ -77,5 +77,5 @@ def test_nuisances_leave_the_background_and_the_order_of_grey_values(slices: lis
         image = slices[0]
         seen = nuisance(image, case_generator(5, str(number)))
         assert not seen[image == 0].any()
-        inside = image > FOREGROUND
+        inside = image > TISSUE
         assert np.corrcoef(image[inside], seen[inside])[0, 1] > 0.95

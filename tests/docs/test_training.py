@@ -225,3 +225,18 @@ def test_the_errors_of_the_trainings_under_way_are_those_in_the_cards() -> None:
 def test_the_last_step_told_of_is_the_one_whose_weights_are_there() -> None:
     last = {row["card"].strip("`"): int(row["step"]) for row in table(TEXT, "under way")}
     assert last == {name: json.loads((ROOT / f"{name}.json").read_text())["steps"] for name in last}
+
+
+def test_how_far_the_denoisers_errors_still_fall_is_what_their_logs_say() -> None:
+    told = {}
+    for name, since in (("gaussian", 3500), ("simplex", 2500)):
+        card = json.loads((ROOT / f"reports/results/training/unet-{name}.json").read_text())
+        log = {record["step"]: record["clean_error"] for record in card["log"]}
+        first, last = log[since], log[card["steps"]]
+        falls = [100 * (1 - last[source]["250"] / first[source]["250"]) for source in first]
+        told[name] = f"{min(falls):.0f} to {max(falls):.0f} %", card["steps"] - since
+    (gaussian, g_steps), (simplex, s_steps) = told["gaussian"], told["simplex"]
+    assert (
+        f"by {gaussian} over the Gaussian one's last {g_steps} steps and by {simplex} over the simplex one's last {s_steps}"
+        in " ".join(TEXT.split())
+    )

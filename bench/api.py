@@ -43,9 +43,10 @@ class LoadedRun:
 
     leaderboard : a row a cell, the columns of leaderboard.csv
     cases : a row a case and cell: what the cell is (``variant`` and ``arm`` are its labels), "dice" at the threshold
-        that 5 % of healthy pixels exceed, "lesion_px", "group" of lesion sizes, image "score", times, and
-        reconstruction scores of healthy cases; where the truth is boxes "boxes", "found", "false_positives",
-        "precision", "recall" and "f1" in place of "dice" and "group"
+        that 5 % of healthy pixels exceed, "lesion_px", "group" of lesion sizes, "dice_at_max" and "false_px" (pixels
+        outside the truth) at the threshold of the pooled max Dice, image "score", times, and reconstruction scores
+        of healthy cases; where the truth is boxes "boxes", "found", "false_positives", "precision", "recall" and "f1"
+        in place of the Dice, "group" and "false_px"
     manifest : manifest.json
     """
 
@@ -54,7 +55,7 @@ class LoadedRun:
     manifest: dict[str, Any]
 
 
-MASK_COLUMNS = ("dice", "group")
+MASK_COLUMNS = ("dice", "group", "dice_at_max", "false_px")
 BOX_COLUMNS = ("boxes", "found", "false_positives", "precision", "recall", "f1")
 
 

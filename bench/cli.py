@@ -29,6 +29,7 @@ VERBS = {
     "data": "List, check, fetch and preview data sets.",
     "doctor": "Say what works on this machine, and the remedy for what does not.",
     "cases": "Write one row a case and cell of any runs, as CSV or Parquet.",
+    "failures": "Show the lesions that a method misses most and its largest false alarms.",
     "export-maps": "Write maps, reconstructions, inputs and truths of a run as NIfTI, PNG or npy.",
     "export": "Export networks for other back ends.",
     "parity": "Hold back ends against torch: network, trajectory, scores.",

@@ -35,6 +35,8 @@ class _PerCase(TypedDict, total=False):
     lesion_px: Count
     group: Text
     score: Number
+    dice_at_max: Number
+    false_px: Count
     boxes: list[str]
     found: list[bool] | None
     false_positives: Count

@@ -82,7 +82,7 @@ def has_volumes(volumes: Iterable[str]) -> bool:
 
 
 def scored(cell: CellDirectory, volumes: bool = False) -> bool:
-    """Whether both summaries are there, metrics.json with every measure that maps like the cell's have.
+    """Whether both summaries are there, metrics.json with every measure and figure that maps like the cell's have.
 
     volumes : whether the run's test cases are ``has_volumes``
     """
@@ -91,7 +91,9 @@ def scored(cell: CellDirectory, volumes: bool = False) -> bool:
     truth = metrics.get("truth", "mask")
     measures = (measure for measure in MEASURES.values() if measure.applies_to(truth))
     wanted = {m.name for m in measures if (post or not m.optional) and (volumes or not m.volumes)}
-    return wanted <= set(metrics) and cell.latency is not None
+    each = metrics.get("per_case") or {}
+    figures = truth != "mask" or all("false_px" in case for case in each.values())
+    return wanted <= set(metrics) and figures and cell.latency is not None
 
 
 def operating_point(info: Mapping[str, Any]) -> OperatingPoint | None:

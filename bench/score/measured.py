@@ -17,6 +17,7 @@ from uadbench.bench.score.froc import Events, events_of
 __all__ = ["Cases", "Measured", "Slice", "Units", "of_boxes"]
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Measured:
     lesion_px, group : its lesion pixels, and their size group where it is a lesion case
     score : of the image, see ``image_score``
     dice : of a lesion case at the healthy threshold
+    false, hit : [101] pixels above each of the papers' thresholds outside the truth, and of a lesion case inside it
     above, above_head : of a healthy case, the shares of pixels above the healthy thresholds, None where undefined
     metrics : as the run kept them
     labels : classes of its boxes, None where its truth is a mask
@@ -75,6 +77,8 @@ class Measured:
     group: str | None
     score: float
     dice: float | None = None
+    false: Integers | None = None
+    hit: Integers | None = None
     above: float | None = None
     above_head: float | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,15 @@ __all__ = [
     "THRESHOLDS",
     "Counts",
     "Curve",
+    "add_counts",
     "beyond",
     "count_at",
     "exact_curve",
     "fine_counts",
     "fine_edges",
     "fine_samples",
+    "first_counts",
+    "no_counts",
     "pooled_dice",
     "pooled_precision",
     "pooled_recall",
@@ -68,6 +72,24 @@ class Curve:
     precision: list[float]
     ap_error: float = 0.0
     dice_error: float = 0.0
+
+
+def no_counts(rows: int, columns: int) -> Counts:
+    """A table of zeros; memory is taken as rows are filled."""
+    found, hit = (np.zeros((rows, columns)) for _ in range(2))
+    return Counts(found, hit, np.zeros(rows))
+
+
+def add_counts(table: Counts, row: int, found: NDArray[Any], hit: NDArray[Any], lesion: int) -> None:
+    """Add a case's counts to a row; they are whole numbers, so the order of adding does not matter."""
+    table.found[row] += found
+    table.hit[row] += hit
+    table.lesion[row] += lesion
+
+
+def first_counts(table: Counts, rows: int) -> Counts:
+    """The first rows of a table."""
+    return Counts(table.found[:rows], table.hit[:rows], table.lesion[:rows])
 
 
 def count_at(maps: Maps, masks: Masks, thresholds: NDArray[np.float32]) -> Counts:

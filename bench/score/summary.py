@@ -37,7 +37,7 @@ from uadbench.bench.score.cases import (
     reconstruction_metrics,
     size_group,
 )
-from uadbench.bench.score.measured import Cases
+from uadbench.bench.score.measured import Cases, Measured
 from uadbench.bench.score.operating import OperatingPoint
 from uadbench.bench.score.pooled import THRESHOLDS, pooled_dice
 from uadbench.bench.score.sample import samples
@@ -228,6 +228,18 @@ def _per_case(counted: Tally) -> dict[str, dict[str, Any]]:
             "lesion_px": case.lesion_px,
             "group": case.group,
             "score": case.score,
+            **_at_best(case, counted.best),
         }
         for case in (*counted.lesions, *counted.healthy)
+    }
+
+
+def _at_best(case: Measured, cut: int | None) -> dict[str, Any]:
+    """Its Dice, and the pixels found outside its truth, at the threshold of the pooled max Dice; None without one."""
+    if cut is None or case.false is None:
+        return {"dice_at_max": None, "false_px": None}
+    false, hit = int(case.false[cut]), 0 if case.hit is None else int(case.hit[cut])
+    return {
+        "dice_at_max": 2 * hit / (hit + false + case.lesion_px) if case.lesion else None,
+        "false_px": false,
     }

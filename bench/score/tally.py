@@ -27,10 +27,13 @@ from uadbench.bench.score.pooled import (
     THRESHOLDS,
     Counts,
     Curve,
+    add_counts,
     beyond,
     exact_curve,
     fine_counts,
     fine_edges,
+    first_counts,
+    no_counts,
     pooled_dice,
 )
 from uadbench.bench.score.volumes import VolumeCounter, Volumes
@@ -101,6 +104,13 @@ class Tally:
             return None
         place = len(THRESHOLDS) + ("image", "head").index(within)
         return self.counts.at(slice(place, place + 1))
+
+    @cached_property
+    def best(self) -> int | None:
+        """Which of the papers' thresholds gives the (first) highest pooled Dice; None without a lesion."""
+        if not self.lesions or self.truth == "boxes":
+            return None
+        return int(pooled_dice(np.ones((1, len(self.table.lesion))), self.table)[0].argmax())
 
     @cached_property
     def curve(self) -> Curve:
@@ -176,22 +186,22 @@ class _Counter:
         fixed = [np.inf if t is None else t for t in (thresholds.image, thresholds.head)]
         self._cuts = np.concatenate([THRESHOLDS, np.array(fixed, dtype=np.float32)])
         self._units, self._healthy_units = Units(together), Units(together)
-        self._counts = _table(max(n_units, 1), len(self._cuts))
-        self._called = _table(max(n_units, 1), 1)
+        self._counts = no_counts(max(n_units, 1), len(self._cuts))
+        self._called = no_counts(max(n_units, 1), 1)
         self._lesions: list[Measured] = []
         self._healthy: list[Measured] = []
         self._maps: list[Scored] = []
         self._seen: set[str] = set()
         self._excluded, self._boxes = 0, False
         self._pooled = Histogram() if together else None
-        self._subjects, self._edges, self._fine = Units(True), np.zeros(0, dtype=np.float32), _table(0, 0)
+        self._subjects, self._edges, self._fine = Units(True), np.zeros(0, dtype=np.float32), no_counts(0, 0)
 
     def find_edges(self, lesions: Iterable[Scored], n_subjects: int) -> None:
         """Fix the fine bins' edges: quantiles of these cases' lesion pixels, and 0, below which nothing lies."""
         pixels = np.concatenate([case.anomaly[case.mask].astype(np.float32) for case in lesions])
         bins = max(LEAST_BINS, min(self._bins, FINE_BYTES // (16 * n_subjects)))
         self._edges = np.union1d(np.zeros(1, np.float32), fine_edges(pixels, bins - 1))
-        self._fine = _table(n_subjects, len(self._edges))
+        self._fine = no_counts(n_subjects, len(self._edges))
 
     def look_at(self, case: Scored) -> None:
         """Count a case."""
@@ -219,26 +229,26 @@ class _Counter:
         anomaly = np.asarray(case.anomaly, dtype=np.float32)
         pixels, inside = np.sort(anomaly, axis=None), np.sort(anomaly[case.mask])
         found, hit = (beyond(values, self._cuts, "right") for values in (pixels, inside))
-        _add(self._counts, unit, found, hit, lesion)
+        add_counts(self._counts, unit, found, hit, lesion)
         dice = None if self._thresholds.image is None else float(2 * hit[-2] / (found[-2] + lesion))
-        self._lesions.append(
-            Measured(case.case_id, case.subject, True, lesion, group, top_mean(pixels), dice=dice)
-        )
+        kept = (group, top_mean(pixels), dice, _kept(found - hit), _kept(hit))
+        self._lesions.append(Measured(case.case_id, case.subject, True, lesion, *kept))
         if self._operating is not None and self._operating.threshold is not None:
             point = self._operating
             called = count_found([anomaly], [case.mask], self._operating.threshold, point.component_px)
-            _add(self._called, unit, called.found[0], called.hit[0], lesion)
+            add_counts(self._called, unit, called.found[0], called.hit[0], lesion)
         if self._pooled is None:
             self._maps.append(case)
         else:
             self._pooled.add(pixels, inside)
             found, hit = (beyond(values, self._edges, "left") for values in (pixels, inside))
-            _add(self._fine, self._subjects.add(case.subject), found[::-1], hit[::-1], lesion)
+            add_counts(self._fine, self._subjects.add(case.subject), found[::-1], hit[::-1], lesion)
 
     def _count_healthy(self, case: Scored) -> None:
         self._healthy_units.add(case.subject)
         above, head = self._thresholds, case.head
         inside = case.anomaly[head] if head is not None and head.any() else None
+        pixels = np.sort(np.asarray(case.anomaly, dtype=np.float32), axis=None)
         self._healthy.append(
             Measured(
                 case.case_id,
@@ -246,7 +256,8 @@ class _Counter:
                 False,
                 0,
                 None,
-                image_score(case.anomaly),
+                top_mean(pixels),
+                false=_kept(beyond(pixels, THRESHOLDS, "right")),
                 above=_share_above(case.anomaly, above.image),
                 above_head=None if inside is None else _share_above(inside, above.head),
                 metrics=case.metrics,
@@ -259,17 +270,17 @@ class _Counter:
         n = len(self._units.subjects)
         point = self._operating
         called = point is not None and point.threshold is not None and n
-        fine = (self._subjects, _first(self._fine, len(self._subjects.subjects)))
+        fine = (self._subjects, first_counts(self._fine, len(self._subjects.subjects)))
         return Tally(
             lesions=self._lesions,
             healthy=self._healthy,
             excluded=self._excluded,
             units=self._units,
             healthy_units=self._healthy_units,
-            counts=_first(self._counts, n),
+            counts=first_counts(self._counts, n),
             thresholds=self._thresholds,
             operating=point,
-            at_operating=_first(self._called, n) if called else None,
+            at_operating=first_counts(self._called, n) if called else None,
             bins=self._bins,
             maps=self._maps,
             pooled=self._pooled if n and not self._boxes else None,
@@ -278,21 +289,9 @@ class _Counter:
         )
 
 
-def _table(rows: int, columns: int) -> Counts:
-    """Of zeros; memory is taken as rows are filled."""
-    found, hit = (np.zeros((rows, columns)) for _ in range(2))
-    return Counts(found, hit, np.zeros(rows))
-
-
-def _add(table: Counts, row: int, found: NDArray[Any], hit: NDArray[Any], lesion: int) -> None:
-    """Add a case's counts to a row; they are whole numbers, so the order of adding does not matter."""
-    table.found[row] += found
-    table.hit[row] += hit
-    table.lesion[row] += lesion
-
-
-def _first(table: Counts, rows: int) -> Counts:
-    return Counts(table.found[:rows], table.hit[:rows], table.lesion[:rows])
+def _kept(counts: NDArray[Any]) -> NDArray[np.uint32]:
+    """Counts at the papers' thresholds alone, as small as they can be kept."""
+    return counts[: len(THRESHOLDS)].astype(np.uint32)
 
 
 def _share_above(pixels: NDArray[np.float32], threshold: float | None) -> float | None:

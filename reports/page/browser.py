@@ -22,14 +22,14 @@ from uadbench.reports.rows import Section, run_id
 from uadbench.reports.runs import Cell
 from uadbench.reports.text import percent
 
-__all__ = ["case_browser"]
+__all__ = ["case_browser", "shown_results"]
 
 Shown = tuple[str, Cell]
 
 
 def case_browser(section: Section, images: int) -> dict[str, Any]:
     """The chosen cases and their pictures, at most ``images`` of methods' results; each map's own scale."""
-    shown = _shown(section)
+    shown = shown_results(section)
     chosen = choose([cell for _, cell in shown], images=images)
     tops = [colour_range(cell, chosen) for _, cell in shown]
     cases: list[dict[str, Any]] = []
@@ -59,7 +59,7 @@ def case_browser(section: Section, images: int) -> dict[str, Any]:
     return {"cases": cases, "scales": scales, "arms": ", ".join(arms)}
 
 
-def _shown(section: Section) -> list[Shown]:
+def shown_results(section: Section) -> list[Shown]:
     """(label, cell) of the shown cells that are scored; with several runs the run is part of a method's label."""
     several = len(section.runs) > 1
     found = []

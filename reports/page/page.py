@@ -15,6 +15,8 @@ from uadbench.reports.boxes import CLASSES, class_table
 from uadbench.reports.page import context
 from uadbench.reports.page.browser import case_browser
 from uadbench.reports.page.choice import MAX_IMAGES, RULES
+from uadbench.reports.page.failures import MAX_IMAGES as MAX_FAILURES
+from uadbench.reports.page.failures import failures
 from uadbench.reports.page.pictures import colour_tables
 from uadbench.reports.page.plots import plots
 from uadbench.reports.page.templating import asset, render
@@ -40,7 +42,7 @@ def page(runs: Sequence[Run], frame: pd.DataFrame) -> str:
     """
     runs = sorted(runs, key=run_id)
     found = sections(runs, frame)
-    parts = [_section(section, runs, MAX_IMAGES // len(found)) for section in found]
+    parts = [_section(section, runs, len(found)) for section in found]
     script = "".join(asset(name) for name in _SCRIPTS)
     return render(
         "page.html",
@@ -87,7 +89,8 @@ def _summary(frame: pd.DataFrame, parts: list[dict[str, Any]]) -> str:
     return ", ".join(words)
 
 
-def _section(section: Section, runs: Sequence[Run], images: int) -> dict[str, Any]:
+def _section(section: Section, runs: Sequence[Run], sharing: int) -> dict[str, Any]:
+    """What the template shows of a section; sharing : sections of the page, which share its pictures."""
     frame, dataset = section.frame, section.dataset
     found = marks(frame)
     rows = context.result_rows(frame, found)
@@ -128,7 +131,8 @@ def _section(section: Section, runs: Sequence[Run], images: int) -> dict[str, An
         "timing": context.timing_rows(section),
         "problems": caveats.problems(section),
         "plots": plots(section),
-        "browser": case_browser(section, images),
+        "browser": case_browser(section, MAX_IMAGES // sharing),
+        "failures": failures(section, MAX_FAILURES // sharing),
     }
 
 

@@ -10,6 +10,7 @@ from unittest.mock import patch
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
+from support.scored import at_best
 from uadbench.reports.store import CellDirectory, RunDirectory
 from uadbench.reports.vocabulary import SIZE_NAMES, STAGES
 
@@ -177,12 +178,12 @@ def _write_results(
         noise_map = np.abs(gaussian_filter(rng.normal(size=(SIZE, SIZE)), 1.2)) * (case["image"] > 0.1)
         arrays = signal + noise_map * 0.3, np.clip(case["clean"], 0, 1)
         folder.append_case(record | {"arrays_sha256": folder.write_arrays(case["case_id"], *arrays)})
-        overlap = float(np.clip(rng.normal(dice, 0.12), 0, 1)) if case["lesion"] else None
         per_case[case["case_id"]] = {
-            "dice": overlap,
+            "dice": float(np.clip(rng.normal(dice, 0.12), 0, 1)) if case["lesion"] else None,
             "lesion_px": record["lesion_px"],
             "group": case["group"],
             "score": float(rng.random()),
+            **at_best(arrays[0], case["mask"]),
         }
     metrics, latency = _metrics(dice, cases, per_case, reason), _latency(raw, nfe)
     if dead:

@@ -120,12 +120,12 @@
     large.append(...Array.from(picture.childNodes, (node) => node.cloneNode(true)));
     for (const path of all("path", large)) path.removeAttribute("id");
     zoom.querySelector(".zoomed").replaceChildren(large);
-    const head = figure.closest(".panel").querySelector("h5");
+    const head = figure.closest(".panel, .fail").querySelector("h5");
     const name = [head.firstChild.textContent, head.querySelector("small").textContent].filter(Boolean).join(" · ");
     zoom.querySelector("span").textContent = `${name}: ${figure.querySelector("figcaption").textContent}`;
-    zoom.classList.toggle("no-truth", figure.closest(".browser").classList.contains("no-truth"));
+    zoom.classList.toggle("no-truth", Boolean(figure.closest(".browser.no-truth")));
   };
-  for (const picture of all("article.case .picture")) {
+  for (const picture of all("article .picture")) {
     picture.title = "Enlarge";
     picture.addEventListener("click", () => {
       pictures = all(".picture", picture.closest("article"));

@@ -71,6 +71,23 @@ def test_sums_by_subject_give_the_scores_and_intervals_of_single_cases(
     assert many[name] == alike(few[name], rel=3e-3, abs=1e-4)
 
 
+def test_each_case_is_counted_at_the_threshold_of_the_pooled_max_dice(
+    both: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    """Of few cases and of many, by counting pixels again; a healthy case has false pixels and no Dice."""
+    for found in both:
+        threshold, pooled = np.float32(found["dice_max"]["threshold"]), np.zeros(3)
+        for case in slices(1):
+            if (entry := found["per_case"].get(case.case_id)) is None:
+                continue
+            called = case.anomaly > threshold
+            counts = np.array([np.sum(called & case.mask), np.sum(called & ~case.mask), np.sum(case.mask)])
+            dice = 2 * counts[0] / counts.sum() if case.lesion else None
+            assert (entry["dice_at_max"], entry["false_px"]) == (dice and pytest.approx(dice), counts[1])
+            pooled += counts if case.lesion else 0
+        assert found["dice_max"]["value"] == pytest.approx(2 * pooled[0] / pooled.sum())
+
+
 @pytest.mark.parametrize("name", BINNED)
 def test_what_takes_every_value_is_within_its_stated_error_and_says_it(
     both: tuple[dict[str, Any], dict[str, Any]], name: str

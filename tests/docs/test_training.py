@@ -230,7 +230,7 @@ def test_the_last_step_told_of_is_the_one_whose_weights_are_there() -> None:
 def test_how_far_the_denoisers_errors_still_fall_is_what_their_logs_say() -> None:
     text = " ".join(TEXT.split())
     for name, since in (("Gaussian", 3500), ("simplex", 2500)):
-        card = json.loads((ROOT / f"reports/results/training/unet-{name.lower()}.json").read_text())
+        card = json.loads((ROOT / f"models/unet-{name.lower()}.json").read_text())
         log = {record["step"]: record["clean_error"] for record in card["log"]}
         first, last = log[since], log[card["steps"]]
         falls = [100 * (1 - last[source]["250"] / first[source]["250"]) for source in first]

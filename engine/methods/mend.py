@@ -11,7 +11,10 @@ from uadbench.engine.anomaly import gaussian_smooth
 from uadbench.engine.interfaces import Result, Tools, to_unit
 from uadbench.engine.methods.tuning import SIGMA, candidates, fit, sigma_is_open, width
 
-__all__ = ["Mend"]
+__all__ = ["COARSE_NOISE", "PLACED", "Mend"]
+
+# What the network is asked to undo: anomalies at some places, or coarse noise all over
+PLACED, COARSE_NOISE = 1, 2
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uadbench.engine.interfaces import to_signed, to_unit
+from uadbench.engine.methods.mend import COARSE_NOISE, PLACED
 from uadbench.engine.methods.restored import STRENGTHS
 from uadbench.engine.networks.restoration_unet import RestorationUNetConfig
 from uadbench.engine.networks.vae import VAEConfig
@@ -46,19 +47,34 @@ def _pairs(x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
     return clean, changed
 
 
-def _draw_pairs(x: Tensor, step: Step, network: Any) -> Batch:
-    return _pairs(x, step)
+def _draw_either(x: Tensor, step: Step, network: Any) -> Batch:
+    """Every second image with synthetic anomalies, the others with coarse noise; t says which."""
+    t = torch.from_numpy(np.where(step.rows % 2 == 0, PLACED, COARSE_NOISE))
+    here = (t == PLACED)[:, None, None, None]
+    clean, corrupted = _pairs(x, step)
+    same, noisy = _draw_coarse(x, step, network)
+    return torch.where(here, clean, same), torch.where(here, corrupted, noisy), t
 
 
-def _restoration_loss(model: nn.Module, clean: Tensor, corrupted: Tensor) -> Tensor:
-    """Absolute error of the restored image, more of it where something was changed, and cross-entropy of where."""
-    change, logit = _call(model, corrupted, 1).split(1, dim=1)
-    changed = ((clean - corrupted).abs() > 2 * CHANGED).float()
-    error = (corrupted + change - clean).abs() * (1 + (WEIGHT_CHANGED - 1) * changed)
+def _changed(clean: Tensor, corrupted: Tensor) -> Tensor:
+    return ((clean - corrupted).abs() > 2 * CHANGED).float()
+
+
+def _weighted(error: Tensor, changed: Tensor) -> Tensor:
+    """Absolute error, more of it where something was changed: of rare changes the median is none at all."""
+    return error.abs() * (1 + (WEIGHT_CHANGED - 1) * changed)
+
+
+def _restoration_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, t: Tensor) -> Tensor:
+    """Absolute error of the restored image; of anomalies more where something was changed, and where that is."""
+    change, logit = _call(model, corrupted, t).split(1, dim=1)
+    placed = (t == PLACED).float()[:, None, None, None]
+    changed = _changed(clean, corrupted) * placed
+    error = _weighted(corrupted + change - clean, changed)
     where = F.binary_cross_entropy_with_logits(
-        logit, changed, pos_weight=torch.tensor(2.0, device=logit.device)
+        logit, changed, pos_weight=torch.tensor(2.0, device=logit.device), reduction="none"
     )
-    return WEIGHT_RESTORED * error.mean() + where
+    return WEIGHT_RESTORED * error.mean() + (placed * where).mean()
 
 
 def _draw_coarse(x: Tensor, step: Step, network: Any) -> Batch:
@@ -101,8 +117,8 @@ def _draw_strength(x: Tensor, step: Step, network: Any) -> Batch:
 
 
 def _cold_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:
-    """Absolute error of the clean image: Bansal et al. 2022 (arXiv 2208.09392), eq. 1."""
-    return (between + _call(model, between, t) - clean).abs().mean()
+    """Absolute error of the clean image: Bansal et al. 2022 (arXiv 2208.09392), eq. 1, weighted."""
+    return _weighted(between + _call(model, between, t) - clean, _changed(clean, corrupted)).mean()
 
 
 def _flow_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:
@@ -178,10 +194,10 @@ RESTORING: dict[str, Objective] = {
         STRENGTHS,
     ),
     "restoration": _objective(
-        "synthetic anomalies, taken out and pointed at (Mend)",
+        "synthetic anomalies, taken out and pointed at, and coarse noise, taken out (Mend)",
         "mend-unet",
         RestorationUNetConfig(),
-        _draw_pairs,
+        _draw_either,
         _restoration_loss,
         score=_probability,
     ),

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from uadbench.datasets import DATASETS
 from uadbench.engine.interfaces import to_signed
+from uadbench.engine.methods.mend import COARSE_NOISE, PLACED
 from uadbench.engine.methods.restored import STRENGTHS
 from uadbench.engine.networks.vae import VAEConfig
 from uadbench.engine.rng import case_generator
@@ -75,9 +76,9 @@ def test_the_change_to_the_clean_image_costs_nothing(name: str, x: Tensor) -> No
     assert torch.equal(right.shown[0][0], shown)
     nothing = OBJECTIVES[name].loss(Answer(lambda seen, t: torch.zeros_like(seen)), *batch)
     error = clean - shown
-    assert nothing.item() == pytest.approx(
-        (error.square() if name == "coarse" else error.abs()).mean().item()
-    )
+    weights = torch.where((clean - batch[1]).abs() > 2 * CHANGED, WEIGHT_CHANGED, 1.0)
+    wanted = error.square() if name == "coarse" else weights * error.abs()
+    assert nothing.item() == pytest.approx(wanted.mean().item())
 
 
 def test_the_flow_is_taught_the_whole_way_at_every_place_of_the_path(x: Tensor) -> None:
@@ -95,21 +96,33 @@ def test_networks_are_told_the_strength_from_zero_on(name: str, x: Tensor) -> No
     model = Answer(lambda seen, t: torch.zeros_like(seen).repeat(1, outputs, 1, 1))
     OBJECTIVES[name].loss(model, *batch)
     ((_, timesteps),) = model.shown
-    wanted = batch[3] - 1 if name in ("cold", "flow") else torch.zeros(len(x), dtype=torch.int64)
+    wanted = torch.zeros(len(x), dtype=torch.int64) if name == "coarse" else batch[-1] - 1
     assert torch.equal(timesteps, wanted)
 
 
+def test_every_second_image_of_restoration_has_coarse_noise_and_no_place_to_name(x: Tensor) -> None:
+    clean, corrupted, t = drawn("restoration", x)
+    assert t.tolist() == [PLACED, COARSE_NOISE] * (len(x) // 2)
+    assert torch.equal(corrupted[1::2], drawn("coarse", x)[1][1::2])
+    named = Answer(lambda seen, t: torch.cat([clean - corrupted, 9 * torch.ones_like(seen)], dim=1))
+    noisy = OBJECTIVES["restoration"].loss(named, clean, corrupted, torch.full_like(t, COARSE_NOISE))
+    assert noisy.item() == pytest.approx(0, abs=1e-9)
+
+
 def test_restoration_weighs_changed_pixels_and_asks_where_they_are(x: Tensor) -> None:
-    clean, corrupted = batch = drawn("restoration", x)
-    changed = ((clean - corrupted).abs() > 2 * CHANGED).float()
+    clean, corrupted, t = batch = drawn("restoration", x)
+    placed = (t == PLACED).float().view(-1, 1, 1, 1)
+    changed = ((clean - corrupted).abs() > 2 * CHANGED).float() * placed
     assert 0 < changed.mean() < 0.3
     model = Answer(lambda seen, t: torch.cat([clean - corrupted, 40 * (2 * changed - 1)], dim=1))
     assert OBJECTIVES["restoration"].loss(model, *batch).item() == pytest.approx(0, abs=1e-9)
     undecided = Answer(lambda seen, t: torch.zeros_like(seen).repeat(1, 2, 1, 1))
     error = (clean - corrupted).abs()
     weights = torch.where(changed > 0, WEIGHT_CHANGED, 1.0)
-    where = F.binary_cross_entropy_with_logits(torch.zeros_like(x), changed, pos_weight=torch.tensor(2.0))
-    wanted = WEIGHT_RESTORED * (weights * error).mean() + where
+    where = F.binary_cross_entropy_with_logits(
+        torch.zeros_like(x[::2]), changed[::2], pos_weight=torch.tensor(2.0)
+    )
+    wanted = WEIGHT_RESTORED * (weights * error).mean() + where / 2
     torch.testing.assert_close(OBJECTIVES["restoration"].loss(undecided, *batch), wanted)
 
 

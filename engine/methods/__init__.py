@@ -130,7 +130,7 @@ METHODS |= {
     "vae": _restorer("VAE", "doi:10.1016/j.media.2020.101952", "restored", "Restored", "vae", 1),
     "disyre": _restorer("DISYRE", "arXiv 2311.15453", "disyre", "Disyre", "cold-unet", 8),
     "reflect": _restorer("REFLECT", "arXiv 2508.02889", "reflect", "Reflect", "flow-unet", 1),
-    "mend": _restorer("Mend", "docs/methods/mend.md", "mend", "Mend", "mend-unet", 2),
+    "mend": _restorer("Mend", "docs/methods/mend.md", "mend", "Mend", "mend-unet", 4),
 }
 
 FLOORS: dict[str, MethodInfo] = {

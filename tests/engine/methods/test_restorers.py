@@ -106,8 +106,9 @@ def test_one_step_averages_the_clean_images_of_its_draws() -> None:
         (Restored(), 1, True),
         (Disyre(), 8, True),
         (Reflect(steps=3), 3, True),
-        (Mend(), 2, True),
-        (Mend(mirrored=False), 1, True),
+        (Mend(), 4, True),
+        (Mend(mirrored=False), 2, True),
+        (Mend(mirrored=False, coarse=False), 1, True),
     ],
 )
 def test_the_dry_walk_counts_calls_and_tells_restoring_from_denoising(
@@ -144,13 +145,13 @@ def test_mends_map_is_the_geometric_mean_of_its_three_factors() -> None:
     image = torch.full((1, 1, 16, 16), 0.2)
     image[..., 4:8, 3:6] = 0.8  # bright, and only on the left
     network = Network(lambda x, t: torch.where(x > 0.5, -0.6, 0.0))
-    found = Mend(sigma=0)(image, dataclasses.replace(tools(network), lesion_sign=1))
+    found = Mend(sigma=0, wide=0)(image, dataclasses.replace(tools(network), lesion_sign=1))
     undone, differs, bright = 0.3, 0.3, 0.9
     wanted = torch.zeros_like(image)
-    wanted[..., 4:8, 3:6] = (undone * (0.1 + differs) * bright) ** (1 / 3)
+    wanted[..., 4:8, 3:6] = (undone * (0.05 + differs) * bright) ** (1 / 3)
     torch.testing.assert_close(found.anomaly, wanted)
     torch.testing.assert_close(found.reconstruction, torch.full_like(image, 0.2))
-    assert [t for _, t in network.shown] == [1, 1]
+    assert [t for _, t in network.shown] == [1, 1, 2, 2]
     torch.testing.assert_close(network.shown[1][0], image.flip(-1))
 
 
@@ -160,7 +161,7 @@ def test_mends_map_is_the_geometric_mean_of_its_three_factors() -> None:
         ({}, -1, 0.0),  # lesions are said to be dark, and this one is bright
         ({"signed": False}, -1, 0.3),
         ({"asymmetry": None}, 1, (0.3 * 0.9) ** 0.5),
-        ({"intensity": False}, 1, (0.3 * 0.4) ** 0.5),
+        ({"intensity": False}, 1, (0.3 * 0.35) ** 0.5),
         ({"asymmetry": None, "intensity": False}, 1, 0.3),
     ],
 )
@@ -168,18 +169,28 @@ def test_each_factor_of_mend_can_be_left_out(settings: dict[str, Any], sign: int
     image = torch.full((1, 1, 16, 16), 0.2)
     image[..., 4:8, 3:6] = 0.8
     network = Network(lambda x, t: torch.where(x > 0.5, -0.6, 0.0))
-    found = Mend(sigma=0, **settings)(image, dataclasses.replace(tools(network), lesion_sign=sign))
+    found = Mend(sigma=0, wide=0, **settings)(image, dataclasses.replace(tools(network), lesion_sign=sign))
     assert found.anomaly[..., 4:8, 3:6].unique().tolist() == pytest.approx([value])
 
 
-def test_an_open_width_of_mend_is_fitted_from_the_same_two_calls() -> None:
+def test_mend_keeps_what_both_answers_undo_and_no_more() -> None:
+    image = torch.full((1, 1, 16, 16), 0.2)
+    image[..., 4:8, 3:6] = 0.8
+    network = Network(lambda x, t: torch.where(x > 0.5, {1: -0.6, 2: -0.15}[t], {1: 0.0, 2: -0.3}[t]))
+    method = Mend(sigma=0, asymmetry=None, intensity=False)
+    found = method(image, dataclasses.replace(tools(network), lesion_sign=1)).anomaly
+    assert found[..., 4:8, 3:6].unique().tolist() == pytest.approx([(0.3 * 0.075) ** 0.5])
+    assert int(found.count_nonzero()) == 12
+
+
+def test_an_open_width_of_mend_is_fitted_from_the_same_calls() -> None:
     """The maps of all candidates are what each gives alone, and the best on the lesions is chosen."""
     image = torch.rand((1, 1, 16, 16), generator=torch.Generator().manual_seed(0)) * 0.1
     image[..., 4:8, 3:6] += 0.7
     network = Network(lambda x, t: torch.where(x > 0.5, -0.6, 0.0))
     bright, method = dataclasses.replace(tools(network), lesion_sign=1), Mend(sigma=None)
     maps = method.evidence(image, bright)
-    assert len(network.shown) == 2
+    assert len(network.shown) == 4
     alone = [candidate(image, bright).anomaly for candidate in candidates(method)]
     torch.testing.assert_close(maps, torch.cat(alone, dim=1))
     chosen, record = method.fit(maps, image > 0.5)

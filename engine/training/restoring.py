@@ -56,21 +56,12 @@ def _draw_either(x: Tensor, step: Step, network: Any) -> Batch:
     return torch.where(here, clean, same), torch.where(here, corrupted, noisy), t
 
 
-def _changed(clean: Tensor, corrupted: Tensor) -> Tensor:
-    return ((clean - corrupted).abs() > 2 * CHANGED).float()
-
-
-def _weighted(error: Tensor, changed: Tensor) -> Tensor:
-    """Absolute error, more of it where something was changed: of rare changes the median is none at all."""
-    return error.abs() * (1 + (WEIGHT_CHANGED - 1) * changed)
-
-
 def _restoration_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, t: Tensor) -> Tensor:
     """Absolute error of the restored image; of anomalies more where something was changed, and where that is."""
     change, logit = _call(model, corrupted, t).split(1, dim=1)
     placed = (t == PLACED).float()[:, None, None, None]
-    changed = _changed(clean, corrupted) * placed
-    error = _weighted(corrupted + change - clean, changed)
+    changed = ((clean - corrupted).abs() > 2 * CHANGED).float() * placed
+    error = (corrupted + change - clean).abs() * (1 + (WEIGHT_CHANGED - 1) * changed)
     where = F.binary_cross_entropy_with_logits(
         logit, changed, pos_weight=torch.tensor(2.0, device=logit.device), reduction="none"
     )
@@ -117,8 +108,8 @@ def _draw_strength(x: Tensor, step: Step, network: Any) -> Batch:
 
 
 def _cold_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:
-    """Absolute error of the clean image: Bansal et al. 2022 (arXiv 2208.09392), eq. 1, weighted."""
-    return _weighted(between + _call(model, between, t) - clean, _changed(clean, corrupted)).mean()
+    """Squared error of the clean image, Bansal et al. 2022 (arXiv 2208.09392), eq. 1, with another norm."""
+    return (between + _call(model, between, t) - clean).square().mean()
 
 
 def _flow_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:

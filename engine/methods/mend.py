@@ -21,8 +21,8 @@ PLACED, COARSE_NOISE = 1, 2
 class Mend:
     """A method of this project (docs/methods/mend.md): the geometric mean of T, e + A and D; no noise and no chain.
 
-    T : the change that the network undoes, smoothed, as far as it points the way lesions do; of two questions, what both
-        answers have
+    T : the change that the network undoes, smoothed, as far as it points the way lesions do; of two questions, what
+        both answers have
     A : how much a place differs from its mirror image, that way, as the floor ``asymmetry`` says
     D : how far the place itself is along that way, as the floor ``intensity`` says
 

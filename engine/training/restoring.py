@@ -29,6 +29,7 @@ COARSE, SPREAD = 16, 0.2  # of DAE's noise: its grid, and its deviation in grey 
 CHANGED = 0.03  # a grey value that differs by more, in [0, 1], counts as changed
 WEIGHT_CHANGED = 10.0  # of a changed pixel's error, against 1 for the others
 WEIGHT_CODE = 0.02  # of the divergence of a VAE's code: twice the variance that a pixel is taken to have
+LEAST_LEFT = 3e-4  # mean square in [-1, 1]; about the median of what is changed: less does not count in full
 WEIGHT_RESTORED = 5.0  # of the absolute error, against the cross-entropy
 
 
@@ -108,13 +109,22 @@ def _draw_strength(x: Tensor, step: Step, network: Any) -> Batch:
 
 
 def _cold_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:
-    """Squared error of the clean image, Bansal et al. 2022 (arXiv 2208.09392), eq. 1, with another norm."""
-    return (between + _call(model, between, t) - clean).square().mean()
+    """Error of the clean image: Bansal et al. 2022 (arXiv 2208.09392), eq. 1, with another norm."""
+    return _share_left(between + _call(model, between, t) - clean, between - clean)
 
 
 def _flow_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:
-    """Squared error of the velocity of the straight path: Liu et al. 2022 (arXiv 2209.03003), eq. 1."""
-    return (_call(model, between, t) - (clean - corrupted)).square().mean()
+    """Error of the velocity of the straight path: Liu et al. 2022 (arXiv 2209.03003), eq. 1."""
+    return _share_left(_call(model, between, t) - (clean - corrupted), clean - corrupted)
+
+
+def _share_left(error: Tensor, undone: Tensor) -> Tensor:
+    """Squared error as a share of what doing nothing would leave, averaged over images.
+
+    Anomalies' mean squares span four decades: as they are, a few large ones are the loss, and nothing else is learnt.
+    """
+    left, all_of_it = (e.square().mean(dim=(1, 2, 3)) for e in (error, undone))
+    return (left / (all_of_it + LEAST_LEFT)).mean()
 
 
 def _call(model: nn.Module, x: Tensor, t: Tensor | int) -> Tensor:

@@ -29,7 +29,7 @@ COARSE, SPREAD = 16, 0.2  # of DAE's noise: its grid, and its deviation in grey 
 CHANGED = 0.03  # a grey value that differs by more, in [0, 1], counts as changed
 WEIGHT_CHANGED = 10.0  # of a changed pixel's error, against 1 for the others
 WEIGHT_CODE = 0.02  # of the divergence of a VAE's code: twice the variance that a pixel is taken to have
-LEAST_LEFT = 3e-4  # mean square in [-1, 1]; about the median of what is changed: less does not count in full
+BEND = 0.2  # error in [-1, 1] up to which an anomaly's error counts squared, beyond it as it is
 WEIGHT_RESTORED = 5.0  # of the absolute error, against the cross-entropy
 
 
@@ -110,21 +110,22 @@ def _draw_strength(x: Tensor, step: Step, network: Any) -> Batch:
 
 def _cold_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:
     """Error of the clean image: Bansal et al. 2022 (arXiv 2208.09392), eq. 1, with another norm."""
-    return _share_left(between + _call(model, between, t) - clean, between - clean)
+    return _weighed(between + _call(model, between, t) - clean, clean - corrupted)
 
 
 def _flow_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:
-    """Error of the velocity of the straight path: Liu et al. 2022 (arXiv 2209.03003), eq. 1."""
-    return _share_left(_call(model, between, t) - (clean - corrupted), clean - corrupted)
+    """Error of the velocity of the straight path: Liu et al. 2022 (arXiv 2209.03003), eq. 1, with another norm."""
+    return _weighed(_call(model, between, t) - (clean - corrupted), clean - corrupted)
 
 
-def _share_left(error: Tensor, undone: Tensor) -> Tensor:
-    """Squared error as a share of what doing nothing would leave, averaged over images.
+def _weighed(error: Tensor, undone: Tensor) -> Tensor:
+    """Huber's norm, more where something was changed.
 
-    Anomalies' mean squares span four decades: as they are, a few large ones are the loss, and nothing else is learnt.
+    An absolute error alone has no change as its best answer wherever one cannot tell, for few pixels are changed; a
+    squared one alone is the error of a few large anomalies.
     """
-    left, all_of_it = (e.square().mean(dim=(1, 2, 3)) for e in (error, undone))
-    return (left / (all_of_it + LEAST_LEFT)).mean()
+    weight = 1 + (WEIGHT_CHANGED - 1) * (undone.abs() > 2 * CHANGED).float()
+    return (weight * F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=BEND)).mean() / BEND
 
 
 def _call(model: nn.Module, x: Tensor, t: Tensor | int) -> Tensor:

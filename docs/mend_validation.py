@@ -23,13 +23,13 @@ from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
 __all__ = ["COLUMNS", "DATA", "MAPS", "main", "rows"]
 
 DATA = ("soop-flair", "ixi-stroke")
-NO_A, NO_D = {"asymmetry": None}, {"intensity": False}
+NO_A, NO_P = {"asymmetry": None}, {"placed": False}
 MAPS: Mapping[str, tuple[str, dict[str, Any], int]] = {
-    "T": ("mend", NO_A | NO_D, 1),
-    "T D": ("mend", NO_A, 1),
-    "T A": ("mend", NO_D, 1),
-    "T A D": ("mend", {}, 1),
-    "T A D, no root": ("mend", {}, 3),
+    "T": ("mend", NO_A | NO_P, 1),
+    "T A": ("mend", NO_P, 1),
+    "T P": ("mend", NO_A, 1),
+    "T P A": ("mend", {}, 1),
+    "T P A, no root": ("mend", {}, 3),
     "intensity": ("intensity", {}, 1),
     "asymmetry": ("asymmetry", {}, 1),
 }

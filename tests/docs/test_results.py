@@ -1,0 +1,107 @@
+"""What the README says of its result tables is what the committed runs and their paired differences say."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from support.places import ROOT
+
+RESULTS = ROOT / "reports" / "results"
+DATA = ("soop-flair", "ixi-stroke")
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+BOARDS = {data: pd.read_csv(RESULTS / data / "leaderboard.csv") for data in DATA}
+PAIRED = {data: pd.read_csv(RESULTS / data / "paired.csv") for data in DATA}
+THOR = {net: f"thor-simplex-25-{net}" for net in ("lpips-squeeze", "brain-squeeze")}
+CHAIN_CALLS = 20  # from so many on, a method walks a chain
+PAPERS = {"thor", "ddpm", "anoddpm", "autoddpm", "pddpm", "cddpm"}
+
+
+def lead(data: str, first: str, second: str, measure: str = "dice_max") -> str:
+    """What the first is ahead of the second, in points, with its interval."""
+    frame = PAIRED[data][PAIRED[data]["measure"] == measure]
+    for a, b, sign in ((first, second, -1), (second, first, 1)):
+        for row in frame[(frame["a"] == a) & (frame["b"] == b)].itertuples():
+            low, high = sorted((sign * row.lo, sign * row.hi))
+            return f"{100 * sign * row.difference:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    raise LookupError(f"{data} has no pair {first}, {second}")
+
+
+def holm(data: str, first: str, second: str) -> float:
+    frame = PAIRED[data][PAIRED[data]["measure"] == "dice_max"]
+    (p,) = frame[frame["a"].isin([first, second]) & frame["b"].isin([first, second])]["p_holm"]
+    return float(p)
+
+
+def test_floors_lead_the_papers_methods_by_what_is_said() -> None:
+    board = BOARDS["soop-flair"].set_index("method")["dice_max"]
+    ours = board[board.index.isin(PAPERS)]
+    assert ours.idxmax() == "cddpm"
+    floor, fitted, best = "asymmetry-intensity-none-0", "asymmetry-intensity-fitted-none-0", "cddpm-simplex-0"
+    told = f"leads it by {lead('soop-flair', floor, best)} at its fixed width"
+    assert f"{told} and by {lead('soop-flair', fitted, best)} fitted" in README
+    thor, pair = THOR["lpips-squeeze"], ("zscore-none-0", "zscore-fitted-none-0")
+    board = BOARDS["ixi-stroke"].set_index("method")["dice_max"]
+    assert board["thor"].max() == board[board.index.isin(PAPERS)].max()
+    assert f"not told apart ({lead('ixi-stroke', pair[0], thor)} for the floor)" in README
+    p = holm("ixi-stroke", pair[1], thor)
+    assert p > 0.05
+    assert f"leads THOR by {lead('ixi-stroke', pair[1], thor)}, which Holm's correction (p {p:.3f})" in README
+
+
+def test_thor_leads_anoddpm_by_what_is_said() -> None:
+    lpips, brain = (lead("ixi-stroke", THOR[net], "anoddpm-simplex-25") for net in THOR)
+    assert f"{lpips} ahead through ImageNet's LPIPS and {brain} through `brain-squeeze`" in README
+    ps = {f"{holm('ixi-stroke', thor, 'anoddpm-simplex-25'):.3f}" for thor in THOR.values()}
+    assert ps == {"0.032"}
+    assert "(p 0.032 both)" in README
+    lpips, brain = (
+        lead("soop-flair", THOR[net], "anoddpm-simplex-25").replace("-0.0 ", "0.0 ") for net in THOR
+    )
+    average = lead("soop-flair", THOR["lpips-squeeze"], "anoddpm-simplex-25", "dice_average")
+    assert f"none in max Dice ({lpips}; {brain}), and one of {average} in the papers' average" in README
+    page = " ".join((ROOT / "docs/methods/thor.md").read_text(encoding="utf-8").split())
+    lpips, brain = (lead("ixi-stroke", THOR[net], "anoddpm-simplex-25") for net in THOR)
+    assert f"by {lpips} through `lpips-squeeze` and by {brain} through `brain-squeeze`" in page
+    other = lead("ixi-stroke", "thor-gaussian-25-lpips-squeeze", "ddpm-gaussian-25")
+    assert f"THOR leads DDPM on T1w by {other}" in README
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_no_chain_is_on_the_pareto_front_and_one_or_two_calls_are_ahead(data: str) -> None:
+    board = BOARDS[data]
+    chains = board[board["nfe"] >= CHAIN_CALLS]
+    assert len(chains) == 8
+    assert "yes" not in set(chains["pareto"])
+    few = board[board["method"].isin(["mend", "dae"])]
+    assert set(few["nfe"]) == {1, 2}
+    assert few["dice_max"].min() > chains["dice_max"].max()
+    thor = chains[chains["method"] == "thor"].set_index(["noise", "perceptual"])["dice_max"]
+    assert thor["simplex"].min() > thor["gaussian"].max()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("soop-flair", "300 of 717 test cases, 258 with a lesion"),
+        ("ixi-stroke", "all 220 test cases, 176 with a lesion, of 44 subjects"),
+    ],
+)
+def test_the_cases_are_those_of_the_record(data: str, words: str) -> None:
+    (counts,) = BOARDS[data][["n_cases", "n_lesion"]].drop_duplicates().to_numpy().tolist()
+    assert all(str(int(count)) in words.split() for count in counts)
+    subjects = set(PAIRED[data]["n_subjects"])
+    assert data != "ixi-stroke" or subjects == {44}
+    assert words in README
+    seeds = json.loads((RESULTS / data / "manifest.json").read_text())["seed"]
+    assert seeds in (0, [0])
+
+
+def test_the_images_seen_are_those_of_the_trainings() -> None:
+    """Steps of 8 images: of the first version, of the checkpoints that this training went on from, and its own."""
+    gaussian, simplex = (
+        json.loads((ROOT / f"models/unet-{n}.json").read_text()) for n in ("gaussian", "simplex")
+    )
+    told = f"has seen {8 * (2600 + 2500) + simplex['images_seen']:,} images, the Gaussian one"
+    assert f"{told} {8 * (2700 + 3500) + gaussian['images_seen']:,}" in README

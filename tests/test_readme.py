@@ -58,8 +58,8 @@ def test_nothing_is_left_to_be_filled_in() -> None:
 
 def test_the_published_runs_used_the_shipped_weights() -> None:
     for manifest in sorted(ROOT.glob("reports/results/*/manifest.json")):
-        for name, used in json.loads(manifest.read_text())["checkpoints"].items():
-            card = json.loads((ROOT / "models" / f"{name}.json").read_text())
+        for used in json.loads(manifest.read_text())["checkpoints"].values():
+            card = json.loads((ROOT / "models" / used["file"]).with_suffix(".json").read_text())
             assert used["sha256"] == card["sha256"], manifest
 
 
@@ -103,7 +103,9 @@ def test_a_table_shows_the_values_of_its_file(tmp_path: Path) -> None:
 
 
 def test_a_table_shows_the_best_floors_alone(tmp_path: Path) -> None:
-    columns = "dataset,method,noise,steps,backend,precision,kind,dice_max,dice_max_lo,dice_max_hi,dice_average"
+    columns = (
+        "dataset,method,noise,steps,backend,precision,kind,dice_max,dice_max_lo,dice_max_hi,dice_average"
+    )
     rest = "dice_small,dice_medium,dice_large,auprc,nfe,latency_ms_p50,speedup,t_start"
     rows = [f"d,f{i},none,0,torch,fp32,floor,0.{i},0.1,0.9,0.2,,,,0.1,0,1,," for i in range(1, 9)]
     (tmp_path / "leaderboard.csv").write_text("\n".join([f"{columns},{rest}", *rows]) + "\n")

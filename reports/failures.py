@@ -10,7 +10,7 @@ from typing import Any
 
 from uadbench.reports.runs import Cell
 from uadbench.reports.text import percent
-from uadbench.reports.truth import HEALTHY
+from uadbench.reports.truth import HEALTHY, truth_of_cell
 from uadbench.reports.vocabulary import HEADLINE, SIZE_NAMES
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "failure_rows",
     "find_failures",
     "threshold_of",
-    "truth_of_cell",
 ]
 
 MOST = 3
@@ -71,11 +70,6 @@ class Failure:
         return (
             f"Dice {percent(dice)}, " if dice is not None else ""
         ) + f"{self.figures['false_px']} px false"
-
-
-def truth_of_cell(cell: Cell) -> str:
-    """ "mask" or "boxes"."""
-    return str((cell.metrics or {}).get("truth") or "mask")
 
 
 def threshold_of(cell: Cell) -> float | None:

@@ -11,12 +11,13 @@ from mend_validation import DATA, MAPS
 from mend_validation import rows as scored_maps
 from support.pages import page, table
 from support.places import ROOT
+from support.published import PAPERS, board, lead
 
 from uadbench.datasets import DATASETS
 from uadbench.engine.methods import FLOORS
 from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
 
-RESULTS, REPORTS = ROOT / "docs" / "results", ROOT / "reports" / "results"
+RESULTS = ROOT / "docs" / "results"
 
 
 def percent(value: float) -> str:
@@ -78,21 +79,18 @@ def test_the_sentences_are_those_of_the_committed_runs() -> None:
 
 
 SCORES = ("dice_max", "dice_average", "auprc")
-PAPERS = ("thor", "ddpm", "anoddpm", "autoddpm", "pddpm", "cddpm")
 
 
 def test_the_lead_over_the_papers_methods_is_that_of_the_readmes_tables() -> None:
     text = " ".join(page("methods/mend.md").split())
     leads, shares = [], []
     for data in DATA:
-        board = pd.read_csv(REPORTS / data / "leaderboard.csv")
-        (mend,) = board[board["method"] == "mend"].to_dict("records")
-        theirs = board[board["method"].isin(PAPERS)]
+        rows = board(data)
+        (mend,) = rows[rows["method"] == "mend"].to_dict("records")
+        theirs = rows[rows["method"].isin(PAPERS)]
         shares.append([f"{mend[score] / theirs[score].max():.2f}" for score in SCORES])
         best = theirs.loc[theirs["dice_max"].idxmax(), "cell"].removesuffix("-openvino-bf16")
-        paired = pd.read_csv(REPORTS / data / "paired.csv").set_index(["measure", "a", "b"])
-        row = 100 * paired.loc[("dice_max", best, "mend-none-0")]
-        leads.append(f"by {row['difference']:.1f} [{row['lo']:.1f}, {row['hi']:.1f}]")
+        leads.append(f"by {lead(data, 'mend-none-0', best)}")
     assert (
         f"{leads[0]} points of max Dice on `soop-flair` (cDDPM) and {leads[1]} on `ixi-stroke` (THOR)" in text
     )

@@ -4,46 +4,26 @@ from __future__ import annotations
 
 import json
 
-import pandas as pd
 import pytest
 from support.places import ROOT
+from support.published import PAPERS, RESULTS, board, holm, lead, paired
 
-RESULTS = ROOT / "reports" / "results"
 DATA = ("soop-flair", "ixi-stroke")
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-BOARDS = {data: pd.read_csv(RESULTS / data / "leaderboard.csv") for data in DATA}
-PAIRED = {data: pd.read_csv(RESULTS / data / "paired.csv") for data in DATA}
+BOARDS = {data: board(data) for data in DATA}
 THOR = {net: f"thor-simplex-25-{net}" for net in ("lpips-squeeze", "brain-squeeze")}
 CHAIN_CALLS = 20  # from so many on, a method walks a chain
-PAPERS = {"thor", "ddpm", "anoddpm", "autoddpm", "pddpm", "cddpm"}
-
-
-def lead(data: str, first: str, second: str, measure: str = "dice_max") -> str:
-    """What the first is ahead of the second, in points, with its interval."""
-    frame = PAIRED[data][PAIRED[data]["measure"] == measure]
-    for a, b, sign in ((first, second, -1), (second, first, 1)):
-        for row in frame[(frame["a"] == a) & (frame["b"] == b)].itertuples():
-            low, high = sorted((sign * row.lo, sign * row.hi))
-            return f"{100 * sign * row.difference:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-    raise LookupError(f"{data} has no pair {first}, {second}")
-
-
-def holm(data: str, first: str, second: str) -> float:
-    frame = PAIRED[data][PAIRED[data]["measure"] == "dice_max"]
-    (p,) = frame[frame["a"].isin([first, second]) & frame["b"].isin([first, second])]["p_holm"]
-    return float(p)
 
 
 def test_floors_lead_the_papers_methods_by_what_is_said() -> None:
-    board = BOARDS["soop-flair"].set_index("method")["dice_max"]
-    ours = board[board.index.isin(PAPERS)]
-    assert ours.idxmax() == "cddpm"
+    scores = BOARDS["soop-flair"].set_index("method")["dice_max"]
+    assert scores[scores.index.isin(PAPERS)].idxmax() == "cddpm"
     floor, fitted, best = "asymmetry-intensity-none-0", "asymmetry-intensity-fitted-none-0", "cddpm-simplex-0"
     told = f"leads it by {lead('soop-flair', floor, best)} at its fixed width"
     assert f"{told} and by {lead('soop-flair', fitted, best)} fitted" in README
     thor, pair = THOR["lpips-squeeze"], ("zscore-none-0", "zscore-fitted-none-0")
-    board = BOARDS["ixi-stroke"].set_index("method")["dice_max"]
-    assert board["thor"].max() == board[board.index.isin(PAPERS)].max()
+    scores = BOARDS["ixi-stroke"].set_index("method")["dice_max"]
+    assert scores["thor"].max() == scores[scores.index.isin(PAPERS)].max()
     assert f"not told apart ({lead('ixi-stroke', pair[0], thor)} for the floor)" in README
     p = holm("ixi-stroke", pair[1], thor)
     assert p > 0.05
@@ -70,11 +50,11 @@ def test_thor_leads_anoddpm_by_what_is_said() -> None:
 
 @pytest.mark.parametrize("data", DATA)
 def test_no_chain_is_on_the_pareto_front_and_one_or_two_calls_are_ahead(data: str) -> None:
-    board = BOARDS[data]
-    chains = board[board["nfe"] >= CHAIN_CALLS]
+    rows = BOARDS[data]
+    chains = rows[rows["nfe"] >= CHAIN_CALLS]
     assert len(chains) == 8
     assert "yes" not in set(chains["pareto"])
-    few = board[board["method"].isin(["mend", "dae"])]
+    few = rows[rows["method"].isin(["mend", "dae"])]
     assert set(few["nfe"]) == {1, 2}
     assert few["dice_max"].min() > chains["dice_max"].max()
     thor = chains[chains["method"] == "thor"].set_index(["noise", "perceptual"])["dice_max"]
@@ -91,7 +71,7 @@ def test_no_chain_is_on_the_pareto_front_and_one_or_two_calls_are_ahead(data: st
 def test_the_cases_are_those_of_the_record(data: str, words: str) -> None:
     (counts,) = BOARDS[data][["n_cases", "n_lesion"]].drop_duplicates().to_numpy().tolist()
     assert all(str(int(count)) in words.split() for count in counts)
-    subjects = set(PAIRED[data]["n_subjects"])
+    subjects = set(paired(data)["n_subjects"])
     assert data != "ixi-stroke" or subjects == {44}
     assert words in README
     seeds = json.loads((RESULTS / data / "manifest.json").read_text())["seed"]

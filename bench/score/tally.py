@@ -49,8 +49,6 @@ FINE_BYTES = 2**29
 """What the tables of fine bins may take; with more subjects than 8192 there are fewer bins, LEAST_BINS at least."""
 LEAST_BINS = 256
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Tally:
@@ -122,8 +120,7 @@ class Tally:
             return exact_curve(*_maps_and_masks(self.maps))
         curve = binned_curve(self.pooled)
         best = int(self.dice.argmax())
-        dice = float(self.dice[best])
-        if dice <= curve.dice:
+        if (dice := float(self.dice[best])) <= curve.dice:
             return curve
         error = curve.dice + curve.dice_error - dice
         return replace(curve, dice=dice, threshold=float(THRESHOLDS[best]), dice_error=error)
@@ -293,7 +290,7 @@ class _Counter:
 
 
 def _kept(counts: NDArray[Any]) -> NDArray[Any]:
-    """Counts at the papers' thresholds alone, in as few bytes as hold them: there may be 200,000 cases."""
+    """Counts at the papers' thresholds alone, in few bytes: there may be 200,000 cases."""
     return counts[: len(THRESHOLDS)].astype(np.min_scalar_type(counts.max()))
 
 

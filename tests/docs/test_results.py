@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 from support.places import ROOT
 from support.published import PAPERS, RESULTS, board, holm, lead, paired
@@ -85,3 +86,21 @@ def test_the_images_seen_are_those_of_the_trainings() -> None:
     )
     told = f"has seen {8 * (2600 + 2500) + simplex['images_seen']:,} images, the Gaussian one"
     assert f"{told} {8 * (2700 + 3500) + gaussian['images_seen']:,}" in README
+
+
+def test_the_speed_ups_of_the_sentences_are_those_of_the_profile() -> None:
+    rows = pd.read_csv(RESULTS / "profile" / "profile.csv").set_index(
+        ["network", "method", "backend", "precision", "batch"]
+    )
+
+    def told(precision: str, batch: int) -> str:
+        row = rows.loc[("unet-gaussian", "-", "openvino", precision, batch)]
+        return f"{row['speedup_vs_eager']:.2f} ({row['speedup_lo']:.2f}–{row['speedup_hi']:.2f})"
+
+    page = " ".join((ROOT / "docs/backends.md").read_text(encoding="utf-8").split())
+    assert f"bf16 is {told('bf16', 1)} times torch fp32 on one image and {told('bf16', 4)} on four" in page
+    assert f"int8 {told('int8', 1)} and {told('int8', 4)}" in page
+    assert f"misses it with {told('bf16', 1)} for one call on one image" in README
+    used = json.loads((RESULTS / "profile" / "profile.json").read_text())
+    shas = {json.loads(card.read_text())["sha256"] for card in (ROOT / "models").glob("*.json")}
+    assert {network["sha256"] for network in used["networks"].values()} <= shas

@@ -92,7 +92,7 @@ def _rows(run: Run, cell: Cell) -> Iterator[dict[str, Any]]:
         "provider": (info.get("backend_info") or {}).get("provider"),
         "threshold": _threshold(metrics),
     }
-    scores = metrics.get("per_case") or {}
+    scores = cell.scores
     for record in cell.cases:
         yield {**shared, **split_of(run, record), **_case(record, scores.get(record["case_id"]) or {})}
 

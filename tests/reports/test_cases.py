@@ -35,7 +35,7 @@ def test_a_row_says_what_the_cell_is_what_the_case_is_and_what_came_of_it(run: P
             assert row["network_ms"] == record["stages_ms"]["network"]
             assert row["status"] == record["status"]
             assert (row["split"], row["scored"]) == (record["split"], record["split"] == "test")
-            scores = (cell.metrics or {})["per_case"].get(record["case_id"])
+            scores = cell.scores.get(record["case_id"])
             if scores is None:
                 assert row["reason"].startswith("image is constant")
                 assert pd.isna(row["dice"])
@@ -49,7 +49,7 @@ def test_a_case_with_boxes_has_the_threshold_and_the_scores_of_boxes(tmp_path: P
     frame = case_rows([made]).set_index(["cell", "case"])
     for cell in made.cells:
         metrics = cell.metrics or {}
-        for case_id, scores in metrics["per_case"].items():
+        for case_id, scores in cell.scores.items():
             row = frame.loc[(cell.slug, case_id)]
             assert row["threshold"] == metrics["box_f1"]["threshold"] is not None
             assert row["boxes"] == ", ".join(scores["boxes"])

@@ -83,6 +83,7 @@ def test_a_volume_is_measured(tmp_path: Path) -> None:
     assert [z for z, count in enumerate(found.ignored) if count] == [12]
     assert found.litres == pytest.approx(16 * 20 * 16 * 0.512e-3, abs=1e-3)
     assert found.window == (0, 100), "what is below a background of 0 is set to 0"
+    assert found.brain == (5, 100), "of 16 slices one is of 5, which is no tissue"
 
 
 def test_the_slices_of_a_volume_cost_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +194,52 @@ def test_all_slices_are_those_with_a_quarter_of_the_fullest_ones_tissue(tmp_path
     assert "lies elsewhere in the volume: 1." in " ".join(
         opened(tmp_path, "50%", voxels=voxels, heights=(3,)).caveats
     )
+
+
+@pytest.mark.parametrize(
+    ("spacing", "brain_slices", "kept"),
+    [
+        pytest.param(2.0, (0, 80), (15, 65), id="80 of 2 mm: all but 15 at each end"),
+        pytest.param(2.0, (0, 79), (15, 65), id="79 of 2 mm: 50 of them"),
+        pytest.param(1.0, (5, 165), (35, 135), id="160 of 1 mm above a black border: 100 of them"),
+        pytest.param(3.0, (10, 50), (14, 47), id="40 of 3 mm: 33 of them"),
+        pytest.param(4.0, (3, 20), (3, 20), id="68 mm: all there are"),
+    ],
+)
+def test_behrendts_slices_are_the_middle_100_mm_of_the_brain_whatever_is_black_around_it(
+    tmp_path: Path, spacing: float, brain_slices: tuple[int, int], kept: tuple[int, int]
+) -> None:
+    low, high = brain_slices
+    voxels = np.zeros((6, 6, high + 7 * (low > 0)), dtype=np.float32)
+    voxels[1:5, 1:5, low:high] = 100 + np.arange(high - low)
+    image = save(tmp_path / "a.nii.gz", voxels, np.diag([1, 1, spacing, 1]))
+    mask = np.zeros(voxels.shape, dtype=np.uint8)
+    mask[2, 2, [low, kept[0]]] = 1
+    files = Files(image, save(tmp_path / "m.nii.gz", mask, np.diag([1, 1, spacing, 1])))
+    dataset = open_layout(one(Found("s", "v", files)), tmp_path, None, options=("behrendt", "volume"))
+    assert [case.position for case in dataset.cases] == list(range(*kept))
+    assert [case.position for case in dataset.cases if case.lesion] == [kept[0]]
+    assert f"not among them: {int(low != kept[0])}." in " ".join(dataset.caveats)
+    assert dataset.preprocessing["slices_mm"] == 100
+
+
+def test_scaled_by_the_brain_its_1st_and_99th_percentile_become_0_and_1_in_every_slice(
+    tmp_path: Path,
+) -> None:
+    voxels = brain()
+    dataset = opened(tmp_path, "behrendt", "volume-brain", voxels=voxels)
+    low, high = np.percentile(voxels[voxels > 0], (1, 99))
+    for case in dataset.cases:
+        plane = read_slice(tmp_path / "a.nii.gz", case.position)
+        expected = np.clip((plane - low) / (high - low), 0, 1)
+        np.testing.assert_allclose(dataset.native(case)[:, 2:-2], expected, atol=1e-5)
+    assert dataset.preprocessing["brain_percentiles"] == [1, 99]
+    assert dataset.title.endswith("slices of the brain's middle 100 mm, scaled by the volume's brain")
+
+
+def test_the_records_of_other_choices_know_nothing_of_these(tmp_path: Path) -> None:
+    record = opened(tmp_path, "all", "volume").preprocessing
+    assert not {"slices_mm", "brain_percentiles"} & record.keys()
 
 
 def test_a_case_knows_the_spacing_of_its_slice_as_loaded(tmp_path: Path) -> None:

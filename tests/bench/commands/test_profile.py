@@ -186,14 +186,20 @@ def test_a_row_that_got_slower_fails_the_limit_with_exit_code_1(
     assert "FAIL unet-gaussian, torch fp32, batch 1: slower by 10.0%" in done.stderr
     done = profile(tmp_path, "--compare", "old", "--fail-on", "20%")
     assert done.exit_code == 0, done.output
-    assert "ok: no row is slower by more than 20.00%" in done.stderr
+    assert "ok: no row is slower by more than 20%" in done.stderr
     assert profile(tmp_path, "--compare", "old").exit_code == 0
 
 
-def test_a_limit_that_can_judge_no_row_does_not_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("typed", "told"), [("5%", "5%"), ("2.5%", "2.5%"), ("100 %", "100%"), ("0.000001%", "0.000001%")]
+)
+def test_a_limit_that_can_judge_no_row_does_not_pass_and_is_named_as_typed(
+    typed: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     baseline(tmp_path, monkeypatch, lambda record: record.update(machine="another"))
-    done = profile(tmp_path, "--compare", "old", "--fail-on", "5%")
+    done = profile(tmp_path, "--compare", "old", "--fail-on", typed)
     assert done.exit_code == 2
+    assert f"error: no row could be judged, so --fail-on {told} says nothing\n" in done.stderr
     assert "0 of 1 rows were judged" in done.stderr
     assert "another machine" in done.stdout
 

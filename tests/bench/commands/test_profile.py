@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from support.profiled import Clock, Slow, instruments, made_profile, made_row, t
 from uadbench.bench.cli import cli
 from uadbench.bench.commands import profile as verb
 from uadbench.bench.profile.measure import Instruments
+from uadbench.bench.profile.trace import SILENT
 from uadbench.bench.profile.writing import write_profile
 from uadbench.bench.run import timing
 from uadbench.bench.run.interrupt import Interrupted
@@ -108,6 +110,34 @@ def test_traces_are_chromes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("network", pytest.approx(1e5))
     ]
     assert "traceEvents" in json.loads(traces[1].read_text())
+
+
+def test_the_profiler_of_torch_says_nothing_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    use_fakes(monkeypatch)
+    assert profile(tmp_path, "--trace", "--no-progress").exit_code == 0
+    assert list((tmp_path / "new").glob("trace-*.json"))
+    assert "profiler_start" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("users", ["2", None])
+def test_what_the_user_wants_to_hear_of_torchs_profiler_is_left_as_it_is(
+    users: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels: list[str] = []
+
+    def no_profiler(**_: Any) -> None:  # the real one would keep the level for all tests of this process
+        levels.append(os.environ["KINETO_LOG_LEVEL"])
+        raise ValueError("no profiler")
+
+    monkeypatch.setenv("KINETO_LOG_LEVEL", users or "")
+    if users is None:
+        monkeypatch.delenv("KINETO_LOG_LEVEL")
+    use_fakes(monkeypatch)
+    monkeypatch.setattr("uadbench.bench.profile.trace.profile", no_profiler)
+    profile(tmp_path, "--trace")
+    assert levels == [users or SILENT]
 
 
 def test_a_busy_machine_is_refused_before_anything_is_written(

@@ -33,7 +33,7 @@ def idle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def use_fakes(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.1, **more: Any) -> None:
     clock = Clock()
 
-    def opener(arm: Arm, *rest: Any, say: Callable[[str], None]) -> Slow:
+    def opener(arm: Arm, *rest: Any, say: Callable[[str], None], hint: str) -> Slow:
         clock.now += 1.0
         say("building an engine")
         return Slow(clock, seconds, arm.backend, arm.precision)
@@ -170,6 +170,11 @@ def test_a_busy_machine_is_refused_before_anything_is_written(
         (["--streams", "2"], "there are 1 threads to share"),
         (["--streams", "1"], "streams is 1, and one caller is what others are held against; give 2 or more"),
         (["--set", "batch_size=8"], "batch_size = 8 is for `bench run`: a profile times phantom cases"),
+        (
+            ["--set", "hint=throughput"],
+            "hint is 'throughput', and none of the back ends takes one; openvino would",
+        ),
+        (["--set", "hint=fast"], "hint is 'fast'"),
         (["--methods", "ddpm", "--set", "variance=exact"], "variance = exact is for `bench run`"),
         (["--history", "unet-gaussian.json"], "'unet-gaussian.json' is a file"),
         (["--seed", "0,1"], "a profile has one seed"),

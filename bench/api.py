@@ -244,7 +244,7 @@ def _open(config: RunConfig, cell: Cell) -> Denoiser:
         return NoNetwork()
     path = cell.networks["denoiser"].path
     return open_denoiser(
-        cell.arm, path, config.threads, config.batch_size, say=None
+        cell.arm, path, config.threads, config.batch_size, say=None, hint=config.hint
     )  # a library prints nothing
 
 

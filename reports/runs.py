@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.reports.atomic import RunError, read_json
-from uadbench.reports.held import CellCases, Extent, Held
+from uadbench.reports.cell_cases import CellCases, Extent, Held
 from uadbench.reports.schema import (
     check_cell,
     check_latency,

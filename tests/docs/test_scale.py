@@ -41,6 +41,8 @@ def test_the_memory_of_many_cells_is_that_of_the_measurements() -> None:
 
     few, many = (peak(f"load_run with {n} cells, lines repeated", 200_000) for n in (2, 16))
     assert f"opened in {few} MiB with 2 cells and in {many} MiB with 16" in TEXT
+    few, many = (peak(f"bench report with {n} cells, lines repeated", 200_000) for n in (2, 6))
+    assert f"written in {few} MiB with 2 cells and in {many} MiB with 6" in TEXT
     few, many = (peak(f"bench report with {n} cells, limit 30 MB", 20_000) for n in (2, 8))
     before = [peak(f"bench report before with {n} cells", 20_000) for n in (2, 8)]
     assert f"took {few} MiB with 2 cells and {many} MiB with 8 (before: {before[0]} and {before[1]})" in TEXT

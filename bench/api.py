@@ -85,7 +85,7 @@ def load_run(path: str | Path) -> LoadedRun:
     rows = []
     for cell in run.cells:
         variant, arm = variant_of(cell.info), arm_of(cell.info)
-        scores = (cell.metrics or {}).get("per_case") or {}
+        scores = cell.scores
         truth = (cell.metrics or {}).get("truth")
         identity = {
             key: cell.info.get(key)

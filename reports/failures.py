@@ -84,7 +84,7 @@ def find_failures(cell: Cell, most: int = MOST) -> list[Failure]:
 
     Empty for a cell that is not scored, and for one scored by a version that kept no such figures.
     """
-    scored = (cell.metrics or {}).get("per_case") or {}
+    scored = cell.scores
     records = [
         record for record in cell.cases if record.get("status") == "ok" and record["case_id"] in scored
     ]

@@ -85,7 +85,7 @@ def load_run(path: str | Path) -> LoadedRun:
     rows = []
     for cell in run.cells:
         variant, arm = variant_of(cell.info), arm_of(cell.info)
-        scores = (cell.metrics or {}).get("per_case") or {}
+        scores = cell.scores
         truth = (cell.metrics or {}).get("truth")
         identity = {
             key: cell.info.get(key)
@@ -244,7 +244,7 @@ def _open(config: RunConfig, cell: Cell) -> Denoiser:
         return NoNetwork()
     path = cell.networks["denoiser"].path
     return open_denoiser(
-        cell.arm, path, config.threads, config.batch_size, say=None
+        cell.arm, path, config.threads, config.batch_size, say=None, hint=config.hint
     )  # a library prints nothing
 
 

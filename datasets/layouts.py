@@ -16,8 +16,20 @@ from uadbench.datasets.case import SPLITS, CaseError
 from uadbench.datasets.sources import Source, data_roots
 from uadbench.datasets.volumes import Files
 
-__all__ = ["Choice", "Found", "Layout", "Modality", "below", "locate", "order", "parse_options", "split_of"]
+__all__ = [
+    "SEVERAL",
+    "Choice",
+    "Found",
+    "Layout",
+    "Modality",
+    "below",
+    "locate",
+    "order",
+    "parse_options",
+    "split_of",
+]
 
+SEVERAL = ("all", "behrendt")  # choices of several slices a volume
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}")
 
 
@@ -78,7 +90,8 @@ class Layout:
     def options(self) -> str:
         """What may follow the name, in words."""
         return (
-            f"{', '.join(self.modalities)}; mid-axial, all, 18mm, 50%; slice, volume (first of each: default)"
+            f"{', '.join(self.modalities)}; mid-axial, all, behrendt, 18mm, 50%; slice, volume, volume-brain "
+            "(first of each: default)"
         )
 
 
@@ -86,8 +99,10 @@ class Layout:
 class Choice:
     """What is made of the volumes.
 
-    slices : "mid-axial", "all", or one height, as "18mm" (of MNI space) or "50%" (of the volume, from its lowest slice)
-    scaled : "slice" or "volume": over which of them lowest value and percentile are taken
+    slices : "mid-axial", "all", "behrendt" (those that pDDPM and cDDPM keep), or one height, as "18mm" (of MNI space)
+        or "50%" (of the volume, from its lowest slice)
+    scaled : "slice" or "volume": over which of them lowest value and percentile are taken; "volume-brain": the 1st and
+        99th percentile of what is above the volume's background
     """
 
     modality: str
@@ -101,9 +116,9 @@ def parse_options(layout: Layout, options: Sequence[str]) -> Choice:
     for word in options:
         if word in layout.modalities:
             kind = "modality"
-        elif word in ("mid-axial", "all") or re.fullmatch(r"[+-]?\d{1,3}mm|(100|\d\d?)%", word):
+        elif word in ("mid-axial", *SEVERAL) or re.fullmatch(r"[+-]?\d{1,3}mm|(100|\d\d?)%", word):
             kind = "slices"
-        elif word in ("slice", "volume"):
+        elif word in ("slice", "volume", "volume-brain"):
             kind = "scaled"
         else:
             raise CaseError(f"{layout.name}: no option {word!r}; choose from {layout.options}")

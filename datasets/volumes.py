@@ -14,9 +14,10 @@ from uadbench.datasets.case import CaseError
 from uadbench.datasets.preprocess import refuse_size
 from uadbench.datasets.readers import MAX_BYTES, check_voxels, file_size, first_line, open_nifti
 
-__all__ = ["VERSION", "Files", "Measured", "Opened", "measure", "read_volume"]
+__all__ = ["BRAIN", "VERSION", "Files", "Measured", "Opened", "measure", "read_volume"]
 
-VERSION = 1  # of what is measured; raised whenever the same file gives other numbers
+VERSION = 2  # of what is measured; raised whenever the same file gives other numbers
+BRAIN = (1.0, 99.0)  # percentiles of what is above the background: Measured.brain
 # A voxel is tissue above this share of the way from background to the 98th percentile of all voxels
 TISSUE = 0.1
 SAME_GRID = "bring both on one grid, e.g. `antsApplyTransforms -d 3 -n GenericLabel -r IMAGE -i MASK -o OUT`"
@@ -53,6 +54,7 @@ class Measured:
     background : grey value outside, the median of the outermost voxels
     window : grey values that become 0 and 1 where the whole volume decides: its smallest, and the percentile of its
         tissue
+    brain : the same where the voxels above the background decide: their BRAIN percentiles
     levels : different grey values among every hundredth voxel of tissue
     tissue, lesion, ignored : voxels of each kind by slice, from the lowest
     """
@@ -66,6 +68,7 @@ class Measured:
     litres: float = 0.0
     background: float = 0.0
     window: tuple[float, float] = (0.0, 0.0)
+    brain: tuple[float, float] = (0.0, 0.0)
     levels: int = 0
     tissue: tuple[int, ...] = ()
     lesion: tuple[int, ...] = ()
@@ -193,6 +196,7 @@ def measured(
         litres=float(round(np.count_nonzero(image != background) * float(spacing.prod()) / 1e6, 3)),
         background=background,
         window=(float(image.min()), float(np.percentile(image[tissue], percentile))),
+        brain=tuple(np.percentile(image[image > background], BRAIN).tolist()),
         levels=int(np.unique(image[tissue][::100]).size),
         tissue=tuple(tissue.sum(axis=(1, 2)).tolist()),
         lesion=tuple(lesion.tolist()),

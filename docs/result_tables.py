@@ -13,23 +13,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from uadbench.engine.methods import METHODS
 from uadbench.reports.identity import arm_of, variant_of
 from uadbench.reports.text import milliseconds, score
 from uadbench.reports.vocabulary import MEASURES, SIZE_NAMES
 
-__all__ = ["fill", "main", "profile_table", "table"]
+__all__ = ["FLOORS_SHOWN", "fill", "main", "profile_table", "table"]
+
+FLOORS_SHOWN = 6  # of a table; the others stand in leaderboard.md
 
 _BLOCK = re.compile(r"(<!-- (results|profile): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 def table(csv: Path) -> str:
-    """A GitHub table of one leaderboard.csv, scores in percent; methods first, best Dice first."""
+    """A GitHub table of one leaderboard.csv, scores in percent: methods, then the best floors, best Dice first."""
     frame = pd.read_csv(csv, dtype={"steps": str, "noise": str}, keep_default_na=False, na_values=[""])
     frame = frame.assign(floor=frame["kind"].eq("floor")).sort_values(
         ["floor", "dice_max"], ascending=[True, False]
     )
-    several = frame[["backend", "precision"]].drop_duplicates().shape[0] > 1
+    frame = frame[~frame["floor"] | (frame["floor"].cumsum() <= FLOORS_SHOWN)]
+    several = frame.loc[~frame["floor"], ["backend", "precision"]].drop_duplicates().shape[0] > 1
     ours = ["back end", "speed-up"] if several else []
     shown = ("dice_average", *(f"dice_{size}" for size in SIZE_NAMES), "auprc")
     columns = [MEASURES[name].title for name in shown]
@@ -38,11 +40,8 @@ def table(csv: Path) -> str:
         "| " + " | ".join(heads) + " |",
         "| --- " * (1 + bool(ours)) + "| ---: " * (len(heads) - 1 - bool(ours)) + "|",
     ]
-    titles = {name: info.title for name, info in METHODS.items()}
     for _, row in frame.iterrows():
-        info = row.dropna().to_dict()
-        info.setdefault("title", titles.get(str(row["method"])))  # files of the first version have none
-        label = variant_of(info).label
+        label = variant_of(row.dropna().to_dict()).label
         cells = [f"*floor:* {label}" if row["floor"] else f"**{label}**"]
         if several:
             speedup = "–" if pd.isna(row["speedup"]) else f"{row['speedup']:.2f}"

@@ -12,7 +12,7 @@ from torch import Tensor
 from uadbench.engine.interfaces import NOISES
 from uadbench.engine.kernels.simplex import simplex_fields
 
-__all__ = ["case_generator", "noise_source"]
+__all__ = ["case_generator", "noise_source", "to_device"]
 
 
 def case_generator(seed: int, case_id: str) -> np.random.Generator:
@@ -48,14 +48,15 @@ def noise_source(
 
     draw = gaussian if kind == "gaussian" else simplex
 
-    def source(t: int) -> Tensor:
-        field = torch.from_numpy(draw(t)).unsqueeze(1)
-        if torch.device(device).type != "cuda":
-            return field.to(device)
-        # From pageable memory the copy would wait for all that is queued; torch keeps pinned memory until it is taken.
-        return field.pin_memory().to(device, non_blocking=True)
+    return lambda t: to_device(torch.from_numpy(draw(t)).unsqueeze(1), device)
 
-    return source
+
+def to_device(field: Tensor, device: str) -> Tensor:
+    """A tensor of the host on that device; the host does not wait for a GPU to take it."""
+    if torch.device(device).type != "cuda":
+        return field.to(device)
+    # From pageable memory the copy would wait for all that is queued; torch keeps pinned memory until it is taken.
+    return field.pin_memory().to(device, non_blocking=True)
 
 
 def _no_noise(t: int) -> Tensor:

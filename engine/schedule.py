@@ -44,6 +44,8 @@ class Schedule:
         steps : number of network calls on the way, evenly spread; None visits every level, as the papers do
         through : levels that must be visited whatever the spacing (THOR's harmonization steps); they take the
             place of the nearest evenly spread level, so the number of steps stays as asked for
+
+        ValueError where a number is out of range, or the steps are fewer than the levels that must be visited.
         """
         if not 1 <= t_start <= self.length:
             raise ValueError(f"t_start is {t_start}; allowed is 1 to {self.length}")
@@ -54,7 +56,9 @@ class Schedule:
             levels = list(range(t_start, 0, -1))
         else:
             if len(fixed) > steps:
-                raise ValueError(f"{steps} steps cannot visit the {len(fixed)} levels {fixed}")
+                raise ValueError(
+                    f"{steps} steps cannot visit the {len(fixed)} levels {fixed}; {len(fixed)} is the least"
+                )
             even = [round(t) for t in np.linspace(t_start, 0, steps, endpoint=False)]
             for level in fixed:
                 free = [t for t in even if t not in fixed]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from uadbench.reports.runs import Cell, Run
 
-__all__ = ["COLUMNS", "CaseTableError", "case_rows", "csv_bytes", "write_cases"]
+__all__ = ["COLUMNS", "CaseTableError", "case_rows", "check_targets", "csv_bytes", "write_cases"]
 
 RECONSTRUCTION = ("ssim", "psnr", "mae", "lpips")
 BOXES = {"box_f1": "f1", "box_recall": "recall", "box_precision": "precision"}
@@ -92,7 +92,7 @@ def _rows(run: Run, cell: Cell) -> Iterator[dict[str, Any]]:
         "provider": (info.get("backend_info") or {}).get("provider"),
         "threshold": _threshold(metrics),
     }
-    scores = metrics.get("per_case") or {}
+    scores = cell.scores
     for record in cell.cases:
         yield {**shared, **split_of(run, record), **_case(record, scores.get(record["case_id"]) or {})}
 
@@ -125,17 +125,34 @@ def _case(record: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_cases(frame: pd.DataFrame, path: Path, overwrite: bool = False) -> None:
-    """Write the table as .csv or .parquet, whole or not at all; a missing value is an empty field, or null.
+def check_targets(paths: Sequence[Path], overwrite: bool = False) -> None:
+    """Whether ``write_cases`` can write all of these, so that it is known before the first is written.
 
-    Raises CaseTableError for another ending, for a file that is there, and for Parquet without pyarrow.
+    Raises CaseTableError for another ending, a folder, a file that is there or named twice, Parquet without pyarrow.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".parquet"):
-        raise CaseTableError(f"{path}: is neither .csv nor .parquet; name such a file")
-    if path.exists() and not overwrite:
-        raise CaseTableError(f"{path}: is there; name another file, or --overwrite to replace it")
-    write_bytes(path, csv_bytes(frame) if suffix == ".csv" else _parquet(frame, path))
+    seen: set[Path] = set()
+    for path in paths:
+        if path.suffix.lower() not in ENCODERS:
+            raise CaseTableError(f"{path}: is neither {' nor '.join(ENCODERS)}; name such a file")
+        if path.is_dir():
+            raise CaseTableError(f"{path}: is a folder; name a file")
+        if path.exists() and not overwrite:
+            raise CaseTableError(f"{path}: is there; name another file, or --overwrite to replace it")
+        if path.resolve() in seen:
+            raise CaseTableError(f"{path}: is named twice; name each file once")
+        seen.add(path.resolve())
+        _encode(case_rows([]), path)
+
+
+def write_cases(frame: pd.DataFrame, paths: Sequence[Path], overwrite: bool = False) -> Iterator[Path]:
+    """Write the table as .csv or .parquet, each file whole or not at all; a missing value is an empty field, or null.
+
+    Yields each path when it is written. Raises CaseTableError, as ``check_targets``, before anything is.
+    """
+    check_targets(paths, overwrite)
+    for path in paths:
+        write_bytes(path, _encode(frame, path))
+        yield path
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
@@ -143,12 +160,21 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
 
 
-def _parquet(frame: pd.DataFrame, path: Path) -> bytes:
-    buffer = io.BytesIO()
+def _encode(frame: pd.DataFrame, path: Path) -> bytes:
     try:
-        frame.to_parquet(buffer, engine="pyarrow", index=False)
+        return ENCODERS[path.suffix.lower()](frame)
     except ImportError as error:
         raise CaseTableError(
             f"{path}: Parquet needs pyarrow; `pip install 'uadbench[parquet]'`, or name a .csv"
         ) from error
+
+
+def parquet_bytes(frame: pd.DataFrame) -> bytes:
+    """Parquet with the types of ``COLUMNS``; ImportError without pyarrow."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, engine="pyarrow", index=False)
     return buffer.getvalue()
+
+
+ENCODERS: dict[str, Callable[[pd.DataFrame], bytes]] = {".csv": csv_bytes, ".parquet": parquet_bytes}
+"""Ending of a file, in small letters -> how the table is written there."""

@@ -155,7 +155,7 @@ def problems(section: Section) -> dict[str, Any]:
                     key = (str(record.get("status")), str(record["case_id"]), reason)
                     grouped.setdefault(key, {})[cell.slug] = None
             if cell.metrics is None:
-                unfinished.append(f"{cell.slug}: {len(cell.cases)} cases done, not scored")
+                unfinished.append(f"{cell.slug}: {cell.n_cases} cases done, not scored")
                 continue
             for reason, count in sorted((cell.metrics.get("excluded") or {}).items()):
                 excluded.setdefault((str(reason), int(count)), []).append(cell.slug)

@@ -10,7 +10,7 @@ from uadbench.reports.places import short_text
 from uadbench.reports.runs import Cell, Run
 from uadbench.reports.vocabulary import LOAD_LIMIT
 
-__all__ = ["Clock", "batch_size", "clock", "load_over", "reason_of", "speedup", "streams_of"]
+__all__ = ["Clock", "clock", "load_over", "reason_of", "speedup", "streams_of"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def clock(run: Run, cell: Cell) -> Clock:
     found = run.manifest.get("environment") or {}
     parts = [found.get(key) for key in ("cpu", "cores", "threads", "memory_mib", "os")]
     device = (found.get("torch") or {}).get("cuda_device")
-    machine = " / ".join(str(part) for part in (*parts, device, f"batches of {batch_size(cell)}"))
+    machine = " / ".join(str(part) for part in (*parts, device, f"batches of {cell.batch_size}"))
     if streams_of(cell) > 1:
         return Clock(machine, "several batches ran at a time")
     if any("environment" in session for session in run.manifest.get("sessions") or ()):
@@ -43,11 +43,6 @@ def clock(run: Run, cell: Cell) -> Clock:
 def streams_of(cell: Cell) -> int:
     """How many batches ran at a time."""
     return int((cell.latency or {}).get("streams") or 1)
-
-
-def batch_size(cell: Cell) -> int | None:
-    """The usual batch size: the largest seen, since only a run's last batch is smaller."""
-    return max((case["batch_size"] for case in cell.cases if case.get("batch_size")), default=None)
 
 
 def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
@@ -70,7 +65,7 @@ def speedup(run: Run, cell: Cell) -> tuple[float | None, str]:
         if not verdict:
             return None, "parity was not checked"
         return None, f"parity {verdict.get('verdict')}: {reason_of(verdict) or 'no reason given'}"
-    if batch_size(cell) != batch_size(matches[0]):
+    if cell.batch_size != matches[0].batch_size:
         return None, "timed at another batch size than torch fp32"
     if any("environment" in session for session in run.manifest.get("sessions") or ()):
         return None, "the run was taken up on another machine or with other software"

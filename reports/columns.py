@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from uadbench.reports.clocks import streams_of
 from uadbench.reports.identity import variant_of
 from uadbench.reports.runs import Cell, Run
+from uadbench.reports.truth import truth_of_cell
 from uadbench.reports.vocabulary import HEADLINES, MEASURES, RANKED, SCORES, SIZE_NAMES
 
 __all__ = ["FIXED", "TEXT", "columns", "truth_in", "unused"]
@@ -125,4 +126,4 @@ def _columns_of(name: str) -> Iterator[str]:
 def truth_in(run: Run, cell: Cell) -> str:
     """What the cell's cases carry, "mask" or "boxes"."""
     known = (run.manifest.get("dataset") or {}).get("truth")
-    return str((cell.metrics or {}).get("truth") or known or "mask")
+    return truth_of_cell(cell, str(known or "mask"))

@@ -21,21 +21,17 @@ from uadbench.reports.failures import (
     Failure,
     find_failures,
     threshold_of,
-    truth_of_cell,
 )
 from uadbench.reports.identity import arm_of, variant_of
+from uadbench.reports.page.pictures import colour_top
 from uadbench.reports.rows import subset
 from uadbench.reports.runs import Cell, Run
+from uadbench.reports.truth import truth_of_cell
 
 __all__ = ["failure_picture"]
 
 DPI = 128
-PANEL, HEAD, TOP, LINE = (
-    1.0,
-    0.3,
-    0.3,
-    0.145,
-)  # inches: a panel's side, the room above it, titles, a line of text
+PANEL, HEAD, TOP, LINE = 1.0, 0.3, 0.3, 0.145  # inches: a panel's side, the room above it, titles, a line
 COLUMNS = ("input", "reconstruction", "map", "found")
 GAP = 0.35  # between the missed cases and the false alarms
 TRUTH = "#00a8c6"
@@ -56,7 +52,7 @@ def failure_picture(run: Run, cell: Cell) -> bytes:
     held = {
         case.case_id: (*run.directory.read_sample(case.case_id), *cell.arrays(case.case_id)) for case in found
     }
-    top = float(np.percentile(np.concatenate([arrays[3].ravel() for arrays in held.values()]), 99.9)) or 1.0
+    top = colour_top([anomaly for *_, anomaly, _ in held.values()])
     sides = [[case for case in found if case.kind == kind] for kind in (MISSED, FALSE_ALARM)]
     rows = max(map(len, sides))
     notes = _notes(run, cell, threshold, top)

@@ -10,7 +10,7 @@ from typing import Any
 
 from uadbench.reports.runs import Cell
 from uadbench.reports.text import percent
-from uadbench.reports.truth import HEALTHY
+from uadbench.reports.truth import HEALTHY, truth_of_cell
 from uadbench.reports.vocabulary import HEADLINE, SIZE_NAMES
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "failure_rows",
     "find_failures",
     "threshold_of",
-    "truth_of_cell",
 ]
 
 MOST = 3
@@ -73,11 +72,6 @@ class Failure:
         ) + f"{self.figures['false_px']} px false"
 
 
-def truth_of_cell(cell: Cell) -> str:
-    """ "mask" or "boxes"."""
-    return str((cell.metrics or {}).get("truth") or "mask")
-
-
 def threshold_of(cell: Cell) -> float | None:
     """Above which a cell's pixels count as found where its failures are chosen; None where there is none."""
     truth = truth_of_cell(cell)
@@ -90,7 +84,7 @@ def find_failures(cell: Cell, most: int = MOST) -> list[Failure]:
 
     Empty for a cell that is not scored, and for one scored by a version that kept no such figures.
     """
-    scored = (cell.metrics or {}).get("per_case") or {}
+    scored = cell.scores
     records = [
         record for record in cell.cases if record.get("status") == "ok" and record["case_id"] in scored
     ]

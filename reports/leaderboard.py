@@ -11,7 +11,7 @@ from uadbench.reports.atomic import RunError, write_bytes
 from uadbench.reports.boxes import class_rows
 from uadbench.reports.page.page import page
 from uadbench.reports.rows import rows_of, sections
-from uadbench.reports.runs import load_run
+from uadbench.reports.runs import Held, load_run
 from uadbench.reports.shifts import COLUMNS, shift_rows
 from uadbench.reports.sweep import sweep_rows
 from uadbench.reports.text import markdown, terminal_table
@@ -22,20 +22,22 @@ __all__ = ["rows", "terminal_table", "write_reports"]
 
 def rows(runs: Sequence[Path]) -> pd.DataFrame:
     """One row a cell of the given run directories (see table.rows_of); RunError when one of them is none."""
-    return rows_of([load_run(Path(path)) for path in runs])
+    held = Held()
+    return rows_of([load_run(Path(path), held) for path in runs])
 
 
-def write_reports(runs: Sequence[Path], output: Path) -> list[Path]:
+def write_reports(runs: Sequence[Path], output: Path, held: Held | None = None) -> list[Path]:
     """Write leaderboard.csv, leaderboard.md and leaderboard.html into ``output``; returns their paths.
 
     The same runs give the same bytes, in whatever order they are given. In the CSV scores are fractions and a missing
     value is an empty field; in the other two scores are percent. Where cases were run under shifts, shifts.csv
     besides; of a sweep, sweep.csv; where the truth is boxes, boxes.csv with the scores by class; of whole
-    volumes, volumes.csv with each of them.
+    volumes, volumes.csv with each of them. held : see ``load_run``
     """
     if not runs:
         raise RunError("no run directory given; `bench run` makes one")
-    loaded = [load_run(Path(path)) for path in runs]
+    held = Held() if held is None else held
+    loaded = [load_run(Path(path), held) for path in runs]
     frame = rows_of(loaded)
     texts = {
         "leaderboard.csv": frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"),

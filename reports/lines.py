@@ -57,24 +57,28 @@ def mend_end(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def iterate_lines(path: Path) -> Iterator[bytes]:
-    """The JSON of each line that is whole; nothing without a file."""
+def iterate_lines(path: Path, size: int | None = None) -> Iterator[bytes]:
+    """The JSON of each line that is whole, in the first ``size`` bytes where given; nothing without a file."""
     if not path.exists():
         return
+    read = 0
     with open(path, "rb") as file:
         for line in file:
+            read += len(line)
+            if size is not None and read > size:
+                return
             text = unseal(line.rstrip(b"\n"))
             if text is not None:
                 yield text
 
 
-def read_records(path: Path, further: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def read_records(path: Path, further: tuple[str, ...] = (), size: int | None = None) -> list[dict[str, Any]]:
     """The last record of each (case id, further keys), in the order in which these first appeared; [] without a file.
 
-    A line that holds none counts as never written.
+    A line that holds none counts as never written. size : as ``iterate_lines``
     """
     records: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for line in iterate_lines(path):
+    for line in iterate_lines(path, size):
         try:
             record = msgspec.json.decode(line)
             if isinstance(record["case_id"], str) and isinstance(record["status"], str):

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from uadbench.reports.atomic import RunError
-from uadbench.reports.clocks import batch_size, clock, reason_of, speedup, streams_of
+from uadbench.reports.clocks import clock, reason_of, speedup, streams_of
 from uadbench.reports.columns import FIXED, TEXT, columns, truth_in, unused
 from uadbench.reports.identity import arm_of, variant_of
 from uadbench.reports.pareto import with_front
@@ -151,7 +151,6 @@ def _times(cell: Cell) -> dict[str, Any]:
     figures that it is not to be held against."""
     latency, streams = cell.latency or {}, streams_of(cell)
     image, network = ((latency.get(k) if streams == 1 else None) or {} for k in ("latency_ms", "network_ms"))
-    calls = [case["nfe"] for case in cell.cases if case.get("status") == "ok" and case.get("nfe") is not None]
     others = ("first_call_ms", "warmup_ms", "peak_memory_mib", "load_max")
     return {
         "streams": streams,
@@ -160,8 +159,8 @@ def _times(cell: Cell) -> dict[str, Any]:
         "network_ms_p50": network.get("p50"),
         **{name: latency.get(name) for name in others},
         "timed_batches": latency.get("n") if streams == 1 else None,  # a batch is one measurement
-        "nfe": sum(calls) / len(calls) if calls else None,
-        "batch_size": batch_size(cell),
+        "nfe": cell.nfe,
+        "batch_size": cell.batch_size,
     }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from uadbench.reports.runs import Cell
 from uadbench.reports.vocabulary import HEADLINES, MEASURES, TABLE, Measure
 
-__all__ = ["HEALTHY", "SHORT", "headline_of", "headline_values", "table_of", "truth_of"]
+__all__ = ["HEALTHY", "SHORT", "headline_of", "headline_values", "table_of", "truth_of", "truth_of_cell"]
 
 
 HEALTHY = {"mask": "dice_healthy_fpr5", "boxes": "box_f1"}
@@ -22,6 +23,11 @@ SHORT = {
 def truth_of(frame: pd.DataFrame) -> str:
     """ "mask" or "boxes", of a table whose rows share it (or the first row's)."""
     return str(frame["truth"].iloc[0]) if "truth" in frame and len(frame) else "mask"
+
+
+def truth_of_cell(cell: Cell, otherwise: str = "mask") -> str:
+    """ "mask" or "boxes", of what a cell was scored by; ``otherwise`` where it is not scored."""
+    return str((cell.metrics or {}).get("truth") or otherwise)
 
 
 def headline_of(frame: pd.DataFrame) -> Measure:

@@ -231,7 +231,7 @@ FURTHER: Sequence[str] = _Names(lambda measure: measure.place == "further")
 VOLUMES: Sequence[str] = _Names(lambda measure: measure.place == "volumes")
 RANKED: Sequence[str] = _Names(lambda measure: measure.ranked)
 
-STAGES = ("network", "update", "noise", "perceptual", "morphology", "other")
+STAGES = ("network", "update", "noise", "perceptual", "morphology", "transfers", "other")
 """What a method's time is charged to; every moment belongs to exactly one."""
 
 LOAD_LIMIT = 1.2

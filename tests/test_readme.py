@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from result_tables import fill, profile_table, table
+from result_tables import FLOORS_SHOWN, fill, profile_table, table
 from support.runs import CELLS, make_run
 
 from uadbench.bench.cli import cli
@@ -58,9 +58,8 @@ def test_nothing_is_left_to_be_filled_in() -> None:
 
 def test_the_published_runs_used_the_shipped_weights() -> None:
     for manifest in sorted(ROOT.glob("reports/results/*/manifest.json")):
-        for name, used in json.loads(manifest.read_text())["checkpoints"].items():
-            file = used.get("file", f"unet-{name}.safetensors")  # the first version named them by their noise
-            card = json.loads((ROOT / "models" / file).with_suffix(".json").read_text())
+        for used in json.loads(manifest.read_text())["checkpoints"].values():
+            card = json.loads((ROOT / "models" / used["file"]).with_suffix(".json").read_text())
             assert used["sha256"] == card["sha256"], manifest
 
 
@@ -75,9 +74,12 @@ def test_what_is_said_of_the_shipped_checkpoints_is_in_their_cards() -> None:
         }
     text = " ".join(README.split())
     assert "465 healthy IXI slices (CC BY-SA 3.0), 220 lesion-free SOOP FLAIR slices and 600 phantoms" in text
-    patch, guided = cards["patch-unet-simplex"], cards["conditioned-unet-simplex"]
-    assert patch["of_steps"] == guided["of_steps"]
-    assert f"step {patch['steps']} and {guided['steps']} of {guided['of_steps']}, and no table" in text
+    assert all(card["steps"] == card["of_steps"] for card in cards.values())
+    gaussian, simplex = (cards[f"unet-{noise}"]["steps"] for noise in ("gaussian", "simplex"))
+    patch, guided = (cards[f"{name}-unet-simplex"]["steps"] for name in ("patch", "conditioned"))
+    # each went on from an earlier checkpoint, whose own steps its card does not count
+    assert f"after {3500 + gaussian:,} and {2500 + simplex} steps of 8 images" in text
+    assert f"after {patch} and {1500 + guided} steps of their own" in text
 
 
 def test_the_result_tables_are_those_of_the_result_files() -> None:
@@ -87,17 +89,28 @@ def test_the_result_tables_are_those_of_the_result_files() -> None:
 
 def test_a_table_shows_the_values_of_its_file(tmp_path: Path) -> None:
     columns = (
-        "dataset,method,noise,steps,backend,precision,kind,dice_max,dice_max_lo,dice_max_hi,dice_average,dice_small,"
-        "dice_medium,dice_large,auprc,nfe,latency_ms_p50,speedup,t_start"
+        "dataset,method,title,noise,steps,backend,precision,kind,dice_max,dice_max_lo,dice_max_hi,dice_average,"
+        "dice_small,dice_medium,dice_large,auprc,nfe,latency_ms_p50,speedup,t_start"
     )
     rows = [
-        "d,blur,none,0,torch,fp32,floor,0.5,0.4,0.6,0.35,,0.2,0.3,0.1,0,1.5,,",
-        "d,thor,gaussian,25,torch,fp32,method,0.25,0.2,0.3,0.15,,0.2,0.3,0.1,25,1000,,350",
+        "d,blur,,none,0,torch,fp32,floor,0.5,0.4,0.6,0.35,,0.2,0.3,0.1,0,1.5,,",
+        "d,thor,THOR,gaussian,25,torch,fp32,method,0.25,0.2,0.3,0.15,,0.2,0.3,0.1,25,1000,,350",
     ]
     (tmp_path / "leaderboard.csv").write_text("\n".join([columns, *rows]) + "\n")
     lines = table(tmp_path / "leaderboard.csv").splitlines()
     assert lines[2].startswith("| **THOR · gaussian · 25 steps** | 25.0 (20.0–30.0) | 15.0 | – | 20.0 |")
     assert lines[3].startswith("| *floor:* blur | 50.0 (40.0–60.0) | 35.0 | – |")
+
+
+def test_a_table_shows_the_best_floors_alone(tmp_path: Path) -> None:
+    columns = (
+        "dataset,method,noise,steps,backend,precision,kind,dice_max,dice_max_lo,dice_max_hi,dice_average"
+    )
+    rest = "dice_small,dice_medium,dice_large,auprc,nfe,latency_ms_p50,speedup,t_start"
+    rows = [f"d,f{i},none,0,torch,fp32,floor,0.{i},0.1,0.9,0.2,,,,0.1,0,1,," for i in range(1, 9)]
+    (tmp_path / "leaderboard.csv").write_text("\n".join([f"{columns},{rest}", *rows]) + "\n")
+    shown = re.findall(r"\*floor:\* (f\d)", table(tmp_path / "leaderboard.csv"))
+    assert shown == [f"f{i}" for i in range(8, 8 - FLOORS_SHOWN, -1)]
 
 
 def test_a_profile_table_shows_the_values_of_its_file(tmp_path: Path) -> None:

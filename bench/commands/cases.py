@@ -23,12 +23,13 @@ def command(runs: tuple[Path, ...], output: tuple[Path, ...], overwrite: bool) -
 
     Parquet needs the extra `parquet`.
     """
-    from uadbench.reports.cases import case_rows, csv_bytes, write_cases
-    from uadbench.reports.runs import load_run
+    from uadbench.reports.cases import case_rows, check_targets, csv_bytes, write_cases
+    from uadbench.reports.runs import Held, load_run
 
-    frame = case_rows([load_run(path) for path in runs])
+    check_targets(output, overwrite)  # at once, since reading the runs may take long
+    held = Held()
+    frame = case_rows([load_run(path, held) for path in runs])
     if not output:
         click.echo(csv_bytes(frame).decode(), nl=False)
-    for path in output:
-        write_cases(frame, path, overwrite)
+    for path in write_cases(frame, output, overwrite):
         click.echo(path)

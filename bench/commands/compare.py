@@ -74,14 +74,15 @@ def command(
     from uadbench.bench.compare.gates import parse_gate, verdicts
     from uadbench.bench.compare.measures import check_measures, default_of
     from uadbench.bench.compare.runs import compare_runs
-    from uadbench.reports.runs import load_run
+    from uadbench.reports.runs import Held, load_run
 
     gates = [parse_gate(text) for text in limits]
     as_json, as_csv = more.pop("as_json"), more.pop("as_csv")
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
     check_measures(measures)
-    runs = [load_run(path) for path in (run_a, run_b) if path is not None]
+    held = Held()
+    runs = [load_run(path, held) for path in (run_a, run_b) if path is not None]
     wanted = tuple(dict.fromkeys((*(measures or default_of(runs)), *(gate.measure for gate in gates))))
     comparison = compare_runs(runs, wanted, **more)
     reasons = verdicts(comparison, gates)

@@ -182,6 +182,7 @@ def _network(
         raise click.BadParameter(str(error), param_hint="'--step'") from error
     path = request.output / f"{source.stem}{request.suffix}.onnx"
     calibration = _calibration(card) if form.precision == "int8" else None
+    _announce(path.name, form)
     manifest = export_unet(model, card, path, form, request.opset, calibration=calibration)
     named = denoiser_inputs(card, form, SIZE)
     named |= {key: _noise(form.batch, SIZE, seed) for seed, key in enumerate(("x", "cond")) if key in named}
@@ -215,13 +216,15 @@ def _step(
 
     form, schedule = request.form, schedule_of(card)
     path = request.output / f"{name}-step{pairs[0][0]}-{len(pairs)}{request.suffix}.onnx"
+    tried = sorted({0, len(pairs) // 2, len(pairs) - 1})
+    _announce(path.name, form, f" at steps {', '.join(map(str, tried))}")
     manifest = export_step(model, card, path, pairs, form, request.opset)
     full, lower = (FusedStep(network, schedule, pairs) for network in (model, in_form(model, form)))
     x, z, cond = (_noise(form.batch, SIZE, seed) for seed in range(3))
     shown = (cond,) if "cond" in denoiser_inputs(card, form, SIZE) else ()
     excess = [
         hold_against(path, manifest, (x, torch.full((len(x),), step), z, *shown), full, lower)
-        for step in sorted({0, len(pairs) // 2, len(pairs) - 1})
+        for step in tried
     ]
     return {path: max(excess)}
 
@@ -236,6 +239,7 @@ def _perceptual(name: str, weights: Path | None, request: Request) -> dict[Path,
     opened = open_squeeze(name, weights)
     source = {"name": opened.name, "sha256": opened.sha256}
     form, output = request.form, request.output
+    _announce(f"{name}{request.suffix}", form)
     written = export_perceptual(opened.net, source, output, f"{name}{request.suffix}", form, request.opset)
     x = _noise(form.batch, SIZE).clamp(-1, 1)
     net, lower = opened.net, lowered_stages(opened.net, form.precision)
@@ -252,6 +256,16 @@ def _perceptual(name: str, weights: Path | None, request: Request) -> dict[Path,
             lambda *given: lower(given[:-1], given[-1]),
         ),
     }
+
+
+def _announce(name: str, form: Form, where: str = "") -> None:
+    """What comes next. A call in half precision takes torch a minute and more on a CPU that has none."""
+    in_runtime = "in ONNX Runtime" if form.precision != "bf16" else ""
+    in_torch = (
+        f"in torch {form.precision}, minutes on some CPUs" if form.precision in ("fp16", "bf16") else ""
+    )
+    ways = " and ".join(way for way in (in_runtime, in_torch) if way)
+    click.echo(f"exporting {name}, then holding it against torch fp32{where}: {ways}", err=True)
 
 
 def _noise(batch: int | None, size: int, seed: int = 0) -> Tensor:

@@ -47,7 +47,7 @@ def command(
     chosen = choose_cells(loaded, cells)
     target = output or run.resolve().with_name(f"{run.resolve().name}-maps")
     with progress_bar(silent=no_progress) as progress:
-        told = progress(sum(len(cell.cases) for cell in chosen), 0)
+        told = progress(sum(cell.n_cases for cell in chosen), 0)
         exported = export_maps(
             loaded, chosen, target, form, white, overwrite, lambda slug: told(slug, 1), options.say
         )

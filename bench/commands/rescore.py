@@ -82,10 +82,10 @@ def _score(run: Run, cells: list[Cell], again: Again, silent: bool) -> Iterator[
     from uadbench.bench.score.rescore import rescore_cell
 
     with progress_bar(silent=silent) as progress:
-        told = progress(sum(len(cell.cases) for cell in cells), 0)
+        told = progress(sum(cell.n_cases for cell in cells), 0)
         for cell in cells:
             done = rescore_cell(run, cell, again)
             if done.note:
                 click.echo(f"note: {done.note}", err=True)
-            told(done.slug, len(cell.cases))
+            told(done.slug, cell.n_cases)
             yield done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import torch
@@ -124,7 +125,7 @@ class _Comparison:
             self.chains[reference.slug] = record_chain(wanted, walk)
         precision = _arm(cell).precision
         trajectory = compare_chains(self.chains[reference.slug], record_chain(found, walk), precision)
-        scores = score_parity(reference.metrics or {}, cell.metrics or {}, MARGINS[precision])
+        scores = score_parity(_metrics(reference), _metrics(cell), MARGINS[precision])
         judged, reason = verdict(self.networks[key], trajectory, scores)
         return {
             "verdict": judged,
@@ -154,6 +155,10 @@ def _finished(cell: Cell) -> set[str]:
     return {case["case_id"] for case in cell.cases if case["status"] == "ok" and case["split"] == "test"}
 
 
+def _metrics(cell: Cell) -> dict[str, Any]:
+    return {**(cell.metrics or {}), "per_case": cell.scores}
+
+
 def _methods(run: Run) -> list[Cell]:
     return [cell for cell in run.cells if cell.info.get("kind") == "method"]
 
@@ -175,7 +180,7 @@ def _images(run: Run, n_cases: int) -> tuple[list[str], Tensor]:
 
     Cells that finished none are passed over. Lesions and healthy cases take turns, so that both are looked at.
     """
-    shared = set.intersection(*(found for cell in _methods(run) if (found := _finished(cell))))
+    shared = reduce(set.intersection, (found for cell in _methods(run) if (found := _finished(cell))))
     cases = [case for case in _methods(run)[0].cases if case["case_id"] in shared]
     lesions = [case["case_id"] for case in cases if case["lesion"]]
     healthy = [case["case_id"] for case in cases if not case["lesion"]]

@@ -212,7 +212,7 @@ def _row(name: str, change: Difference | None, lost: int) -> Row:
 
 def _dice_of(side: Side) -> Read:
     """record -> its case's Dice at the healthy threshold."""
-    scores = (side.cell.metrics or {}).get("per_case") or {}
+    scores = side.cell.scores
     return lambda record: (scores.get(record["case_id"]) or {}).get("dice")
 
 

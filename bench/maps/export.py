@@ -49,7 +49,7 @@ class Exported:
 
 def choose_cells(run: Run, names: Sequence[str]) -> list[Cell]:
     """The cells that were run, or those whose names, or patterns such as 'thor*', are given; ConfigError on none."""
-    ready = [cell for cell in run.cells if cell.cases]
+    ready = [cell for cell in run.cells if cell.n_cases]
     if not ready:
         raise RunError(f"{run.path}: no cell has a result yet; run the same `bench run` command again")
     for name in names:

@@ -45,16 +45,8 @@ PLACES = ("data_root", "perceptual_weights", "checkpoints")
 FILES = ("checkpoints", "perceptual_weights")
 # Settings that came later are recorded where they are not at their default, so that older runs keep their identity.
 LATER = (
-    "post",
-    "component_px",
-    "shift",
-    "shift_limit",
-    "variance",
-    "streams",
-    "cases",
-    "subjects",
-    "split",
-    "vary",
+    *("post", "component_px", "shift", "shift_limit", "variance", "streams"),
+    *("cases", "subjects", "split", "vary", "hint"),
 )
 # The order of these means nothing, so it is none of the run's identity.
 SETS = ("cases", "subjects")
@@ -89,6 +81,7 @@ class RunConfig:
     variance : of an ancestral step, "fixed-small" as published, or "exact", which is measured on healthy slices
     threads : of the network; None is what this process may use
     streams : batches at a time, each with its share of the threads; "auto" measures which number is the fastest
+    hint : to back ends that take one: "latency" of a call, or "throughput" of many images
     n_boot : bootstrap draws for the intervals
     split : whose lesion cases are scored, "test" or "val"
     vary : what a sweep varies: a setting, or a method's field -> its values
@@ -120,6 +113,7 @@ class RunConfig:
     device: Text = "cpu"
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     streams: Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"] = 1
+    hint: Literal["latency", "throughput"] = "latency"
     eta: Annotated[float, Meta(ge=0, le=1)] = 1.0
     variance: Literal["fixed-small", "exact"] = "fixed-small"
     n_boot: Annotated[int, Meta(ge=1, le=100_000)] = 1000

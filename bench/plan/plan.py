@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +22,11 @@ from uadbench.datasets.case import Case, Dataset
 from uadbench.datasets.preprocess import MASK_RULES, PREPROCESSING, Preprocessing
 from uadbench.datasets.shifts import SHIFTS
 from uadbench.datasets.validation import on_validation
-from uadbench.engine.backends import check_backend
+from uadbench.engine.backends import BACKENDS, check_backend
 from uadbench.engine.perceptual.distance import PERCEPTUALS
+from uadbench.reports.identity import Arm
 
-__all__ = ["Plan", "choose_cases", "make_plan", "spread"]
+__all__ = ["Plan", "check_hint", "choose_cases", "make_plan", "spread"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def make_plan(config: RunConfig) -> Plan:
     cells = plan_cells(config)  # before the data set is opened, which may take long
     for arm in dict.fromkeys(cell.arm for cell in cells):
         check_backend(arm.backend, arm.precision, arm.device)
+    check_hint(config, (cell.arm for cell in cells))
     check_backend("torch", device=config.device)  # the perceptual net's, whatever the cells are
     root = Path(config.data_root) if config.data_root else None
     params = replace(PREPROCESSING, mask_rule=MASK_RULES[config.mask_rule])
@@ -131,6 +133,13 @@ def _open(config: RunConfig, opener: Opener, root: Path | None, params: Preproce
     if not dataset.split("test"):
         raise ConfigError(f"data set {dataset.name} has no test case")
     return dataset
+
+
+def check_hint(config: RunConfig, arms: Iterable[Arm]) -> None:
+    """ConfigError where a hint is given and no back end takes it."""
+    if config.hint != RunConfig().hint and not any(BACKENDS[arm.backend].hinted for arm in arms):
+        takers = ", ".join(name for name, known in BACKENDS.items() if known.hinted)
+        raise ConfigError(f"hint is {config.hint!r}, and none of the back ends takes one; {takers} would")
 
 
 def _check_streams(config: RunConfig, threads: int) -> None:

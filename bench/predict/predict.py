@@ -127,7 +127,8 @@ def _open(setup: Setup, threads: int, stack: ExitStack, say: Callable[[str], Non
     cell, size = setup.cell, setup.config.batch_size
     if not cell.networks:
         return NoNetwork()
-    denoiser = open_denoiser(cell.arm, cell.networks["denoiser"].path, threads, size, say=say)
+    path, hint = cell.networks["denoiser"].path, setup.config.hint
+    denoiser = open_denoiser(cell.arm, path, threads, size, say=say, hint=hint)
     stack.callback(denoiser.close)
     return denoiser
 

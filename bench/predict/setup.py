@@ -18,6 +18,7 @@ from uadbench.bench.plan.config import (
     unknown,
 )
 from uadbench.bench.plan.grid import Cell, plan_cells
+from uadbench.bench.plan.plan import check_hint
 from uadbench.bench.run.inputs import Healthy, kept_healthy
 from uadbench.bench.score.cells import thresholds_of
 from uadbench.datasets.preprocess import PREPROCESSING
@@ -78,6 +79,7 @@ def one_cell(config: RunConfig, what: str) -> Cell:
         raise ConfigError(
             f"{config.methods[0]} with these settings are {len(cells)} variants; {what} runs one"
         )
+    check_hint(config, [cells[0].arm])
     return cells[0]
 
 

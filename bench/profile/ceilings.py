@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["measure_ceilings"]
+__all__ = ["int8_calls", "measure_ceilings"]
 
 DTYPES = {
     "fp32": torch.float32,
@@ -18,7 +19,7 @@ DTYPES = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-"""Precisions that torch can be asked for; others have no ceiling."""
+"""Precisions that torch can be asked for; beside them there is int8."""
 
 SIZES = {  # kind of device -> (matrix side, images of the convolution, MiB of the copy)
     "cpu": (2048, 1, 256),
@@ -26,6 +27,8 @@ SIZES = {  # kind of device -> (matrix side, images of the convolution, MiB of t
 }
 QUICK = {"cpu": (1024, 1, 128), "cuda": (4096, 16, 512)}
 LEAST, MOST, BUDGET_S = 3, 30, 1.0
+
+Call = Callable[[], Tensor]
 
 
 def measure_ceilings(
@@ -37,21 +40,33 @@ def measure_ceilings(
     """The best of several calls of each.
 
     Returns {"copy_gb_s", "sizes", "precisions": {name: {"matmul_gflops", "conv_gflops"}}}: a square matrix product, a
-    3 x 3 convolution of 256 channels to 256 on 64 x 64 pixels, channels last, and a copy, bytes read and written. A
-    precision that torch cannot compute with on this device is left out.
+    3 x 3 convolution of 256 channels to 256 on 64 x 64 pixels, channels last, and a copy, bytes read and written. int8
+    is uint8 times int8, as in the files for int8 back ends. A precision that torch cannot compute with on this device
+    is left out.
     """
     side, images, mib = (QUICK if quick else SIZES)[device.partition(":")[0]]
+    work = 2 * side**3, 2 * images * 256 * 256 * 9 * 64 * 64
     found = {}
     for name in precisions:
-        if name in DTYPES:
-            with torch.inference_mode(), _tf32(device, name == "tf32"):
-                try:
-                    found[name] = {
-                        "matmul_gflops": _matmul(device, DTYPES[name], side, clock, quick),
-                        "conv_gflops": _convolution(device, DTYPES[name], images, clock, quick),
-                    }
-                except RuntimeError:  # "not implemented for 'Half'", out of memory
-                    continue
+        if name not in (*DTYPES, "int8"):
+            continue
+        with torch.inference_mode(), _tf32(device, name == "tf32"):
+            try:
+                calls = (
+                    int8_calls(device, side, images)
+                    if name == "int8"
+                    else _real_calls(device, DTYPES[name], side, images)
+                )
+                rates = [
+                    flop / _best_seconds(call, device, clock, quick) / 1e9
+                    for flop, call in zip(work, calls, strict=True)
+                ]
+                found[name] = dict(zip(("matmul_gflops", "conv_gflops"), rates, strict=True))
+            except (
+                RuntimeError,
+                AttributeError,
+            ):  # "not implemented for 'Half'", no memory, no such operator
+                continue
     source = torch.zeros(mib * 2**18, device=device)
     target = torch.empty_like(source)
     seconds = _best_seconds(lambda: target.copy_(source), device, clock, quick)
@@ -76,19 +91,36 @@ def _best_seconds(call: Callable[[], Any], device: str, clock: Callable[[], floa
     return min(times)
 
 
-def _matmul(device: str, dtype: torch.dtype, side: int, clock: Callable[[], float], quick: bool) -> float:
+def _real_calls(device: str, dtype: torch.dtype, side: int, images: int) -> tuple[Call, Call]:
+    """The matrix product and the convolution in a precision that torch has tensors of."""
     a = torch.ones(side, side, device=device, dtype=dtype)
-    return 2 * side**3 / _best_seconds(lambda: a @ a, device, clock, quick) / 1e9
-
-
-def _convolution(
-    device: str, dtype: torch.dtype, images: int, clock: Callable[[], float], quick: bool
-) -> float:
     x = torch.ones(images, 256, 64, 64, device=device, dtype=dtype)
     w = torch.ones(256, 256, 3, 3, device=device, dtype=dtype)
     x, w = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, w))
-    seconds = _best_seconds(lambda: F.conv2d(x, w, padding=1), device, clock, quick)
-    return 2 * images * 256 * 256 * 9 * 64 * 64 / seconds / 1e9
+    return lambda: a @ a, lambda: F.conv2d(x, w, padding=1)
+
+
+def int8_calls(device: str, side: int, images: int) -> tuple[Call, Call]:
+    """The same in 8 bits: uint8 times int8, summed in 32 bits; the convolution's answer is uint8 again.
+
+    These are oneDNN's kernels, by the operators that torch's own compiler calls for quantized networks: torch has no
+    public function for either. Ones everywhere, and weights that are worth 1 / 2304 each, so the convolution gives 1.
+    Raises RuntimeError or AttributeError where they are not to be had.
+    """
+    packing, convolve = torch.ops.onednn.qconv_prepack, torch.ops.onednn.qconv_pointwise
+    x = torch.ones(images, 256, 64, 64, device=device, dtype=torch.uint8)
+    x = x.contiguous(memory_format=torch.channels_last)
+    scale, zero = torch.full((256,), 1 / (256 * 9)), torch.zeros(256, dtype=torch.int32)
+    around = [1, 1], [1, 1], [1, 1], 1  # stride, padding, dilation, groups
+    out = (1.0, 0, torch.uint8)  # scale, zero and type of the answer
+    w = packing(torch.ones(256, 256, 3, 3, dtype=torch.int8), scale, 1.0, 0, *around, list(x.shape))
+    a, b = (torch.ones(side, side, device=device, dtype=kind) for kind in (torch.uint8, torch.int8))
+
+    def convolution() -> Tensor:
+        found: Tensor = convolve(x, 1.0, 0, w, scale, zero, None, *around, *out, "none", [], "")
+        return found
+
+    return lambda: torch._int_mm(a, b), convolution
 
 
 def _wait(device: str) -> None:

@@ -18,8 +18,8 @@ from uadbench.engine.networks.checkpoint import load_denoiser
 
 __all__ = ["Count", "count_call", "count_network"]
 
-ITEM_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-"""Bytes of a real number, by precision."""
+ITEM_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 4}
+"""Bytes of a real number, by precision; in int8 of those that stay fp32."""
 
 _ALLOCATING = (
     "empty",
@@ -30,6 +30,9 @@ _ALLOCATING = (
 )  # these write nothing
 
 
+_CONVOLUTIONS = ("aten::conv2d", "aten::convolution")
+
+
 @dataclass(frozen=True)
 class Count:
     """What one call computes and moves.
@@ -38,17 +41,23 @@ class Count:
     reals : real numbers read and written, where every operation but views reads its inputs and writes its outputs once
     other_bytes : bytes of whole numbers read and written
     operations : how many there are, views left out
+    convolved : of the reals, those of the convolutions that ``exporters.int8`` has in 8 bits, their images and weights:
+        of larger windows than 1 x 1, the first and the last left out
     """
 
     flops: int
     reals: int
     other_bytes: int
     operations: int
+    convolved: int = 0
 
     def bytes(self, precision: str) -> int | None:
         """Bytes moved with reals in that precision; None for one that is not in ``ITEM_BYTES``."""
         size = ITEM_BYTES.get(precision)
-        return None if size is None else self.reals * size + self.other_bytes
+        if size is None:
+            return None
+        in_8_bits = self.convolved if precision == "int8" else 0
+        return (self.reals - in_8_bits) * size + in_8_bits + self.other_bytes
 
 
 def count_network(path: Path, batch: int, side: int) -> Count:
@@ -68,7 +77,9 @@ def count_call(model: nn.Module, *inputs: Tensor) -> Count:
     moved = _Moved()
     with torch.inference_mode(), FlopCounterMode(display=False) as flops, moved:
         model(*inputs)
-    return Count(flops.get_total_flops(), moved.reals, moved.other_bytes, moved.operations)
+    return Count(
+        flops.get_total_flops(), moved.reals, moved.other_bytes, moved.operations, sum(moved.windows[1:-1])
+    )
 
 
 @dataclass(eq=False)
@@ -78,6 +89,7 @@ class _Moved(TorchDispatchMode):
     reals: int = 0
     other_bytes: int = 0
     operations: int = 0
+    windows: list[int] = field(default_factory=list)  # reals of each convolution, 0 for one of 1 x 1
     _ignored: frozenset[str] = field(default=frozenset(_ALLOCATING))
 
     def __post_init__(self) -> None:
@@ -94,6 +106,9 @@ class _Moved(TorchDispatchMode):
         if not function._schema.is_mutable and all(_memory(tensor) in shared for tensor in written):
             return out
         self.operations += 1
+        if function._schema.name in _CONVOLUTIONS:
+            reals = sum(tensor.numel() for tensor in (args[0], args[1], *written))
+            self.windows.append(reals if max(args[1].shape[2:]) > 1 else 0)
         for tensor in (*read, *written):
             if tensor.is_floating_point() or tensor.is_complex():
                 self.reals += tensor.numel() * (2 if tensor.is_complex() else 1)

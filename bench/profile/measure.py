@@ -34,6 +34,7 @@ class Instruments:
     """What is measured with; tests put others in their place.
 
     say : is told what a user must know, work of minutes ahead among it; progress : what is being done
+    hint : see ``open_backend``
     """
 
     clocks: Clocks = field(default_factory=Clocks)
@@ -44,10 +45,11 @@ class Instruments:
     say: Callable[[str], None] = lambda line: None
     progress: Callable[[str], None] = lambda line: None
     stop: Callable[[], None] = lambda: None
+    hint: str = "latency"
 
     def open(self, arm: Arm, checkpoint: Path, threads: int, batch_size: int) -> Denoiser:
         """An arm's network, for batches of at most that size."""
-        return self.opener(arm, checkpoint, threads, batch_size, say=self.say)
+        return self.opener(arm, checkpoint, threads, batch_size, say=self.say, hint=self.hint)
 
 
 @dataclass

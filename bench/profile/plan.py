@@ -9,6 +9,7 @@ from typing import Any
 
 from uadbench.bench.plan.config import ConfigError, RunConfig, make_config
 from uadbench.bench.plan.grid import Cell, plan_cells, read_arms
+from uadbench.bench.plan.plan import check_hint
 from uadbench.bench.plan.weights import NetworkFile, find_network
 from uadbench.bench.run.machine import available_cores
 from uadbench.engine.backends import BACKENDS, BackendError, check_backend
@@ -91,6 +92,7 @@ def plan_profile(
     arms, left_out = _arms(
         config, named="backends" in {key for key, value in (*flags.items(), *sets) if value}
     )
+    check_hint(config, arms)
     cells = _cells(config, arms)
     files = [_network(text, config.checkpoints) for text in networks]
     files += [cell.networks["denoiser"] for cell in cells]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def execute(
     Raises what ``tools.stop`` raises, CheckpointError and PerceptualError.
     """
     torch.set_num_threads(plan.threads)
+    tools = replace(tools, hint=plan.config.hint)
     for network in plan.networks:  # weights that do not fit their card, before anything is written
         load_checkpoint(network.path)
     dataset, samples = read_samples(max(plan.batches))
@@ -88,6 +90,7 @@ def _begin(plan: ProfilePlan, command: str) -> dict[str, Any]:
         "rounds": plan.rounds,
         "method_rounds": plan.method_rounds,
         "quick": plan.quick,
+        "hint": plan.config.hint,
         "load_limit": LOAD_LIMIT,
         "stability_rule": RULE,
         "data": DATASET,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.atomic import write_bytes
 
 __all__ = ["trace_call"]
+
+# Above all that torch's profiler writes to stderr by itself: 5 are lines on its own start and end.
+SILENT = "6"
 
 Span = tuple[str, float, float]
 
@@ -49,6 +53,7 @@ def trace_call(
         write_bytes(path, json.dumps(_chrome_events(spans, denoiser.name)).encode())
         return
     kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * denoiser.device.startswith("cuda")
+    os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)  # read once, when the profiler is first started
     with profile(activities=kinds) as profiler:
         call()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uadbench.bench.plan.grid import Cell
-from uadbench.bench.run.timing import Stopwatch, TimedDenoiser, load_average, timed_tools
+from uadbench.bench.run.timing import Stopwatch, TimedDenoiser, load_average, timed_tools, timed_upload
 from uadbench.bench.score.cases import reconstruction_metrics
 from uadbench.datasets.case import Sample
 from uadbench.engine.interfaces import Denoiser, Perceptual, Result, to_signed, to_unit
@@ -169,10 +169,12 @@ def bind(
 ) -> tuple[Any, Tensor]:
     """The timed tools of one batch and its images [B, 1, H, W] in [-1, 1]."""
     images = np.stack([sample.image for sample in samples])
-    x = to_signed(torch.from_numpy(images).unsqueeze(1)).to(denoiser.device)
+    upload = timed_upload(denoiser, watch)
+    x = upload(to_signed(torch.from_numpy(images).unsqueeze(1)))
     variant, ids = cell.variant, [sample.case.case_id for sample in samples]
     shape = (images.shape[1], images.shape[2])
-    noise = watch.wrap("noise", noise_source(variant.noise, variant.seed, ids, shape, denoiser.device))
+    drawn = noise_source(variant.noise, variant.seed, ids, shape)
+    noise = watch.wrap("noise", lambda t: upload(drawn(t)))
     timed = TimedDenoiser(denoiser, watch, bench.stop)
     perceptual = bench.perceptuals[variant.perceptual] if variant.perceptual else bench.scoring
     v = interpolated(cell.schedule, cell.x0_variance) if cell.x0_variance else None
@@ -188,7 +190,7 @@ def bind(
         bench.mean,
         bench.spread,
     )
-    return timed_tools(tools, watch), x
+    return timed_tools(tools, denoiser, watch), x
 
 
 def call_method(

@@ -26,12 +26,14 @@ def open_denoiser(
     cache: Path | None = None,
     *,
     say: Callable[[str], None] | None,
+    hint: str = "latency",
 ) -> Denoiser:
     """Bind a checkpoint to a back end, exporting it first where the back end needs that and the cache has none.
 
     threads : CPU threads for back ends that keep their own pool, torch's number where None
     batch_size : largest batch that will be asked for
     cache : folder of exported networks; the user's cache folder where None
+    hint : see ``open_backend``
     say : is told before work of minutes; it has no default, so that no caller forgets its user
 
     The first export of a checkpoint takes 5 to 10 seconds on two free cores, in int8 twice as long. Raises BackendError
@@ -43,7 +45,7 @@ def open_denoiser(
         form = backend.form(arm.precision, batch_size, arm.device.partition(":")[0])
         healthy = training_slices() if form.precision == "int8" else None
         source = cached_artifact(checkpoint, cache, form, healthy, say)
-    return open_backend(arm.backend, source, arm.precision, arm.device, threads, batch_size, say)
+    return open_backend(arm.backend, source, arm.precision, arm.device, threads, batch_size, say, hint)
 
 
 def open_denoisers(
@@ -63,8 +65,9 @@ def open_denoisers(
                 opened[key] = NoNetwork()
             else:
                 with watch.stage("open"):
+                    size, hint = plan.config.batch_size, plan.config.hint
                     opened[key] = open_denoiser(
-                        arm, network.path, threads or plan.threads, plan.config.batch_size, say=say
+                        arm, network.path, threads or plan.threads, size, say=say, hint=hint
                     )
             stack.callback(opened[key].close)
         result[cell.slug] = opened[key]

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import torch
 
 from uadbench.bench.compare.judge import N_CASES
-from uadbench.bench.plan.config import digest
+from uadbench.bench.plan.config import RunConfig, digest
 from uadbench.bench.plan.weights import NetworkFile, find_network, perceptual_file
 from uadbench.bench.run.networks import open_denoiser
 from uadbench.engine.interfaces import Denoiser
@@ -46,6 +46,7 @@ def network_opener(
     count = threads or run.manifest.get("environment", {}).get("threads") or torch.get_num_threads()
     torch.set_num_threads(count)
     batch = int(run.manifest["config"].get("batch_size", N_CASES))  # what is compiled for a size is what ran
+    hint = run.manifest["config"].get("hint", RunConfig().hint)
     places = {**run.manifest["config"].get("checkpoints", {}), **given}
     files: dict[str, NetworkFile] = {}
     opened: dict[tuple[str, str], Denoiser] = {}
@@ -69,7 +70,7 @@ def network_opener(
         name, arm = cell.info["networks"]["denoiser"], arm_of(cell.info)
         key = (name, arm.slug)
         if key not in opened:
-            opened[key] = open_denoiser(arm, find(name).path, count, batch, say=say)
+            opened[key] = open_denoiser(arm, find(name).path, count, batch, say=say, hint=hint)
             stack.callback(opened[key].close)
         return opened[key]
 

@@ -242,7 +242,8 @@ def _held(
     arm, network = cell.arm, cell.networks["denoiser"]
 
     def opened(threads: int) -> Denoiser:
-        return open_denoiser(arm, network.path, threads, plan.config.batch_size, say=say)
+        size, hint = plan.config.batch_size, plan.config.hint
+        return open_denoiser(arm, network.path, threads, size, say=say, hint=hint)
 
     def inputs() -> CallInputs:
         if not samples:

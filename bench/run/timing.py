@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from uadbench.engine.interfaces import Denoiser, Tools
+from uadbench.engine.rng import to_device
 from uadbench.engine.schedule import Schedule
 from uadbench.engine.tools import stepper_of
 from uadbench.reports.vocabulary import STAGES
@@ -27,7 +28,9 @@ __all__ = [
     "TimedDenoiser",
     "load_average",
     "percentiles",
+    "timed_move",
     "timed_tools",
+    "timed_upload",
 ]
 
 # The least count for which a percentile is not just the maximum by another name: 95 % sure to be exceeded
@@ -184,12 +187,43 @@ class TimedDenoiser:
         return self.inner.describe()
 
 
-def timed_tools(tools: Tools, watch: Stopwatch) -> Tools:
+def timed_move(
+    move: Callable[[Tensor], Tensor], denoiser: Denoiser, watch: Stopwatch
+) -> Callable[[Tensor], Tensor]:
+    """The same move between the host and the denoiser's device, its time charged to "transfers"; nothing on a CPU.
+
+    What was queued before is waited for first, and the copy before it ends. Only while steps of a chain are queued,
+    which nobody waits for, it is charged as long as the host takes to queue the copy.
+    """
+    if denoiser.device == "cpu":
+        return move
+
+    def wait() -> None:
+        if not watch.queued:
+            denoiser.synchronize()
+
+    def timed(tensor: Tensor) -> Tensor:
+        wait()
+        with watch.stage("transfers"):
+            moved = move(tensor)
+            wait()
+        return moved
+
+    return timed
+
+
+def timed_upload(denoiser: Denoiser, watch: Stopwatch) -> Callable[[Tensor], Tensor]:
+    """What brings a tensor of the host to the denoiser's device, see ``timed_move``."""
+    return timed_move(lambda tensor: to_device(tensor, denoiser.device), denoiser, watch)
+
+
+def timed_tools(tools: Tools, denoiser: Denoiser, watch: Stopwatch) -> Tools:
     """Tools whose callables are charged to their stages.
 
     The denoiser and the noise source are to be wrapped before the tools are made of them, so that the network
     and the noise that a step calls inside are charged to "network" and "noise" and not to "update". What looks at
-    images first waits for queued steps, so that their time is not charged to it.
+    images first waits for queued steps, so that their time is not charged to it. Morphology is computed on the host:
+    its maps are brought there and back, which are transfers.
     """
 
     def settled(name: str, function: Wrapped) -> Wrapped:
@@ -200,6 +234,18 @@ def timed_tools(tools: Tools, watch: Stopwatch) -> Tools:
             return timed(*args, **kwargs)
 
         return waiting  # type: ignore[return-value]
+
+    upload = timed_upload(denoiser, watch)
+    download = timed_move(lambda tensor: tensor.cpu(), denoiser, watch)
+
+    def on_host(name: str, function: Callable[[Tensor, int], Tensor]) -> Callable[[Tensor, int], Tensor]:
+        timed = watch.wrap(name, function)
+
+        def moved(map: Tensor, size: int) -> Tensor:
+            watch.settle()
+            return upload(timed(download(map), size))
+
+        return moved
 
     def against(x: Tensor) -> Callable[[Tensor], Tensor]:
         watch.settle()
@@ -213,8 +259,8 @@ def timed_tools(tools: Tools, watch: Stopwatch) -> Tools:
         add_noise=watch.wrap("update", tools.add_noise),
         diffuse=watch.wrap("update", tools.diffuse),
         against=against,
-        close=settled("morphology", tools.close),
-        dilate=settled("morphology", tools.dilate),
+        close=on_host("morphology", tools.close),
+        dilate=on_host("morphology", tools.dilate),
     )
 
 

@@ -68,7 +68,10 @@ def _summary(records: Iterable[dict[str, Any]], warm_up: Mapping[str, Any]) -> d
         "first_call_ms": warm_up.get("first_call_ms"),
         "warmup_ms": warm_up.get("warmup_ms"),
         "stages_ms": {
-            stage: float(np.mean([record["stages_ms"][stage] for record in measured])) if measured else None
+            # transfers are not in records of earlier versions, whose stages they were part of
+            stage: float(np.mean([record["stages_ms"].get(stage, 0.0) for record in measured]))
+            if measured
+            else None
             for stage in STAGES
         },
         "peak_memory_mib": max(memory, default=None),

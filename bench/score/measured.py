@@ -17,7 +17,7 @@ from uadbench.bench.score.froc import Events, events_of
 __all__ = ["Cases", "Measured", "Slice", "Units", "of_boxes"]
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.uint32]
+Integers = NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)

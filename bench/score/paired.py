@@ -70,7 +70,8 @@ def compare_rows(
     lo, hi and p are None with fewer than ``MIN_SUBJECTS`` subjects. Pairs of which a row has no value are left out.
     Raises RunError where what is stored cannot be read.
     """
-    rows = {slug: row for slug in slugs if (row := _row(run, slug)) is not None}
+    same: dict[frozenset[str], frozenset[str]] = {}  # rows mostly finished the same cases: one set for all
+    rows = {slug: row for slug in slugs if (row := _row(run, slug, same)) is not None}
     variants = {slug: replace(variant_of(run.cell(slug).info), seed=0) for slug in rows}
     pairs = [(a, b) for a, b in combinations(rows, 2) if variants[a] != variants[b]]
     n_draws = draws_for(len(pairs))
@@ -84,14 +85,14 @@ def compare_rows(
     }
 
 
-def _row(run: RunDirectory, slug: str) -> _Row | None:
+def _row(run: RunDirectory, slug: str, same: dict[frozenset[str], frozenset[str]]) -> _Row | None:
     cell = run.cell(slug)
     metrics, info = cell.metrics, cell.info
     if metrics is None or info.get("not_applicable"):
         return None
     check_metrics(cell.path / "metrics.json", metrics)
-    ids = (r["case_id"] for r in cell.read_cases() if r["split"] == "test" and r["status"] == "ok")
-    return _Row(slug, thresholds_of(metrics), operating_point(info), frozenset(ids))
+    ids = frozenset(r["case_id"] for r in cell.read_cases() if r["split"] == "test" and r["status"] == "ok")
+    return _Row(slug, thresholds_of(metrics), operating_point(info), same.setdefault(ids, ids))
 
 
 @dataclass(frozen=True)

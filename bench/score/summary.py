@@ -39,7 +39,7 @@ from uadbench.bench.score.cases import (
 )
 from uadbench.bench.score.measured import Cases, Measured
 from uadbench.bench.score.operating import OperatingPoint
-from uadbench.bench.score.pooled import THRESHOLDS, pooled_dice
+from uadbench.bench.score.pooled import THRESHOLDS
 from uadbench.bench.score.sample import samples
 from uadbench.bench.score.scorers import SCORERS, scores
 from uadbench.bench.score.statistics import N_BOOT, Difference, resampled_difference
@@ -215,8 +215,7 @@ def _cases_of(counted: Tally) -> list[tuple[str, str, bool]]:
 
 def _dice_curve(counted: Tally) -> dict[str, list[float]]:
     """Pooled Dice at the papers' 101 thresholds, which a report could draw only from all maps."""
-    dice = pooled_dice(np.ones((1, len(counted.table.lesion))), counted.table)[0]
-    return {"threshold": (np.arange(len(THRESHOLDS)) / 100).tolist(), "dice": dice.tolist()}
+    return {"threshold": (np.arange(len(THRESHOLDS)) / 100).tolist(), "dice": counted.dice.tolist()}
 
 
 def _per_case(counted: Tally) -> dict[str, dict[str, Any]]:

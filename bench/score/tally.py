@@ -49,8 +49,6 @@ FINE_BYTES = 2**29
 """What the tables of fine bins may take; with more subjects than 8192 there are fewer bins, LEAST_BINS at least."""
 LEAST_BINS = 256
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Tally:
@@ -106,11 +104,14 @@ class Tally:
         return self.counts.at(slice(place, place + 1))
 
     @cached_property
+    def dice(self) -> NDArray[np.float64]:
+        """The pooled Dice at the papers' 101 thresholds."""
+        return pooled_dice(np.ones((1, len(self.table.lesion))), self.table)[0]
+
+    @property
     def best(self) -> int | None:
         """Which of the papers' thresholds gives the (first) highest pooled Dice; None without a lesion."""
-        if not self.lesions or self.truth == "boxes":
-            return None
-        return int(pooled_dice(np.ones((1, len(self.table.lesion))), self.table)[0].argmax())
+        return int(self.dice.argmax()) if self.lesions and self.truth == "mask" else None
 
     @cached_property
     def curve(self) -> Curve:
@@ -118,12 +119,11 @@ class Tally:
         if self.pooled is None:
             return exact_curve(*_maps_and_masks(self.maps))
         curve = binned_curve(self.pooled)
-        dice = pooled_dice(np.ones((1, len(self.table.lesion))), self.table)[0]
-        best = int(dice.argmax())
-        if dice[best] <= curve.dice:
+        best = int(self.dice.argmax())
+        if (dice := float(self.dice[best])) <= curve.dice:
             return curve
-        error = curve.dice + curve.dice_error - float(dice[best])
-        return replace(curve, dice=float(dice[best]), threshold=float(THRESHOLDS[best]), dice_error=error)
+        error = curve.dice + curve.dice_error - dice
+        return replace(curve, dice=dice, threshold=float(THRESHOLDS[best]), dice_error=error)
 
     @cached_property
     def fine(self) -> tuple[Units, Counts]:
@@ -289,9 +289,9 @@ class _Counter:
         )
 
 
-def _kept(counts: NDArray[Any]) -> NDArray[np.uint32]:
-    """Counts at the papers' thresholds alone, as small as they can be kept."""
-    return counts[: len(THRESHOLDS)].astype(np.uint32)
+def _kept(counts: NDArray[Any]) -> NDArray[Any]:
+    """Counts at the papers' thresholds alone, in few bytes: there may be 200,000 cases."""
+    return counts[: len(THRESHOLDS)].astype(np.min_scalar_type(counts.max()))
 
 
 def _share_above(pixels: NDArray[np.float32], threshold: float | None) -> float | None:

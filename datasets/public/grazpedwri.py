@@ -51,7 +51,7 @@ MAX_TEXT = 1 << 20  # bytes of one label file
 VOC, YOLO = Path("folder_structure/pascalvoc"), Path("folder_structure/yolov5/labels")
 CAVEATS = (
     "Casts, unnatural positions and other findings that are no disease are not labelled and count as false positives.",
-    "The split is ours, by a hash of the patient: the papers' is not published.",
+    "The split is ours, by a hash of the patient: the published lists share patients.",
     "The network that is shipped for wrists has seen generated radiographs alone; train one on these.",
     "The papers leave out the classes bonelesion and pronatorsign; here they are boxes as the others.",
 )

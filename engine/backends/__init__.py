@@ -14,8 +14,11 @@ from uadbench.engine.backends.form import Form
 from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.plugins import first_line
 
-__all__ = ["BACKENDS", "PRECISIONS", "Backend", "BackendError", "check_backend", "open_backend"]
+__all__ = ["BACKENDS", "HINTS", "PRECISIONS", "Backend", "BackendError", "check_backend", "open_backend"]
 
+
+HINTS = ("latency", "throughput")
+"""One call as soon as can be, or as many images a second as can be."""
 
 OURS = "uadbench.engine.backends"
 INT8 = Form("int8", norms="plain")
@@ -54,6 +57,7 @@ class Backend:
     precisions : kind of device -> precisions
     source : "checkpoint" (NAME.safetensors) or "onnx" (an exported network, NAME.onnx)
     form : (precision, batch size, kind of device) -> how the network is exported for it, where the source is "onnx"
+    hinted : its ``open_denoiser`` also takes ``hint``, what it is to be fast at: one of ``HINTS``
     package : that the module is in, another one's of a plug-in; "" where it is a module of its own
     slow : opening may take minutes; its ``open_denoiser`` also takes ``say``, for a line to the user before that
     """
@@ -63,6 +67,7 @@ class Backend:
     source: str
     form: Callable[[str, int, str], Form] = _default_form
     slow: bool = False
+    hinted: bool = False
     package: str = OURS
 
 
@@ -75,7 +80,7 @@ BACKENDS: dict[str, Backend] = {
     "onnxruntime": Backend(
         "onnxruntime", {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}, "onnx", _fixed_on_gpus
     ),
-    "openvino": Backend("openvino", {"cpu": ("fp32", "bf16", "int8")}, "onnx", _plain_norms),
+    "openvino": Backend("openvino", {"cpu": ("fp32", "bf16", "int8")}, "onnx", _plain_norms, hinted=True),
     "tensorrt": Backend("tensorrt", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True),
     "tensorrt-rtx": Backend(
         "tensorrt_rtx", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True
@@ -117,6 +122,7 @@ def open_backend(
     threads: int | None = None,
     batch_size: int = 1,
     say: Callable[[str], None] | None = None,
+    hint: str = "latency",
 ) -> Denoiser:
     """Bind a network to a back end.
 
@@ -125,11 +131,16 @@ def open_backend(
         process-wide setting
     batch_size : largest batch that will be asked for; back ends with static shapes compile for it
     say : is told before work of minutes
-    Raises BackendError on an unknown name or precision, where the back end is not installed or does not run here,
+    hint : one of ``HINTS``, for back ends that take one
+    Raises BackendError on an unknown name, precision or hint, where the back end is not installed or does not run here,
     and on an artifact that does not match its manifest.
     """
     check_backend(name, precision, device)
-    more = {"say": say} if BACKENDS[name].slow else {}
+    if hint not in HINTS:
+        raise BackendError(f"unknown hint {hint!r}; choose {' or '.join(HINTS)}")
+    more: dict[str, Any] = {"say": say} if BACKENDS[name].slow else {}
+    if BACKENDS[name].hinted:
+        more["hint"] = hint
     opened: Denoiser = _module(name).open_denoiser(source, precision, device, threads, batch_size, **more)
     return opened
 

@@ -31,9 +31,13 @@ def case_browser(section: Section, images: int) -> dict[str, Any]:
     """The chosen cases and their pictures, at most ``images`` of methods' results; each map's own scale."""
     shown = shown_results(section)
     chosen = choose([cell for _, cell in shown], images=images)
-    tops = [colour_range(cell, chosen) for _, cell in shown]
+    tops: list[float] = []
+    panels: list[list[dict[str, Any]]] = []
+    for label, cell in shown:  # one after the other: of large cells only a few are in memory
+        tops.append(colour_range(cell, chosen))
+        panels.append([_panel(label, cell, case, tops[-1]) for case in chosen])
     cases: list[dict[str, Any]] = []
-    for case in chosen:
+    for place, case in enumerate(chosen):
         inputs = inputs_of(section.runs, case.case_id)
         if inputs is None:
             continue
@@ -48,9 +52,7 @@ def case_browser(section: Section, images: int) -> dict[str, Any]:
                 "truth_text": ", ".join(label for label, *_ in boxes) or f"{case.lesion_px} px",
                 "outline": box_path(boxes) if boxes else outline_path(mask),
                 "size": {"width": image.shape[1], "height": image.shape[0]},
-                "panels": [
-                    _panel(label, cell, case, top) for (label, cell), top in zip(shown, tops, strict=True)
-                ],
+                "panels": [column[place] for column in panels],
             }
         )
     held = {panel["label"] for entry in cases for panel in entry["panels"] if not panel["missing"]}
@@ -104,7 +106,7 @@ def _panel(label: str, cell: Cell, case: Chosen, top: float) -> dict[str, Any]:
 
 def _value(cell: Cell, case: Chosen) -> str:
     """The case's own figure at the healthy threshold, Dice or boxes; the image's score where it is healthy."""
-    scored = ((cell.metrics or {}).get("per_case") or {}).get(case.case_id) or {}
+    scored = cell.scores.get(case.case_id) or {}
     if case.group == HEALTHY:
         return "" if scored.get("score") is None else f"score {scored['score']:.3g}"
     if (found := scored.get("found")) is not None:

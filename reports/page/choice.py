@@ -49,7 +49,7 @@ def choose(cells: Sequence[Cell], limit: int = MAX_CASES, images: int = MAX_IMAG
     known: dict[str, tuple[str, int]] = {}
     classes = _classes(methods)
     for cell in methods:
-        scored = (cell.metrics or {}).get("per_case") or {}
+        scored = cell.scores
         for record in cell.cases:
             entry = scored.get(str(record["case_id"]))
             if record.get("split") != "test" or record.get("status") != "ok" or entry is None:
@@ -76,7 +76,7 @@ def choose(cells: Sequence[Cell], limit: int = MAX_CASES, images: int = MAX_IMAG
 def _classes(cells: Sequence[Cell]) -> list[str]:
     """Classes of boxes, that which fewest cases have first; [] where the truth is masks."""
     counts: Counter[str] = Counter()
-    for entry in ((cells[0].metrics or {}).get("per_case") or {}).values() if cells else ():
+    for entry in cells[0].scores.values() if cells else ():
         counts.update(set(entry.get("boxes") or ()))
     return sorted(counts, key=lambda label: (counts[label], label))
 

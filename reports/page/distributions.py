@@ -27,8 +27,7 @@ Cases = Mapping[int, Mapping[str, float]]
 
 def case_dice_of(cell: Cell) -> dict[str, float]:
     """Dice of each scored lesion case at the healthy threshold, in 0 .. 1."""
-    scored = (cell.metrics or {}).get("per_case") or {}
-    found = {case_id: entry.get("dice") for case_id, entry in sorted(scored.items())}
+    found = {case_id: entry.get("dice") for case_id, entry in sorted(cell.scores.items())}
     return {case_id: float(value) for case_id, value in found.items() if value is not None}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from uadbench.reports.failures import FALSE_ALARM, MISSED, MOST, RULES, Failure, find_failures, threshold_of
 from uadbench.reports.page.browser import shown_results
 from uadbench.reports.page.held import arrays_of, boxes_of, inputs_of
-from uadbench.reports.page.pictures import box_path, grey_image, mask_image, outline_path
+from uadbench.reports.page.pictures import box_path, colour_top, grey_image, mask_image, outline_path
 from uadbench.reports.page.shown import best_floor
 from uadbench.reports.rows import Section
 from uadbench.reports.runs import Cell
@@ -56,12 +56,6 @@ def _cell(section: Section, label: str, cell: Cell, most: int) -> dict[str, Any]
             kinds.append({"title": title, "cases": entries})
     said = "" if threshold is None else f"{threshold:.3g}"
     return {"label": label, "threshold": said, "top": f"{top:.3g}", "kinds": kinds}
-
-
-def colour_top(maps: list[np.ndarray]) -> float:
-    """Top of the colour scale that these maps share: their 99.9th percentile, 1 if all are 0."""
-    top = float(np.percentile(np.concatenate([one.ravel() for one in maps]), 99.9)) if maps else 0.0
-    return top if top > 0 else 1.0
 
 
 def _case(

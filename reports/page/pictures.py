@@ -24,6 +24,7 @@ __all__ = [
     "box_path",
     "colour_range",
     "colour_tables",
+    "colour_top",
     "grey_image",
     "map_image",
     "mask_image",
@@ -33,12 +34,17 @@ __all__ = [
 _WEBP = features.check("webp")
 
 
+def colour_top(maps: Sequence[np.ndarray]) -> float:
+    """Top of the colour scale that maps share: their 99.9th percentile, 1 if all are 0 or there is none."""
+    top = float(np.percentile(np.concatenate([one.ravel() for one in maps]), 99.9)) if maps else 0.0
+    return top if top > 0 else 1.0
+
+
 def colour_range(cell: Cell, cases: Sequence[Chosen]) -> float:
     """Top of a cell's colour scale: the 99.9th percentile of its maps over the chosen cases, 1 if all are 0."""
     held = [arrays_of(cell, case.case_id) for case in cases]  # a failed case has none: the page says so
-    maps = [arrays[0].ravel() for arrays in held if arrays is not None]
-    top = float(np.percentile(np.concatenate(maps), 99.9)) if maps else 0.0
-    return top if top > 0 else 1.0
+    maps = [arrays[0] for arrays in held if arrays is not None]
+    return colour_top(maps)
 
 
 def colour_tables(points: int = 32) -> list[str]:

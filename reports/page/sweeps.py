@@ -115,17 +115,13 @@ def pareto_front(frame: pd.DataFrame, name: str) -> str | None:
     part = frame[frame["pareto"] != ""]
     if not (part["pareto"] == "yes").any():
         return None
-    known, headline = looks(frame), headline_of(frame)
+    headline = headline_of(frame)
     score = headline.name
     with mpl.rc_context(RC):
         figure, axes = new_axes(WIDTH, HEIGHT)
-        entries: list[tuple[Any, str]] = []
+        points = _points(axes, part.assign(**{score: part[score] * headline.factor}), frame, score)
         front = part[part["pareto"] == "yes"].sort_values("latency_ms_p50")
-        for _, row in part.iterrows():
-            floor = row["kind"] == "floor"
-            look = FLOOR if floor else known[row["variant"]]
-            style: dict[str, Any] = {"marker": "D" if floor else "o", "color": look.colour, "linestyle": ""}
-            axes.plot(row["latency_ms_p50"], row[score] * headline.factor, markersize=6, **style)
+        entries: list[tuple[Any, str]] = []
         for number, (_, row) in enumerate(front.iterrows(), 1):
             place = (row["latency_ms_p50"], row[score] * headline.factor)
             axes.plot(*place, "o", markersize=11, markerfacecolor="none", markeredgecolor=INK)
@@ -143,5 +139,21 @@ def pareto_front(frame: pd.DataFrame, name: str) -> str | None:
         axes.set_ylim(bottom=0)
         axes.set(xlabel="ms an image, median (log)", ylabel=f"{headline.title}, {headline.unit}")
         axes.grid(True)
-        add_legend(figure, entries)
+        add_legend(figure, [*entries, *points])
         return inline_svg(figure, name, f"Pareto front of {headline.title} over milliseconds an image")
+
+
+def _points(axes: Axes, part: pd.DataFrame, frame: pd.DataFrame, score: str) -> list[tuple[Any, str]]:
+    """A point a row; returns the legend's entries: a method each, whatever its variants, and one for all floors."""
+    known, entries = looks(frame), {}
+    for _, row in part.sort_values(["kind", "method"], ascending=[False, True]).iterrows():
+        floor = row["kind"] == "floor"
+        style: dict[str, Any] = {
+            "marker": "D" if floor else "o",
+            "color": (FLOOR if floor else known[row["variant"]]).colour,
+            "linestyle": "",
+        }
+        axes.plot(row["latency_ms_p50"], row[score], markersize=6, **style)
+        title = "floors" if floor else row["title"]
+        entries[title] = (Line2D([], [], **style), title)
+    return list(entries.values())

@@ -21,8 +21,7 @@ def dice_curve(cell: Cell, runs: Sequence[Run]) -> tuple[list[float], list[float
     """
     if kept := (cell.metrics or {}).get("dice_curve"):  # of so many cases that their maps are not read again
         return kept["threshold"], kept["dice"]
-    scored = (cell.metrics or {}).get("per_case") or {}
-    lesions = [case_id for case_id, entry in sorted(scored.items()) if entry.get("group")]
+    lesions = [case_id for case_id, entry in sorted(cell.scores.items()) if entry.get("group")]
     found, hit, size = np.zeros(len(THRESHOLDS)), np.zeros(len(THRESHOLDS)), 0
     for case_id in lesions:
         arrays, inputs = arrays_of(cell, case_id), inputs_of(runs, case_id)

@@ -4,6 +4,7 @@ python tests/benchmarks/scale.py score 200000        scores of generated maps, n
 python tests/benchmarks/scale.py keep 5000           500 outcomes a second from an executor that only yields
 python tests/benchmarks/scale.py build DIR 200000    a run directory of two cells with maps of 16 x 16
 python tests/benchmarks/scale.py score-run DIR       its scores, read from there, and its pairs
+python tests/benchmarks/scale.py grow DIR 16         more cells for it, each a copy of its scored method by links
 python tests/benchmarks/scale.py open DIR            open it, plan what is missing, write its reports
 
 Each prints lines of "step, cases, wall s, cpu s, peak MiB", where the peak is of the process so far.
@@ -12,7 +13,9 @@ Each prints lines of "step, cases, wall s, cpu s, peak MiB", where the peak is o
 from __future__ import annotations
 
 import argparse
+import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -170,13 +173,29 @@ def score_run(path: Path) -> None:
         run.write_paired(compare_rows(run, [cell.slug for cell in CELLS], order, 0))
 
 
+def grow(path: Path, n_cells: int) -> None:
+    run = RunDirectory(path)
+    manifest = run.read_manifest()
+    source = run.cell(manifest["cells"][1])
+    for number in range(len(manifest["cells"]), n_cells):
+        more = run.cell(f"{source.path.name}-{number}")
+        shutil.copytree(source.path, more.path, copy_function=os.link)
+        settings = {"window": number}
+        more.write_info(
+            {**source.info, "settings": settings, "hyperparameters": settings}
+        )  # replaces the link
+        manifest["cells"].append(more.path.name)
+    run.write_manifest(manifest)
+
+
 def open_run(path: Path) -> None:
     run = RunDirectory(path)
-    with step("load_run, two cells", 0):
-        n = len(load_run(path).cells[0].cases)
+    count = len(run.read_manifest()["cells"])
+    with step(f"load_run, {count} cells", 0):
+        n = load_run(path).cells[0].n_cases
     with step("what is missing of a cell", n):
         assert len(finished(run.cell(CELLS[0].slug))) == n
-    with step("bench report, two cells", n), tempfile.TemporaryDirectory() as folder:
+    with step(f"bench report, {count} cells", n), tempfile.TemporaryDirectory() as folder:
         write_reports([path], Path(folder))
         sizes = {file.name: file.stat().st_size for file in Path(folder).iterdir()}
     print(f"# bytes: {sizes}; schema {SCHEMA}; files: {sum(1 for file in path.rglob('*') if file.is_file())}")
@@ -186,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("score", "keep", "build", "score-run", "open"))
+    parser.add_argument("what", choices=("score", "keep", "build", "score-run", "grow", "open"))
     parser.add_argument("arguments", nargs="+")
     parser.add_argument(
         "--side", type=int, default=0, help="of the maps; 64 to score, 128 to keep, 16 to build"
@@ -200,6 +219,8 @@ def main() -> None:
         keep(int(first), given.side or 128, given.rate)
     elif given.what == "build":
         build(Path(first), int(given.arguments[1]), given.side or 16)
+    elif given.what == "grow":
+        grow(Path(first), int(given.arguments[1]))
     else:
         {"score-run": score_run, "open": open_run}[given.what](Path(first))
 

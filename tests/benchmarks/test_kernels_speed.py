@@ -1,16 +1,19 @@
 """Speed of the compiled kernels against the libraries they replace: ``pytest -n 0 -m benchmark``; nothing is asserted.
 
 The sides of a comparison are run in turn in one process, so that a busy machine slows both; the ratio is taken pair by
-pair, and its median and quartiles are printed. ``python FILE`` prints the comparisons alone, with as many threads as
-OMP_NUM_THREADS says. OpenCV is a rival where it is installed (``pip install opencv-python-headless``, 61 MB, which is
-why it is not among the extras).
+pair, and its median and quartiles are printed. ``python FILE [TABLE.csv]`` prints the comparisons alone, with as many
+threads as OMP_NUM_THREADS says, and writes them down. OpenCV is a rival where it
+is installed (``pip install opencv-python-headless``: its 61 MB are why it is not among the extras).
 """
 
 from __future__ import annotations
 
+import csv
 import ctypes
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
@@ -93,8 +96,10 @@ def keep_memory() -> None:
         pass  # another C library, with limits of its own
 
 
-def compare(title: str, ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> float:
-    """Time both in turn, print milliseconds a call and the ratio's quartiles, return the ratio's median.
+def compare(
+    work: str, rival: str, ours: Callable[[], object], theirs: Callable[[], object], rounds: int
+) -> dict[str, str]:
+    """Time both in turn, print milliseconds a call and the ratio's quartiles, return them.
 
     The ratio of processor time is what a busy machine changes least; threads gain nothing in it.
     """
@@ -114,15 +119,16 @@ def compare(title: str, ours: Callable[[], object], theirs: Callable[[], object]
             busy[n, side] = (process_time() - used) / repeats[side]
     low, middle, high = np.quantile(seconds[:, 1] / seconds[:, 0], (0.25, 0.5, 0.75))
     (own, other), (own_best, other_best) = np.median(seconds, axis=0) * 1e3, seconds.min(axis=0) * 1e3
+    processor = np.median(busy[:, 1] / busy[:, 0])
     print(
-        f"{title}: median {own:.3f} against {other:.3f} ms, best {own_best:.3f} against {other_best:.3f} ms, "
-        f"ratio {middle:.1f} (quartiles {low:.1f} to {high:.1f}), "
-        f"of processor time {np.median(busy[:, 1] / busy[:, 0]):.1f}"
+        f"{work}, {rival}: median {own:.3f} against {other:.3f} ms, best {own_best:.3f} against {other_best:.3f} ms, "
+        f"ratio {middle:.2f} (quartiles {low:.2f} to {high:.2f}), of processor time {processor:.2f}"
     )
-    return float(middle)
+    figures = {"ours_ms": own, "rival_ms": other, "ratio": middle, "ratio_q1": low, "ratio_q3": high}
+    return {"work": work, "rival": rival} | {name: f"{value:.4g}" for name, value in figures.items()}
 
 
-def comparisons() -> None:
+def comparisons() -> list[dict[str, str]]:
     """All of them; batches of 16 also by all threads, the rivals as they are (OpenCV with as many)."""
     keep_memory()
     cores = torch.get_num_threads()
@@ -131,19 +137,21 @@ def comparisons() -> None:
     except ImportError:
         cv2 = None
         print(NO_OPENCV)
+    table = []
     for batch, threads in dict.fromkeys(((1, 1), (16, 1), (16, cores))):
-        what, maps = f"{batch} images, {threads} threads", maps_of(batch)
+        what, maps = f"{batch} of 128 x 128, {threads} threads", maps_of(batch)
         fields, package = partial(our_fields, batch, threads), partial(package_fields, batch)
-        compare(f"6-octave field, {what}, opensimplex.noise3array", fields, package, 15)
+        table.append(compare(f"6-octave field, {what}", "opensimplex.noise3array", fields, package, 15))
         ours, name = partial(our_morphology, maps, threads), f"13 x 13 closing + dilation, {what}"
-        compare(f"{name}, scipy.ndimage", ours, partial(scipy_morphology, maps), 31)
+        table.append(compare(name, "scipy.ndimage", ours, partial(scipy_morphology, maps), 31))
         if cv2 is not None:
             cv2.setNumThreads(threads)
-            compare(f"{name}, OpenCV", ours, partial(opencv_morphology, cv2, maps), 61)
+            table.append(compare(name, "OpenCV", ours, partial(opencv_morphology, cv2, maps), 61))
     flat, starts = np.zeros(128 * 144, dtype=np.float32), np.arange(0, 128 * 128, 19)
     values = [np.float32(v) for v in (1.5, -0.3, 0.2, 0.0625, 4.0, 1.0)]
     vectors, loops = (partial(f, flat, starts, *values) for f in (vector_blocks, plain_blocks))
-    compare("a block of 16 columns as LLVM vectors, Numba's loop", vectors, loops, 61)
+    table.append(compare("a block of 16 columns as LLVM vectors", "Numba's loop", vectors, loops, 61))
+    return table
 
 
 @pytest.mark.benchmark
@@ -187,4 +195,9 @@ def test_morphology(benchmark, batch):
 
 
 if __name__ == "__main__":
-    comparisons()
+    rows = comparisons()
+    for path in sys.argv[1:]:
+        with Path(path).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)

@@ -9,41 +9,20 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from support.volumes import AWAY, MNI, SHAPE, brain, lesion, mslub, save
+from support.volumes import AWAY, MNI, SHAPE, brain, lesion, mslub, one, opened, save
 
 from uadbench.bench.plan.data import open_dataset
 from uadbench.datasets import surveys, volumes
 from uadbench.datasets.case import CaseError, Dataset
-from uadbench.datasets.layouts import Found, Layout, Modality, parse_options, split_of
+from uadbench.datasets.layouts import Found, parse_options, split_of
 from uadbench.datasets.readers import read_slice
 from uadbench.datasets.slices import open_layout
-from uadbench.datasets.sources import Source
 from uadbench.datasets.volumes import Files, Opened, measure, read_volume
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def one(*found: Found, shares: tuple[float, float] = (0.0, 0.0)) -> Layout:
-    """A data set of the volumes given."""
-    source = Source("made", "", "files", "made up", "none", "none", "")
-    kinds = {
-        "flair": Modality("FLAIR", 1, stripped=True),
-        "t1": Modality("T1w", -1, stripped=False),
-        "t2": Modality("T2w", 1),
-    }
-    return Layout("made", "made up", source, lambda folder, modality: list(found), kinds, shares)
-
-
-def opened(
-    root: Path, *options: str, affine: np.ndarray = MNI, heights: tuple[int, ...] = (11,), **given: np.ndarray
-) -> Dataset:
-    """A data set of one volume, with a lesion in the slices named."""
-    image = save(root / "a.nii.gz", given.get("voxels", brain()), affine)
-    mask = save(root / "m.nii.gz", lesion(*heights), affine)
-    return open_layout(one(Found("s", "v", Files(image, mask))), root, None, options=options)
 
 
 # Reading
@@ -83,6 +62,7 @@ def test_a_volume_is_measured(tmp_path: Path) -> None:
     assert [z for z, count in enumerate(found.ignored) if count] == [12]
     assert found.litres == pytest.approx(16 * 20 * 16 * 0.512e-3, abs=1e-3)
     assert found.window == (0, 100), "what is below a background of 0 is set to 0"
+    assert found.brain == (5, 100), "of 16 slices one is of 5, which is no tissue"
 
 
 def test_the_slices_of_a_volume_cost_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,91 +127,6 @@ def test_the_volumes_held_are_as_many_as_said_and_go_with_the_data_set_to_other_
     dataset = open_dataset("mslub", mslub(tmp_path / "mslub"))
     load = pickle.loads(pickle.dumps(dataset.load))
     np.testing.assert_array_equal(load(dataset.cases[0]).image, dataset.load(dataset.cases[0]).image)
-
-
-# Which slices, and how they are scaled
-
-
-@pytest.mark.parametrize(
-    ("option", "affine", "position"),
-    [
-        pytest.param("mid-axial", MNI, 12, id="18 mm in MNI space: (18 + 74) / 8 = 11.5"),
-        pytest.param("mid-axial", AWAY, 11, id="half-way elsewhere"),
-        pytest.param("30mm", MNI, 13, id="30 mm"),
-        pytest.param("-10mm", MNI, 8, id="-10 mm"),
-        pytest.param("80%", AWAY, 18, id="80 % of 22"),
-        pytest.param("0%", AWAY, 0, id="the lowest"),
-    ],
-)
-def test_one_slice_is_cut_where_it_is_said(
-    tmp_path: Path, option: str, affine: np.ndarray, position: int
-) -> None:
-    dataset = opened(tmp_path, option, affine=affine)
-    assert [case.position for case in dataset.cases] == [position]
-    assert dataset.cases[0].case_id == f"v-{position:03d}"
-
-
-@pytest.mark.parametrize("option", ["300mm", "-90mm"])
-def test_a_height_outside_the_volume_is_said_and_not_moved_inside(tmp_path: Path, option: str) -> None:
-    dataset = opened(tmp_path, option)
-    assert len(dataset.cases) == 1
-    with pytest.raises(CaseError, match=f"no slice at {option}, it spans -74 to 102 mm"):
-        dataset.load(dataset.cases[0])
-
-
-def test_all_slices_are_those_with_a_quarter_of_the_fullest_ones_tissue(tmp_path: Path) -> None:
-    voxels = np.zeros(SHAPE, dtype=np.float32)
-    for z in range(2, 20):
-        voxels[4:20, 4 : 4 + z, z] = 100  # as wide as it is high: 16 z voxels
-    dataset = opened(tmp_path, "all", voxels=voxels)
-    assert [case.position for case in dataset.cases] == list(range(5, 20)), "19 / 4 = 4.75"
-    assert "lies elsewhere in the volume: 14." in " ".join(dataset.caveats)
-    assert "not among them: 0." in " ".join(dataset.caveats)
-    low = opened(tmp_path, "all", voxels=voxels, heights=(3, 11))
-    assert "not among them: 1." in " ".join(low.caveats)
-    assert not any(case.lesion for case in opened(tmp_path, "50%", voxels=voxels, heights=(3,)).cases)
-    assert "lies elsewhere in the volume: 1." in " ".join(
-        opened(tmp_path, "50%", voxels=voxels, heights=(3,)).caveats
-    )
-
-
-def test_a_case_knows_the_spacing_of_its_slice_as_loaded(tmp_path: Path) -> None:
-    """Voxels of 2 x 3 x 5 mm (right, front, up): 28 rows, the longer side, become 128."""
-    affine = np.diag([2.0, 3.0, 5.0, 1.0])
-    case = opened(tmp_path, "all", affine=affine).cases[0]
-    assert case.spacing == pytest.approx((5.0, 3.0 * 28 / 128, 2.0 * 28 / 128))
-
-
-def test_scaled_by_volume_a_slice_keeps_its_place_among_the_others_and_by_slice_it_does_not(
-    tmp_path: Path,
-) -> None:
-    voxels = brain()
-    voxels[:, :, 8] *= 0.5
-    by_slice, by_volume = (opened(tmp_path, "all", word, voxels=voxels) for word in ("slice", "volume"))
-    case = next(case for case in by_slice.cases if case.position == 8)
-    window = measure(Files(tmp_path / "a.nii.gz"), 98.0).window
-    expected = np.clip(read_slice(tmp_path / "a.nii.gz", 8) / window[1], 0, 1)
-    np.testing.assert_allclose(by_volume.native(case)[:, 2:-2], expected, atol=1e-6)
-    assert by_volume.load(case).image.max() < 0.6
-    assert by_slice.native(case).max() == 1
-    assert by_slice.fingerprint != by_volume.fingerprint
-    assert (by_slice.preprocessing["scaled"], by_volume.preprocessing["scaled"]) == ("slice", "volume")
-
-
-def test_a_limit_takes_the_middle_slices_of_the_first_volumes_and_keeps_their_order(tmp_path: Path) -> None:
-    found = []
-    for name in "abc":
-        image = save(tmp_path / f"{name}.nii.gz", brain())
-        found.append(
-            Found(name, name, Files(image, save(tmp_path / f"{name}-m.nii.gz", lesion(9, 10, 11, 12))))
-        )
-    every = open_layout(one(*found), tmp_path, None, options=("all",))
-    few = open_layout(one(*found), tmp_path, 6, options=("all",))
-    assert few.n_test == len(every.cases) == every.n_test
-    assert len(few.cases) == 6
-    assert {case.volume for case in few.cases} == {every.cases[0].volume}
-    assert [case for case in every.cases if case in few.cases] == list(few.cases)
-    assert sum(case.lesion for case in few.cases) == round(6 * 12 / len(every.cases))
 
 
 # Splits

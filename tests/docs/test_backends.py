@@ -53,3 +53,15 @@ def test_the_tolerances_of_an_export_are_those_of_the_code() -> None:
     assert TOLERANCES["unet"] == denoiser | {"int8": denoiser["bf16"]}
     assert TOLERANCES["perceptual-distance"] == denoiser | {"fp32": 1e-4}
     assert TOLERANCES["perceptual-features"] == pytest.approx({p: 10 * t for p, t in denoiser.items()})
+
+
+def test_every_back_end_has_a_row_on_what_has_been_tried_for_each_device() -> None:
+    told = []
+    for row in table(TEXT, "tried"):
+        for name, device in re.findall(r"`([^`]+)`( cpu| cuda)?", row["back end"]):
+            told += (
+                [(name, device.strip())] if device else [(name, kind) for kind in BACKENDS[name].precisions]
+            )
+    assert sorted(told) == sorted(
+        (name, kind) for name, known in BACKENDS.items() for kind in known.precisions
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from cluster_estimates import CASES, cells, fill, table
 from support.pages import fenced, page
+from support.published import RESULTS
 
-from uadbench.bench.plan.estimate import Row
+from uadbench.bench.plan.estimate import Row, read_profile
 
 ROW = Row("unet-gaussian", "-", "-", "torch", "fp32", "cpu", 4, 2, 36.0, True)
 
@@ -24,6 +25,11 @@ def test_a_method_that_was_measured_has_hours_and_one_that_was_not_has_none() ->
     assert "taken under load" in lines["DDPM · gaussian · 25 steps"]
     assert lines["AnoDDPM · simplex · 25 steps"].count("–") == 1 + len(CASES)
     assert "not measured" in lines["AnoDDPM · simplex · 25 steps"]
+
+
+def test_the_pages_table_is_of_the_published_profile() -> None:
+    text = page("many-machines.md")
+    assert fill(text, table(read_profile(RESULTS / "profile"), "torch:fp32")) == text
 
 
 def test_the_table_takes_the_place_between_its_marks() -> None:

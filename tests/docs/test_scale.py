@@ -32,3 +32,20 @@ def test_the_rates_of_keeping_are_those_of_the_measurements() -> None:
     assert f"{low:.0f} to {high:.0f} a\n  second at most" in TEXT
     (before,) = FRAME[FRAME["step"].str.startswith("keep before")].itertuples()
     assert f"gave {before.cases / before.wall_s:.0f} a second" in TEXT
+
+
+def test_the_memory_of_many_cells_is_that_of_the_measurements() -> None:
+    def peak(step: str, cases: int) -> int:
+        (row,) = of_step(step, cases).itertuples()
+        return int(row.peak_mib)
+
+    few, many = (peak(f"load_run with {n} cells, lines repeated", 200_000) for n in (2, 16))
+    assert f"opened in {few} MiB with 2 cells and in {many} MiB with 16" in TEXT
+    few, many = (peak(f"bench report with {n} cells, lines repeated", 200_000) for n in (2, 6))
+    assert f"written in {few} MiB with 2 cells and in {many} MiB with 6" in TEXT
+    few, many = (peak(f"bench report with {n} cells, limit 30 MB", 20_000) for n in (2, 8))
+    before = [peak(f"bench report before with {n} cells", 20_000) for n in (2, 8)]
+    assert f"took {few} MiB with 2 cells and {many} MiB with 8 (before: {before[0]} and {before[1]})" in TEXT
+    few, many = (peak(f"bench compare with {n} cells, limit 30 MB", 20_000) for n in (2, 8))
+    all_held = peak("bench compare with 8 cells, all held", 20_000)
+    assert f"`bench compare` took {few} and {many} MiB, and {all_held} where all 8 are held" in TEXT

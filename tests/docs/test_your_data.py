@@ -99,8 +99,8 @@ def test_every_choice_of_the_table_is_one() -> None:
     words = [
         word for row in table(page("data.md"), "choices") for word in re.findall(r"`([^`]+)`", row["choice"])
     ]
-    assert len(words) == 7
+    assert len(words) == 9
     chosen = [parse_options(layout, (word,)) for word in words]
-    assert len({(choice.slices, choice.scaled) for choice in chosen}) == 6, (
+    assert len({(choice.slices, choice.scaled) for choice in chosen}) == 8, (
         "mid-axial and slice are the defaults"
     )

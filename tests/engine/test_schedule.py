@@ -47,7 +47,11 @@ def test_levels_above_the_start_are_left_out() -> None:
         pytest.param(1001, None, (), "allowed is 1 to 1000", id="start too high"),
         pytest.param(10, 11, (), "steps is 11", id="more steps than levels"),
         pytest.param(
-            350, 3, (300, 150, 50), "cannot visit the 4 levels", id="too few for the required levels"
+            350,
+            2,
+            (300, 150, 50),
+            r"2 steps cannot visit the 4 levels \[350, 300, 150, 50\]; 4 is the least$",
+            id="too few for the required levels",
         ),
     ],
 )
@@ -56,6 +60,10 @@ def test_an_impossible_chain_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         linear_schedule().pairs(t_start, steps, through)
+
+
+def test_the_least_number_of_steps_visits_the_required_levels_and_no_other() -> None:
+    assert [t for t, _ in linear_schedule().pairs(350, 4, (300, 150, 50))] == [350, 300, 150, 50]
 
 
 def test_betas_outside_the_open_unit_interval_are_refused() -> None:

@@ -215,6 +215,8 @@ def test_bench_export_asks_for_the_form_of_its_options(
     )
     assert result.exit_code == 0, result.output
     assert asked == [(tmp_path / f"{name}.onnx", form, opset)]
+    assert f"exporting {name}.onnx, then holding it against torch fp32: " in result.stderr
+    assert ("in torch bf16, minutes on some CPUs" in result.stderr) == (form.precision == "bf16")
 
 
 @pytest.mark.slow
@@ -241,6 +243,10 @@ def test_bench_export_writes_a_step_beside_the_network_and_tries_both(
     result = CliRunner().invoke(command, [*words, "--precision", "fp16", "--step", "350:4"])
     assert result.exit_code == 0, result.output
     assert result.output.count("relative L2 against torch fp32") == 4  # the network, and three of the steps
+    assert (
+        "exporting unet-gaussian-step350-4-fp16.onnx, then holding it against torch fp32 at steps 0, 2, 3: "
+        "in ONNX Runtime and in torch fp16, minutes on some CPUs\n"
+    ) in result.stderr
     artifact = read_artifact(output / "unet-gaussian-step350-4-fp16.onnx", "step")
     assert (artifact.precision, len(artifact.manifest["chain"]["pairs"])) == ("fp16", 4)
 

@@ -35,7 +35,7 @@ def test_a_row_says_what_the_cell_is_what_the_case_is_and_what_came_of_it(run: P
             assert row["network_ms"] == record["stages_ms"]["network"]
             assert row["status"] == record["status"]
             assert (row["split"], row["scored"]) == (record["split"], record["split"] == "test")
-            scores = (cell.metrics or {})["per_case"].get(record["case_id"])
+            scores = cell.scores.get(record["case_id"])
             if scores is None:
                 assert row["reason"].startswith("image is constant")
                 assert pd.isna(row["dice"])
@@ -49,7 +49,7 @@ def test_a_case_with_boxes_has_the_threshold_and_the_scores_of_boxes(tmp_path: P
     frame = case_rows([made]).set_index(["cell", "case"])
     for cell in made.cells:
         metrics = cell.metrics or {}
-        for case_id, scores in metrics["per_case"].items():
+        for case_id, scores in cell.scores.items():
             row = frame.loc[(cell.slug, case_id)]
             assert row["threshold"] == metrics["box_f1"]["threshold"] is not None
             assert row["boxes"] == ", ".join(scores["boxes"])
@@ -91,17 +91,40 @@ def test_the_command_prints_csv_and_writes_files_but_never_over_others(run: Path
 @pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs the extra parquet")
 def test_parquet_holds_the_same_table(run: Path, tmp_path: Path) -> None:
     frame = case_rows([load_run(run)])
-    write_cases(frame, tmp_path / "cases.parquet")
+    assert list(write_cases(frame, [tmp_path / "cases.parquet"])) == [tmp_path / "cases.parquet"]
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "cases.parquet"), frame)
 
 
-def test_without_pyarrow_one_line_says_which_extra(
+def test_without_pyarrow_one_line_says_which_extra_and_no_file_is_written(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_: object, **__: object) -> None:
         raise ImportError("no pyarrow")
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", missing)
+    targets = [tmp_path / "cases.csv", tmp_path / "cases.parquet"]
     with pytest.raises(CaseTableError, match=r"uadbench\[parquet\]"):
-        write_cases(case_rows([load_run(run)]), tmp_path / "cases.parquet")
+        list(write_cases(case_rows([load_run(run)]), targets))
+    words = ["cases", str(run), *(word for target in targets for word in ("--output", str(target)))]
+    assert "uadbench[parquet]" in refused(invoke(*words))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("second", "words", "message"),
+    [
+        pytest.param("second.xlsx", (), "neither .csv nor .parquet", id="another ending"),
+        pytest.param("there.csv", (), "is there; name another file", id="a file that is there"),
+        pytest.param("folder.csv", ("--overwrite",), "is a folder", id="a folder"),
+        pytest.param("first.csv", (), "is named twice", id="the same file"),
+    ],
+)
+def test_what_refuses_the_second_file_leaves_the_first_unwritten(
+    run: Path, tmp_path: Path, second: str, words: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "there.csv").write_text("mine")
+    (tmp_path / "folder.csv").mkdir()
+    targets = ["--output", str(tmp_path / "first.csv"), "--output", str(tmp_path / second)]
+    assert message in refused(invoke("cases", str(run), *targets, *words))
+    assert {entry.name for entry in tmp_path.iterdir()} == {"there.csv", "folder.csv"}
+    assert (tmp_path / "there.csv").read_text() == "mine"

@@ -34,7 +34,7 @@ CELLS: tuple[Spec, ...] = (
     ("residual-median", "none", "0", "torch", "fp32", "floor", 0.204, 0.16, 0),
     ("blur", "none", "0", "torch", "fp32", "floor", 0.122, 0.14, 0),
 )
-SHARES = dict(zip(STAGES, (0.86, 0.03, 0.04, 0.05, 0.015, 0.005), strict=True))
+SHARES = dict(zip(STAGES, (0.86, 0.03, 0.04, 0.05, 0.01, 0.005, 0.005), strict=True))
 
 
 def make_run(

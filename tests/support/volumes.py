@@ -7,6 +7,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from uadbench.datasets.case import Dataset
+from uadbench.datasets.layouts import Found, Layout, Modality
+from uadbench.datasets.slices import open_layout
+from uadbench.datasets.sources import Source
+from uadbench.datasets.volumes import Files
+
 SHAPE = (24, 28, 23)  # right, front, up, at 8 mm: an MNI grid in small
 MNI = np.array([[8.0, 0, 0, -95], [0, 8, 0, -130], [0, 0, 8, -74], [0, 0, 0, 1]])
 AWAY = np.array([[8.0, 0, 0, 0], [0, 8, 0, 0], [0, 0, 8, 0], [0, 0, 0, 1]])  # the same grid elsewhere
@@ -31,6 +37,26 @@ def save(path: Path, voxels: np.ndarray, affine: np.ndarray = MNI) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
     return path
+
+
+def one(*found: Found, shares: tuple[float, float] = (0.0, 0.0)) -> Layout:
+    """A data set of the volumes given."""
+    source = Source("made", "", "files", "made up", "none", "none", "")
+    kinds = {
+        "flair": Modality("FLAIR", 1, stripped=True),
+        "t1": Modality("T1w", -1, stripped=False),
+        "t2": Modality("T2w", 1),
+    }
+    return Layout("made", "made up", source, lambda folder, modality: list(found), kinds, shares)
+
+
+def opened(
+    root: Path, *options: str, affine: np.ndarray = MNI, heights: tuple[int, ...] = (11,), **given: np.ndarray
+) -> Dataset:
+    """A data set of one volume, with a lesion in the slices named."""
+    image = save(root / "a.nii.gz", given.get("voxels", brain()), affine)
+    mask = save(root / "m.nii.gz", lesion(*heights), affine)
+    return open_layout(one(Found("s", "v", Files(image, mask))), root, None, options=options)
 
 
 def atlas(root: Path) -> Path:

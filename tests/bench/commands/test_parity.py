@@ -46,7 +46,7 @@ def test_bench_parity_writes_verdicts_and_its_exit_code_tells(
     run = made_here(tmp_path / "run", [("torch", "fp32"), ("onnxruntime", "fp32")])
     fakes: dict[str, Denoiser] = {"torch": Fake(_half), "onnxruntime": Fake(_half)}
 
-    def opener(arm: Arm, *rest: Any, say: Callable[[str], None]) -> Denoiser:
+    def opener(arm: Arm, *rest: Any, say: Callable[[str], None], hint: str) -> Denoiser:
         say(f"building an engine for {arm.backend}")
         return fakes[arm.backend]
 

@@ -86,11 +86,11 @@ def test_what_is_opened_again_is_opened_for_the_runs_batch_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = load_run(judged_run(tmp_path, [("torch", "fp32")]))
-    run.manifest["config"]["batch_size"] = 7
-    asked: list[int] = []
+    run.manifest["config"] |= {"batch_size": 7, "hint": "throughput"}
+    asked: list[Any] = []
 
-    def opens(arm: Any, path: Path, threads: int, batch: int, **_: Any) -> Any:
-        asked.append(batch)
+    def opens(arm: Any, path: Path, threads: int, batch: int, say: Any, hint: str) -> Any:
+        asked.extend((batch, hint))
         return Fake(_half)
 
     monkeypatch.setattr(reopen, "open_denoiser", opens)
@@ -100,7 +100,7 @@ def test_what_is_opened_again_is_opened_for_the_runs_batch_size(
     with ExitStack() as stack:
         opener = reopen.network_opener(run, {"unet-gaussian": str(checkpoint)}, 1, stack, print)
         opener(next(cell for cell in run.cells if cell.info["kind"] == "method"))
-    assert asked == [7]
+    assert asked == [7, "throughput"]
 
 
 def test_without_a_reference_nothing_is_judged(tmp_path: Path) -> None:

@@ -29,6 +29,15 @@ def test_a_convolution_reads_image_weights_and_bias_and_writes_its_output() -> N
     assert found.bytes("fp5") is None
 
 
+def test_in_int8_the_large_convolutions_move_bytes_and_all_else_fp32() -> None:
+    layers = [nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.SiLU()]
+    found = count_call(
+        nn.Sequential(*layers, nn.Conv2d(8, 1, 3, padding=1)).to("meta"), on_meta(1, 1, 16, 16)
+    )
+    assert found.convolved == 8 * 256 + 8 * 8 * 9 + 8 * 256
+    assert found.bytes("int8") == found.bytes("fp32") - 3 * found.convolved
+
+
 def test_a_linear_layer_on_a_sequence_costs_no_views() -> None:
     found = count_call(nn.Linear(4, 5).to("meta"), on_meta(3, 2, 4))
     assert found.flops == 2 * 6 * 4 * 5

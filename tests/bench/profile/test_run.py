@@ -32,7 +32,9 @@ def make_plan(tmp_path: Path, backends: str = "torch,onnxruntime", **more: Any) 
 
 
 def opener(clock: Clock, opened: list[Slow], **answers: Callable[..., Any]) -> Callable[..., Slow]:
-    def open_it(arm: Arm, path: Path, threads: int, batch: int, say: Callable[[str], None]) -> Slow:
+    def open_it(
+        arm: Arm, path: Path, threads: int, batch: int, say: Callable[[str], None], hint: str
+    ) -> Slow:
         clock.now += 1.0
         name = arm.backend
         more = {"answer": answers[name]} if name in answers else {}
@@ -186,9 +188,9 @@ def test_an_interrupted_profile_keeps_what_was_measured_and_says_that_it_is_unfi
 def test_work_of_minutes_is_announced_whenever_a_network_is_opened(tmp_path: Path, clock: Clock) -> None:
     usual, told = opener(clock, []), list[str]()
 
-    def slow(arm: Arm, path: Path, threads: int, batch: int, say: Callable[[str], None]) -> Slow:
+    def slow(arm: Arm, path: Path, threads: int, batch: int, say: Callable[[str], None], hint: str) -> Slow:
         say(f"building {arm.backend} for {threads}")
-        return usual(arm, path, threads, batch, say)
+        return usual(arm, path, threads, batch, say, hint)
 
     before = torch.get_num_threads()
     try:

@@ -24,7 +24,8 @@ from support.cells import (
 from support.closed_form import AbsolutePerceptual
 from torch import Tensor
 
-from uadbench.bench.run.evaluate import NoNetwork, run_batch, warm_up
+from uadbench.bench.run.evaluate import NoNetwork, bind, run_batch, warm_up
+from uadbench.bench.run.timing import Stopwatch
 from uadbench.datasets.case import Sample
 from uadbench.engine.interfaces import Result, Tools
 from uadbench.engine.kernels.simplex_omissions import omissions
@@ -34,6 +35,16 @@ from uadbench.engine.methods.ddpm import DDPM
 def four_samples() -> list[Sample]:
     dataset = make_dataset()
     return [dataset.load(case) for case in dataset.split("test")[:4]]
+
+
+def test_images_and_noise_are_brought_to_the_device_as_transfers() -> None:
+    class There(Recording):
+        device = "meta"  # any device that is not the host
+
+    watch = Stopwatch()
+    tools, x = bind(method_cell(), There(), four_samples(), make_bench(), watch)
+    assert {x.device.type, tools.noise(100).device.type} == {"meta"}
+    assert watch.calls == {"noise": 1, "transfers": 2}
 
 
 def test_a_method_that_fails_on_one_case_fails_on_that_case_only(tmp_path: Path) -> None:

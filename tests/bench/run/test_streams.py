@@ -231,7 +231,7 @@ def test_auto_takes_more_streams_only_where_they_are_worth_it(
 ) -> None:
     clock, told, asked = [0.0], list[str](), list[int]()
 
-    def opened(arm: Any, path: Path, threads: int, size: int, say: Any) -> Denoiser:
+    def opened(arm: Any, path: Path, threads: int, size: int, say: Any, hint: str) -> Denoiser:
         asked.append(threads)
         # 3 threads in one stream; in two of one thread each `gain` times as much; in three as much as in one
         return Paced(clock, 1.0 if threads == 3 or opened.several == 3 else 1.0 / gain)  # type: ignore[attr-defined]

@@ -13,7 +13,9 @@ from uadbench.bench.run.timing import (
     Stopwatch,
     TimedDenoiser,
     percentiles,
+    timed_move,
     timed_tools,
+    timed_upload,
 )
 from uadbench.bench.score.latency import latency_summary
 from uadbench.engine.schedule import linear_schedule
@@ -80,7 +82,7 @@ def test_queued_steps_are_waited_for_together_before_anybody_looks_and_share_the
     stops: list[int] = []
     timed = TimedDenoiser(Stepping(), watch, lambda: stops.append(0))  # type: ignore[arg-type]
     tools = timed_tools(
-        make_tools(timed, linear_schedule(), lambda t: torch.zeros(1, 1, 4, 4), Perceptual()), watch
+        make_tools(timed, linear_schedule(), lambda t: torch.zeros(1, 1, 4, 4), Perceptual()), timed, watch
     )
     x = torch.zeros(1, 1, 4, 4)
     with watch.stage("other"):
@@ -155,7 +157,7 @@ def test_tools_charge_network_noise_and_perceptual_to_their_stages() -> None:
     asked: list[int] = []
     timed = TimedDenoiser(slow, watch, lambda: asked.append(1))
     noise = watch.wrap("noise", lambda t: slow.spend(1, torch.zeros(1, 1, 4, 4)))
-    tools = timed_tools(make_tools(timed, linear_schedule(10), noise, slow), watch)
+    tools = timed_tools(make_tools(timed, linear_schedule(10), noise, slow), timed, watch)
     x = torch.zeros(1, 1, 4, 4)
     with watch.stage("other"):
         tools.reverse(x, 5, 4)  # calls the network and draws noise inside
@@ -170,6 +172,67 @@ def test_tools_charge_network_noise_and_perceptual_to_their_stages() -> None:
     assert watch.calls["update"] == 2
     assert asked == [1]
     assert slow.waited == 2  # before the clock starts and before it stops
+
+
+class Moved(Slow):
+    """Where "meta" stands for a GPU: each copy to it is queued and takes 7 s, waited for by ``synchronize``."""
+
+    device = "meta"
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.queued = 0.0
+
+    def take(self, tensor: Tensor) -> Tensor:
+        self.queued += 7
+        return tensor
+
+    def synchronize(self) -> None:
+        super().synchronize()
+        self.clock.now, self.queued = self.clock.now + self.queued, 0.0
+
+
+def test_a_copy_is_waited_for_and_what_was_queued_before_is_not_charged_to_it() -> None:
+    clock = Clock()
+    gpu, watch = Moved(clock), Stopwatch(clock)
+    move = timed_move(gpu.take, gpu, watch)
+    with watch.stage("other"):
+        gpu.queued = 100.0
+        move(torch.zeros(1))
+        move(torch.zeros(1))
+    assert watch.elapsed == {"other": 100, "transfers": 14}
+
+
+def test_a_copy_between_queued_steps_is_not_waited_for() -> None:
+    clock = Clock()
+    gpu, watch = Moved(clock), Stopwatch(clock)
+    with watch.stage("other"):
+        with watch.stage("network"):
+            gpu.queued = 3.0
+        watch.queue("network", gpu.synchronize)
+        timed_move(gpu.take, gpu, watch)(torch.zeros(1))
+        assert gpu.waited == 0
+        watch.settle()
+    assert watch.elapsed == {"other": 0, "network": 3 + 7, "transfers": 0}
+
+
+def test_on_a_cpu_nothing_moves_and_nothing_is_charged() -> None:
+    clock = Clock()
+    slow, watch = Slow(clock), Stopwatch(clock)
+    x = torch.zeros(1, 1, 4, 4)
+    assert timed_upload(slow, watch)(x) is x
+    tools = timed_tools(make_tools(slow, linear_schedule(10), lambda t: x, slow), slow, watch)
+    tools.dilate(tools.close(x, 3), 3)
+    assert set(watch.elapsed) == {"morphology"}
+    assert watch.stages_ms()["transfers"] == 0
+
+
+def test_morphology_brings_its_maps_to_the_host_and_back() -> None:
+    clock = Clock()
+    gpu, watch = Moved(clock), Stopwatch(clock)
+    tools = timed_tools(make_tools(gpu, linear_schedule(10), lambda t: torch.zeros(1), gpu), gpu, watch)
+    assert tools.close(torch.zeros(1, 1, 4, 4), 3).device.type == "meta"
+    assert (watch.calls["transfers"], watch.calls["morphology"]) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +281,12 @@ def test_a_batch_is_one_measurement_and_smaller_batches_are_left_out() -> None:
     assert (summary["warmup_ms"], summary["first_call_ms"]) == (7, 3)
     assert summary["peak_memory_mib"] == 103
     assert summary["stages_ms"]["network"] == pytest.approx(101 / 6)
+
+
+def test_records_of_earlier_versions_know_no_transfers_and_are_summed_up() -> None:
+    older = {"network": 8.0, "update": 1.0, "noise": 1.0, "perceptual": 0.0, "morphology": 0.0, "other": 0.0}
+    summary = latency_summary([record(0, 10.0, 1) | {"stages_ms": older}], {})
+    assert summary["stages_ms"] == older | {"transfers": 0.0}
 
 
 def test_a_cell_without_any_case_has_no_figures_rather_than_zeros() -> None:

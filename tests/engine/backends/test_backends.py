@@ -74,6 +74,41 @@ def test_a_network_of_a_fixed_batch_takes_smaller_ones_and_no_larger(
         denoiser.denoise(*tiny.inputs(4))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("batch", [None, 2])
+def test_openvino_gives_the_same_with_either_hint_whatever_the_batch(
+    tmp_path: Path, precision: str, batch: int | None
+) -> None:
+    model = load_checkpoint(tiny.make_checkpoint(tmp_path))[0]
+    usual, many = (
+        _open("openvino", precision, tmp_path, batch, hint=hint) for hint in ("latency", "throughput")
+    )
+    for size in (1, 2, 5):
+        x_t, t = tiny.inputs(size)
+        found = many.denoise(x_t, t)
+        assert relative_l2(found, model(x_t, t - 1)) < GATES[precision]
+        parts = [usual.denoise(x_t[k : k + 2], t[k : k + 2]) for k in range(0, size, 2)]
+        assert relative_l2(found, torch.cat(parts)) < GATES[precision]
+    assert torch.equal(found, many.denoise(x_t, t))  # in whatever order its parts are done
+    assert (usual.describe()["performance_hint"], usual.describe()["streams"]) == ("latency", 1)
+    assert many.describe()["performance_hint"] == "throughput"
+    assert many.describe()["compiled_batches"] == [batch or 1]
+    many.close()
+
+
+def test_openvino_is_told_the_hint_and_in_throughput_makes_its_own_streams(tmp_path: Path) -> None:
+    denoiser = _open("openvino", "fp32", tmp_path, hint="throughput")
+    assert isinstance(denoiser, openvino_backend.OpenVinoDenoiser)
+    assert denoiser._config()["PERFORMANCE_HINT"] == "THROUGHPUT"
+    assert "NUM_STREAMS" not in denoiser._config()
+
+
+def test_a_hint_goes_to_the_back_ends_that_take_one_and_another_word_is_refused(tmp_path: Path) -> None:
+    assert _open("onnxruntime", "fp32", tmp_path, hint="throughput").describe()["threads"] == 1
+    with pytest.raises(BackendError, match="unknown hint 'fast'; choose latency or throughput"):
+        _open("openvino", "fp32", tmp_path, hint="fast")
+
+
 def test_padding_repeats_the_last_image_and_leaves_what_fits() -> None:
     x_t, t = tiny.inputs(2)
     x, level = pad(x_t, 4), pad(t, 4)

@@ -149,6 +149,7 @@ def test_a_cpu_keeps_its_one_file_and_a_gpu_has_one_for_each_precision_and_batch
 def test_the_back_end_is_opened_by_its_name_and_refuses_bf16(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    source = relabelled_source(tmp_path, "fp16")  # before torch is told of a GPU that is not there
     monkeypatch.setitem(sys.modules, "onnxruntime", FakeOnnxRuntime())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(backend, "CudaDevice", lambda name: CpuDevice())
@@ -156,7 +157,6 @@ def test_the_back_end_is_opened_by_its_name_and_refuses_bf16(
         BackendError, match=r"not 'bf16' \(its CUDA provider resizes no bf16\); use .*tensorrt"
     ):
         check_backend("onnxruntime", "bf16", "cuda")
-    source = relabelled_source(tmp_path, "fp16")
     denoiser = open_backend("onnxruntime", source, "fp16", "cuda", batch_size=2)
     assert denoiser.denoise(*tiny.inputs(2)).shape == (2, 1, 32, 32)
     with pytest.raises(BackendError, match="is exported in fp16, fp32 is needed"):

@@ -235,12 +235,12 @@ def test_the_provider_must_be_in_the_package_that_is_installed() -> None:
 def test_the_back_end_is_opened_by_its_name_and_says_when_it_builds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    source, told = relabelled_source(tmp_path, "fp16"), []  # before torch is told of a GPU that is not there
     monkeypatch.setitem(sys.modules, "onnxruntime", FakeOnnxRuntime())
     monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRt(TRT))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(backend, "CudaDevice", lambda name: CpuDevice())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    source, told = relabelled_source(tmp_path, "fp16"), []
     assert BACKENDS[NAME].slow
     denoiser = open_backend(NAME, source, "fp16", "cuda", batch_size=2, say=told.append)
     assert denoiser.name == NAME

@@ -249,13 +249,16 @@ def test_a_back_end_is_opened_by_its_name_and_says_when_it_builds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: Library, version: str
 ) -> None:
     trt = FakeTensorRt(version)
+    source, told = (
+        make_engine_source(tmp_path),
+        [],
+    )  # torch exports nothing where it is told of a GPU that is not there
     monkeypatch.setitem(sys.modules, library.module, trt)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (8, 9))
     monkeypatch.setattr(module, "CudaDevice", lambda name: CpuDevice(trt))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    source, told = make_engine_source(tmp_path), []
     assert BACKENDS[library.name].slow
     for _ in range(2):
         denoiser = open_backend(library.name, source, "fp32", "cuda", batch_size=2, say=told.append)

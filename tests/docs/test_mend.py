@@ -132,19 +132,20 @@ def test_each_map_of_the_table_is_scored_on_validation_lesions_by_its_switches()
 
 
 PARTS = {
-    "nothing": ("on", "on", "0.1", "on"),
-    "the mirrored call": ("off", "on", "0.1", "on"),
-    "A": ("on", "on", "none", "on"),
-    "D": ("on", "on", "0.1", "off"),
-    "A and D": ("on", "on", "none", "off"),
-    "the sign (and so A, D)": ("on", "off", "0.1", "on"),
+    "nothing": ("on", "on", "on", "0.02"),
+    "the mirrored calls": ("off", "on", "on", "0.02"),
+    "A": ("on", "on", "on", "none"),
+    "P": ("on", "off", "on", "0.02"),
+    "A and P": ("on", "off", "on", "none"),
+    "the sign (and so A)": ("on", "on", "off", "0.02"),
+    "all of these": ("off", "off", "off", "none"),
 }
-"""What is left out -> mirrored, signed, asymmetry and intensity."""
+"""What is left out -> mirrored, placed, signed and asymmetry."""
 
 
 def test_the_table_of_parts_removed_is_that_of_the_sweeps() -> None:
     frame = pd.read_csv(RESULTS / "mend-ablation.csv", keep_default_na=False)
-    switches = ["mirrored", "signed", "asymmetry", "intensity"]
+    switches = ["mirrored", "placed", "signed", "asymmetry"]
     found = {(row["dataset"], *(str(row[name]) for name in switches)): row for _, row in frame.iterrows()}
     assert len(found) == 2 * 2**4
 

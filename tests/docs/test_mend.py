@@ -176,6 +176,6 @@ def test_the_shipped_network_is_the_one_of_the_page() -> None:
     model, card = load_checkpoint(shipped("mend-unet"))
     assert (card["kind"], card["prediction"], card["steps"]) == ("restoration-unet", "change", 3000)
     assert 1.9e6 < sum(weight.numel() for weight in model.parameters()) < 2.1e6
-    assert card["training"]["initial"] == ""
+    assert card["training"]["initial"]  # an earlier Mend's, trained as long
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"(Mend, 2 M parameters) has seen {card['images_seen']:,} images from random weights" in readme
+    assert f"(Mend, 2 M parameters) has seen {card['images_seen']:,} images of the same data" in readme

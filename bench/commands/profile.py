@@ -233,6 +233,11 @@ def _keep_history(record: dict[str, Any], folder: Path) -> None:
     click.echo(path)
 
 
+def _percent(limit: float) -> str:
+    """A limit as it is typed, never as a power of ten: 0.05 as '5%'."""
+    return f"{limit * 100:.9f}".rstrip("0").rstrip(".") + "%"
+
+
 def _hold_against(before: dict[str, Any], record: dict[str, Any], limit: float | None) -> int:
     """Print the comparison; 1 where a row fails the limit, 2 where a limit was given and nothing can be judged."""
     from uadbench.bench.profile.compare import compare_profiles
@@ -258,7 +263,7 @@ def _hold_against(before: dict[str, Any], record: dict[str, Any], limit: float |
     if failed:
         return 1
     if not found.judged:
-        click.echo(f"error: no row could be judged, so --fail-on {limit * 100:g}% says nothing", err=True)
+        click.echo(f"error: no row could be judged, so --fail-on {_percent(limit)} says nothing", err=True)
         return 2
-    click.echo(f"ok: no row is slower by more than {limit * 100:g}%", err=True)
+    click.echo(f"ok: no row is slower by more than {_percent(limit)}", err=True)
     return 0

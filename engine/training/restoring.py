@@ -28,6 +28,7 @@ COARSE, SPREAD = 16, 0.2  # of DAE's noise: its grid, and its deviation in grey 
 CHANGED = 0.03  # a grey value that differs by more, in [0, 1], counts as changed
 WEIGHT_CHANGED = 10.0  # of a changed pixel's error, against 1 for the others
 WEIGHT_CODE = 0.02  # of the divergence of a VAE's code: twice the variance that a pixel is taken to have
+BEND = 0.2  # error in [-1, 1] up to which an anomaly's error counts squared, beyond it as it is
 WEIGHT_RESTORED = 5.0  # of the absolute error, against the cross-entropy
 
 
@@ -101,13 +102,23 @@ def _draw_strength(x: Tensor, step: Step, network: Any) -> Batch:
 
 
 def _cold_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:
-    """Absolute error of the clean image: Bansal et al. 2022 (arXiv 2208.09392), eq. 1."""
-    return (between + _call(model, between, t) - clean).abs().mean()
+    """Error of the clean image: Bansal et al. 2022 (arXiv 2208.09392), eq. 1, with another norm."""
+    return _weighed(between + _call(model, between, t) - clean, clean - corrupted)
 
 
 def _flow_loss(model: nn.Module, clean: Tensor, corrupted: Tensor, between: Tensor, t: Tensor) -> Tensor:
-    """Squared error of the velocity of the straight path: Liu et al. 2022 (arXiv 2209.03003), eq. 1."""
-    return (_call(model, between, t) - (clean - corrupted)).square().mean()
+    """Error of the velocity of the straight path: Liu et al. 2022 (arXiv 2209.03003), eq. 1, with another norm."""
+    return _weighed(_call(model, between, t) - (clean - corrupted), clean - corrupted)
+
+
+def _weighed(error: Tensor, undone: Tensor) -> Tensor:
+    """Huber's norm, more where something was changed.
+
+    An absolute error alone has no change as its best answer wherever one cannot tell, for few pixels are changed; a
+    squared one alone is the error of a few large anomalies.
+    """
+    weight = 1 + (WEIGHT_CHANGED - 1) * (undone.abs() > 2 * CHANGED).float()
+    return (weight * F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=BEND)).mean() / BEND
 
 
 def _call(model: nn.Module, x: Tensor, t: Tensor | int) -> Tensor:

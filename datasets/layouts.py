@@ -13,23 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.datasets.case import SPLITS, CaseError
+from uadbench.datasets.choices import SCALINGS, SEVERAL
 from uadbench.datasets.sources import Source, data_roots
 from uadbench.datasets.volumes import Files
 
-__all__ = [
-    "SEVERAL",
-    "Choice",
-    "Found",
-    "Layout",
-    "Modality",
-    "below",
-    "locate",
-    "order",
-    "parse_options",
-    "split_of",
-]
+__all__ = ["Choice", "Found", "Layout", "Modality", "below", "locate", "order", "parse_options", "split_of"]
 
-SEVERAL = ("all", "behrendt")  # choices of several slices a volume
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}")
 
 
@@ -90,7 +79,7 @@ class Layout:
     def options(self) -> str:
         """What may follow the name, in words."""
         return (
-            f"{', '.join(self.modalities)}; mid-axial, all, behrendt, 18mm, 50%; slice, volume, volume-brain "
+            f"{', '.join(self.modalities)}; mid-axial, {', '.join(SEVERAL)}, 18mm, 50%; {', '.join(SCALINGS)} "
             "(first of each: default)"
         )
 
@@ -99,10 +88,9 @@ class Layout:
 class Choice:
     """What is made of the volumes.
 
-    slices : "mid-axial", "all", "behrendt" (those that pDDPM and cDDPM keep), or one height, as "18mm" (of MNI space)
-        or "50%" (of the volume, from its lowest slice)
-    scaled : "slice" or "volume": over which of them lowest value and percentile are taken; "volume-brain": the 1st and
-        99th percentile of what is above the volume's background
+    slices : "mid-axial", a name of ``SEVERAL``, or one height, as "18mm" (of MNI space) or "50%" (of the volume, from
+        its lowest slice)
+    scaled : a name of ``SCALINGS``
     """
 
     modality: str
@@ -118,7 +106,7 @@ def parse_options(layout: Layout, options: Sequence[str]) -> Choice:
             kind = "modality"
         elif word in ("mid-axial", *SEVERAL) or re.fullmatch(r"[+-]?\d{1,3}mm|(100|\d\d?)%", word):
             kind = "slices"
-        elif word in ("slice", "volume", "volume-brain"):
+        elif word in SCALINGS:
             kind = "scaled"
         else:
             raise CaseError(f"{layout.name}: no option {word!r}; choose from {layout.options}")

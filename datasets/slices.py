@@ -13,18 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.case import Case, CaseError, Dataset, Finding, Sample
+from uadbench.datasets.choices import SCALINGS, SEVERAL
 from uadbench.datasets.expected import find_faults, in_mni
-from uadbench.datasets.layouts import SEVERAL, Choice, Found, Layout, locate, order, parse_options, split_of
+from uadbench.datasets.layouts import Choice, Found, Layout, locate, order, parse_options, split_of
 from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing, preprocess, to_square
 from uadbench.datasets.selection import count_test, fingerprint, limit_test
 from uadbench.datasets.surveys import survey
-from uadbench.datasets.volumes import BRAIN, Files, Measured, Opened
+from uadbench.datasets.volumes import Files, Measured, Opened
 
-__all__ = ["INNER_MM", "LEAST_TISSUE", "MID_AXIAL_MM", "open_layout"]
+__all__ = ["MID_AXIAL_MM", "open_layout"]
 
 MID_AXIAL_MM = 18  # the plane of the published mid-axial slices of IXI and SOOP, in MNI space
-LEAST_TISSUE = 0.25  # of the tissue of the volume's fullest slice; what has less is left out of "all"
-INNER_MM = 100  # of the brain's height that pDDPM and cDDPM keep: 80 slices of 2 mm but 15 at each end
 # How a volume's grey values are treated beyond a slice's; recorded with the parameters of the slices.
 VOLUMES = {
     "negative": "0 where the background is 0",
@@ -106,20 +105,18 @@ def unmasked(found: Sequence[Found]) -> tuple[Finding, ...]:
 
 def described(choice: Choice) -> str:
     """The choice in words, for a title."""
-    inner = f"slices of the brain's middle {INNER_MM} mm"
-    slices = {"mid-axial": "mid-axial slices", "all": "all slices with tissue", "behrendt": inner}
-    scaled = {"volume-brain": "the volume's brain"}.get(choice.scaled, choice.scaled)
-    return f"{slices.get(choice.slices, f'slices at {choice.slices}')}, scaled by {scaled}"
+    if choice.slices in SEVERAL:
+        slices = SEVERAL[choice.slices].title
+    else:
+        slices = "mid-axial slices" if choice.slices == "mid-axial" else f"slices at {choice.slices}"
+    return f"{slices}, scaled by {SCALINGS[choice.scaled].title}"
 
 
 def recorded(choice: Choice) -> dict[str, object]:
     """What is made of volumes, as plain values for the run's manifest."""
-    record: dict[str, object] = {"slices": choice.slices, "scaled": choice.scaled, **VOLUMES}
-    if choice.slices == "behrendt":
-        record["slices_mm"] = INNER_MM
-    if choice.scaled == "volume-brain":
-        record["brain_percentiles"] = list(BRAIN)
-    return record
+    several = SEVERAL[choice.slices].record if choice.slices in SEVERAL else {}
+    own = {"slices": choice.slices, "scaled": choice.scaled}
+    return {**own, **VOLUMES, **several, **SCALINGS[choice.scaled].record}
 
 
 def contents(cases: Sequence[Case], measured: Mapping[str, Measured]) -> list[tuple[str, str]]:
@@ -138,16 +135,8 @@ def caveats(choice: Choice, every: Sequence[Case], measured: Mapping[str, Measur
     said = []
     if beside:
         said.append(f"Slices without lesion of patients whose lesion lies elsewhere in the volume: {beside}.")
-    if choice.slices == "all":
-        said.append(
-            f"All slices with at least {100 * LEAST_TISSUE:g} % of the tissue of their volume's fullest slice; "
-            f"slices with lesion that are not among them: {lost}."
-        )
-    if choice.slices == "behrendt":
-        said.append(
-            f"Slices of the middle {INNER_MM} mm of each brain, as pDDPM and cDDPM have them; slices with lesion that "
-            f"are not among them: {lost}."
-        )
+    if choice.slices in SEVERAL:
+        said.append(f"{SEVERAL[choice.slices].caveat}; slices with lesion that are not among them: {lost}.")
     if ignored:
         said.append(
             f"Slices left out because they hold a label that is neither lesion nor healthy: {ignored}."
@@ -178,20 +167,8 @@ def loaded_spacing(measured: Measured, size: int) -> tuple[float, float, float]:
 
 def chosen(measured: Measured, choice: Choice) -> list[int]:
     """Positions of the slices that are wanted."""
-    if choice.slices == "all":
-        least = LEAST_TISSUE * max(measured.tissue)
-        return [z for z, tissue in enumerate(measured.tissue) if tissue >= least]
-    if choice.slices == "behrendt":
-        return inner(measured)
-    return [mid_axial(measured, choice)]
-
-
-def inner(measured: Measured) -> list[int]:
-    """The slices in the middle INNER_MM of those with tissue, all of these where they are fewer."""
-    held = [z for z, tissue in enumerate(measured.tissue) if tissue]
-    count = max(1, round(INNER_MM / measured.spacing[2]))
-    first = (held[0] + held[-1] + 1 - count) / 2
-    return [z for z in range(held[0], held[-1] + 1) if first <= z < first + count]
+    several = SEVERAL.get(choice.slices)
+    return several.positions(measured) if several else [mid_axial(measured, choice)]
 
 
 def mid_axial(measured: Measured, choice: Choice) -> int:
@@ -228,8 +205,8 @@ def read(
     if fault:
         raise CaseError(fault)
     image, mask = opened.slice(files[case.volume], case.position)
-    window = {"volume": known.window, "volume-brain": known.brain}.get(choice.scaled)
-    return image, mask, f"{files[case.volume].image} slice {case.position}", window
+    name = f"{files[case.volume].image} slice {case.position}"
+    return image, mask, name, SCALINGS[choice.scaled].window(known)
 
 
 def load(cut: Callable[[Case], Cut], params: Preprocessing, case: Case) -> Sample:

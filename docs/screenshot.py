@@ -104,10 +104,12 @@ def screenshot(
     scale: float = 1.0,
     case: str = "",
     anchor: str = "",
+    alone: bool = False,
 ) -> None:
     """Write a PNG of the page, scrolled to the element that the CSS selector ``anchor`` finds.
 
     height : 0 for all of the page; case : id of the case that the page's case browser is to show
+    alone : nothing but that element
     Raises BrowserError when nothing matches the selector or the page does not hold the case.
     """
     with open_browser() as browser:
@@ -115,17 +117,19 @@ def screenshot(
         show(browser, page, width=width, height=height or 900, dark=dark, scale=scale, at=at)
         if case and not browser.execute_script("return document.getElementById(arguments[0])", at):
             raise BrowserError(f"{page}: shows no case {case!r}; its case list names those that it holds")
+        found = None
         if anchor:
             found = browser.execute_script("return document.querySelector(arguments[0])", anchor)
             if found is None:
                 raise BrowserError(f"{page}: nothing matches the selector {anchor!r}")
             browser.execute_script("arguments[0].scrollIntoView()", found)
-        if not height:
+        if not height or alone:  # what is out of sight is cut from an element's picture
             height = browser.execute_script("return document.documentElement.scrollHeight")
             size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(browser.get_screenshot_as_png())
+        picture = found.screenshot_as_png if found is not None and alone else browser.get_screenshot_as_png()
+        output.write_bytes(picture)
 
 
 def main() -> int:
@@ -139,6 +143,7 @@ def main() -> int:
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--case", default="", help="id of the case to show in the case browser")
     parser.add_argument("--anchor", default="", help="CSS selector of what is to stand at the top")
+    parser.add_argument("--alone", action="store_true", help="nothing but that element")
     given = parser.parse_args()
     if not given.page.is_file():
         print(f"{given.page}: no such page; `bench report` writes one", file=sys.stderr)

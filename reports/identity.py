@@ -57,7 +57,8 @@ class Variant:
             return (*self._changed, *net, *self._post)
         parts = [] if self.noise == "none" else [self.noise]
         if self.steps != "-":
-            parts.append("all steps" if self.steps == "paper" else f"{self.steps} steps")
+            counted = {"paper": "all steps", "1": "1 step"}
+            parts.append(counted.get(self.steps, f"{self.steps} steps"))
         parts += self._changed
         if self.perceptual:
             parts.append(self.perceptual)

@@ -234,8 +234,8 @@ def _keep_history(record: dict[str, Any], folder: Path) -> None:
 
 
 def _percent(limit: float) -> str:
-    """A limit as it is typed: 0.05 as '5%'."""
-    return f"{limit * 100:.6f}".rstrip("0").rstrip(".") + "%"
+    """A limit as it is typed, never as a power of ten: 0.05 as '5%'."""
+    return f"{limit * 100:.9f}".rstrip("0").rstrip(".") + "%"
 
 
 def _hold_against(before: dict[str, Any], record: dict[str, Any], limit: float | None) -> int:

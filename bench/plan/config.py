@@ -45,9 +45,8 @@ PLACES = ("data_root", "perceptual_weights", "checkpoints")
 FILES = ("checkpoints", "perceptual_weights")
 # Settings that came later are recorded where they are not at their default, so that older runs keep their identity.
 LATER = (
-    *("post", "component_px", "shift", "shift_limit", "variance", "streams"),
-    *("cases", "subjects", "split", "vary", "hint"),
-)
+    "post", "component_px", "shift", "shift_limit", "variance", "streams", "cases", "subjects", "split", "vary", "hint",
+)  # fmt: skip
 # The order of these means nothing, so it is none of the run's identity.
 SETS = ("cases", "subjects")
 # These add results and change none, so that a run that is there can be given them.

@@ -62,10 +62,8 @@ def measure_ceilings(
                     for flop, call in zip(work, calls, strict=True)
                 ]
                 found[name] = dict(zip(("matmul_gflops", "conv_gflops"), rates, strict=True))
-            except (
-                RuntimeError,
-                AttributeError,
-            ):  # "not implemented for 'Half'", no memory, no such operator
+            # "not implemented for 'Half'", no memory; no such operator
+            except (RuntimeError, AttributeError):
                 continue
     source = torch.zeros(mib * 2**18, device=device)
     target = torch.empty_like(source)

@@ -194,6 +194,6 @@ def open_perceptual(name: str, weights: Path | None = None, device: str = "cpu")
 def open_squeeze(name: str, weights: Path | None = None, device: str = "cpu") -> SqueezePerceptual:
     """As ``open_perceptual``, for those that are SqueezeNets of ours and can be exported; others are refused."""
     loaded = load_weights(name, weights)
-    # Channels last: an image alone takes two thirds of the time on a CPU, four take little more than half
+    # Channels last: two thirds of the time on a CPU
     net = build_distance(loaded).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return SqueezePerceptual(name, net, device, loaded.sha256, loaded.source, loaded.card)

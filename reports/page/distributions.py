@@ -21,6 +21,7 @@ __all__ = ["case_dice", "case_dice_of", "paired_differences", "reference_row"]
 
 MAX_DOTS = 2000
 """A strip; of more cases every so-manieth by value is drawn."""
+ROOM = 66  # letters in the line above a strip
 
 Cases = Mapping[int, Mapping[str, float]]
 
@@ -104,7 +105,7 @@ def _strips(
             head += f" · {row['run']}" if several else ""
             place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "fontsize": 8.5, "va": "center"}
             place["bbox"] = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.8}  # lines stop at words
-            axes.annotate(shorten(head, 48), (0, position - 0.36), ha="left", **place)
+            axes.annotate(shorten(head, ROOM - len(note)), (0, position - 0.36), ha="left", **place)
             axes.annotate(note, (1, position - 0.36), ha="right", color=MUTED, **place)
         axes.set_ylim(len(shown) - 0.6, -0.6)
         if limits:

@@ -70,12 +70,9 @@ def time_by_stage(frame: pd.DataFrame, stages: Stages, name: str) -> str | None:
 
 def time_outside_network(frame: pd.DataFrame, stages: Stages, name: str) -> str | None:
     """Mean milliseconds an image of every stage but the network, a bar a method cell."""
-    legend = [(place, stage) for place, stage in enumerate(STAGES) if stage != NETWORK]
-    bars = [
-        Bar(title, [(values[stage], place) for place, stage in legend])
-        for title, values in _methods(frame, stages)
-        if any(values[stage] for stage in REST)
-    ]
+    timed = [(title, values) for title, values in _methods(frame, stages) if any(values[s] for s in REST)]
+    legend = [(STAGES.index(stage), stage) for stage in REST if any(values[stage] for _, values in timed)]
+    bars = [Bar(title, [(values[stage], place) for place, stage in legend]) for title, values in timed]
     return stacked_bars(bars, legend, name, "Time outside the network")
 
 

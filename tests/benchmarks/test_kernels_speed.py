@@ -1,4 +1,4 @@
-"""Speed of the compiled kernels against the libraries they replace: ``pytest -n 0 -m benchmark``; nothing is asserted.
+"""Speed of kernels and of the perceptual net against rivals: ``pytest -n 0 -m benchmark``; nothing is asserted.
 
 The sides of a comparison are run in turn in one process, so that a busy machine slows both; the ratio is taken pair by
 pair, and its median and quartiles are printed. ``python FILE [TABLE.csv]`` prints the comparisons alone, with as many
@@ -12,6 +12,8 @@ import csv
 import ctypes
 import sys
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
@@ -27,6 +29,7 @@ from scipy import ndimage
 from uadbench.engine.kernels import simplex
 from uadbench.engine.kernels.morphology import grey_closing, grey_dilation
 from uadbench.engine.kernels.simplex import simplex_fields
+from uadbench.engine.perceptual.distance import open_squeeze
 
 SHAPE = (128, 128)
 SIZE = 13
@@ -62,6 +65,14 @@ def scipy_morphology(maps: np.ndarray) -> np.ndarray:
 def opencv_morphology(cv2: Any, maps: np.ndarray) -> np.ndarray:
     square = np.ones((SIZE, SIZE), dtype=np.uint8)
     return np.stack([cv2.dilate(cv2.morphologyEx(m, cv2.MORPH_CLOSE, square), square) for m in maps])
+
+
+def perceptual_maps(batch: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The shipped net's map of a pair, as it is (channels last) and with channels first."""
+    net = open_squeeze("brain-squeeze")
+    first = replace(net, net=deepcopy(net.net).to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
+    x, x_rec = (2 * torch.from_numpy(maps_of(2 * batch)).unsqueeze(1) - 1).split(batch)
+    return partial(net.against(x), x_rec), partial(first.against(x), x_rec)
 
 
 @njit
@@ -147,6 +158,9 @@ def comparisons() -> list[dict[str, str]]:
         if cv2 is not None:
             cv2.setNumThreads(threads)
             table.append(compare(name, "OpenCV", ours, partial(opencv_morphology, cv2, maps), 61))
+    for batch in (1, 4):
+        work = f"perceptual map, {batch} of 128 x 128, {cores} threads"
+        table.append(compare(work, "channels first", *perceptual_maps(batch), 61))
     flat, starts = np.zeros(128 * 144, dtype=np.float32), np.arange(0, 128 * 128, 19)
     values = [np.float32(v) for v in (1.5, -0.3, 0.2, 0.0625, 4.0, 1.0)]
     vectors, loops = (partial(f, flat, starts, *values) for f in (vector_blocks, plain_blocks))

@@ -24,6 +24,9 @@ THOR = Variant("thor", "THOR", "gaussian", "25")
             id="paper",
         ),
         pytest.param(
+            Variant("reflect", "REFLECT", "none", "1"), "reflect-none-1", "REFLECT · 1 step", id="one step"
+        ),
+        pytest.param(
             dataclasses.replace(THOR, perceptual="brain-squeeze", seed=3),
             "thor-gaussian-25-brain-squeeze-seed3",
             "THOR · gaussian · 25 steps · brain-squeeze · seed 3",

@@ -22,6 +22,7 @@ from uadbench.engine.training.config import TrainingConfig
 from uadbench.engine.training.contract import Step
 from uadbench.engine.training.losses import OBJECTIVES
 from uadbench.engine.training.restoring import (
+    BEND,
     CHANGED,
     RESTORING,
     SPREAD,
@@ -57,6 +58,20 @@ class Answer(nn.Module):
         return self.answer(x, timesteps)
 
 
+def weighed(error: Tensor, undone: Tensor) -> Tensor:
+    """Half of the square over the bend, beyond it the error less half of the bend; ten times where changed."""
+    size = error.abs()
+    huber = torch.where(size < BEND, size.square() / (2 * BEND), size - BEND / 2)
+    return (torch.where(undone.abs() > 2 * CHANGED, WEIGHT_CHANGED, 1.0) * huber).mean()
+
+
+WANTED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "coarse": lambda error, undone: error.square().mean(),
+    "cold": weighed,
+}
+"""Objective -> the loss of an error, given what an anomaly changed."""
+
+
 def drawn(name: str, x: Tensor) -> tuple[Tensor, ...]:
     return OBJECTIVES[name].draw(x, step(len(x)), None)
 
@@ -75,8 +90,7 @@ def test_the_change_to_the_clean_image_costs_nothing(name: str, x: Tensor) -> No
     assert OBJECTIVES[name].loss(right, *batch).item() == pytest.approx(0, abs=1e-12)
     assert torch.equal(right.shown[0][0], shown)
     nothing = OBJECTIVES[name].loss(Answer(lambda seen, t: torch.zeros_like(seen)), *batch)
-    error = clean - shown
-    assert nothing.item() == pytest.approx(error.square().mean().item())
+    assert nothing.item() == pytest.approx(WANTED[name](clean - shown, clean - batch[1]).item())
 
 
 def test_the_flow_is_taught_the_whole_way_at_every_place_of_the_path(x: Tensor) -> None:
@@ -84,6 +98,8 @@ def test_the_flow_is_taught_the_whole_way_at_every_place_of_the_path(x: Tensor) 
     share = (t / STRENGTHS).view(-1, 1, 1, 1)
     torch.testing.assert_close(between, (1 - share) * clean + share * corrupted)
     assert OBJECTIVES["flow"].loss(Answer(lambda seen, t: clean - corrupted), *batch).item() == 0
+    nothing = OBJECTIVES["flow"].loss(Answer(lambda seen, t: torch.zeros_like(seen)), *batch)
+    assert nothing.item() == pytest.approx(weighed(clean - corrupted, clean - corrupted).item())
     assert int(t.min()) >= 1
     assert int(t.max()) <= STRENGTHS
 

@@ -250,6 +250,10 @@ def test_the_command_takes_a_picture_of_a_case(chromium: Reader, page: Path, tmp
         page, tmp_path / "a.png", width=400, height=300, case="sub-002", anchor="article.case:not([hidden])"
     )
     assert Image.open(tmp_path / "a.png").size == (400, 300)
+    screenshot(page, tmp_path / "plot.png", width=400, anchor="figure.plot", alone=True)
+    plot = Image.open(tmp_path / "plot.png")
+    assert plot.width < 400
+    assert plot.height > 200
     with pytest.raises(BrowserError, match="shows no case 'nobody'"):
         screenshot(page, tmp_path / "b.png", case="nobody")
     with pytest.raises(BrowserError, match=r"nothing matches the selector '\.nothing'"):

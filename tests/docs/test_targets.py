@@ -1,0 +1,141 @@
+"""The page of targets says what the committed files say, and calls missed what is missed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pandas as pd
+import pytest
+from support.pages import page, table
+from support.places import ROOT
+from support.published import RESULTS
+
+TEXT = " ".join(page("targets.md").split())
+ROWS = table(page("targets.md"), "targets")
+KERNEL_TIMES = pd.read_csv(ROOT / "docs" / "results" / "kernels.csv")
+PROFILE = pd.read_csv(RESULTS / "profile" / "profile.csv")
+
+
+def measured(what: str, wanted: str = "") -> dict[str, str]:
+    (row,) = (row for row in ROWS if row["what"] == what and wanted in row["wanted"])
+    return row
+
+
+def arm(method: str, precision: str, batch: int) -> Any:
+    own = PROFILE["method"].eq(method) & PROFILE["network"].str.contains("unet-gaussian")
+    found = PROFILE[own & PROFILE["precision"].eq(precision) & PROFILE["batch"].eq(batch)]
+    return found.loc[found["speedup_vs_eager"].idxmax()]
+
+
+@pytest.mark.parametrize(
+    ("what", "precision", "wanted"),
+    [
+        pytest.param("one call of the small network on one image, bf16", "bf16", 2.2, id="bf16"),
+        pytest.param("the same in int8, with parity", "int8", 3.0, id="int8"),
+    ],
+)
+def test_a_calls_speed_up_is_the_profiles(what: str, precision: str, wanted: float) -> None:
+    best, row = arm("-", precision, 1), measured(what)
+    low, high = (f"{best[f'speedup_{end}']:.2f}" for end in ("lo", "hi"))
+    assert row["measured"] == f"{best['speedup_vs_eager']:.2f} ({low}–{high}), OpenVINO"
+    assert (best["backend"], best["parity"]) == ("openvino", "pass")
+    assert row[""] == ("met" if best["speedup_vs_eager"] >= wanted else "missed")
+    if precision == "bf16":
+        assert f"bf16 runs at {100 * best['share_of_ceiling']:.0f} % of the ceiling" in TEXT
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_runs_speed_up_falls_behind_a_calls_by_so_much(precision: str) -> None:
+    less = [
+        1 - arm("thor", precision, batch)["speedup_vs_eager"] / arm("-", precision, batch)["speedup_vs_eager"]
+        for batch in (1, 4)
+    ]
+    row = measured(f"whole runs of THOR, {precision}")
+    assert row["measured"] == f"{less[0]:.0%} less on one image, {less[1]:.0%} on four".replace("%", " %")
+    assert row[""] == ("met" if max(map(abs, less)) <= 0.05 else "missed")
+
+
+def test_what_the_fastest_run_of_thor_spends_outside_the_network() -> None:
+    record = json.loads((RESULTS / "profile" / "profile.json").read_text())
+    shares = []
+    for batch in (1, 4):
+        fastest = arm("thor", "int8", batch)
+        assert (
+            fastest["image_ms_p50"]
+            == PROFILE[PROFILE["method"].eq("thor") & PROFILE["batch"].eq(batch)]["image_ms_p50"].min()
+        )
+        (stages,) = (
+            row["stages_ms"]
+            for row in record["rows"]
+            if row.get("stages_ms")
+            and (row["backend"], row["precision"], row["batch"]) == (fastest["backend"], "int8", batch)
+        )
+        shares.append(1 - stages["network"] / sum(stages.values()))
+    row = measured("THOR outside the network, fastest back end")
+    assert row["measured"] == f"{100 * shares[0]:.1f} % on one image, {100 * shares[1]:.1f} % on four"
+    assert row[""] == ("met" if max(shares) < 0.05 else "missed")
+
+
+def test_the_harnesss_share_is_the_manifests() -> None:
+    def share(name: str) -> str:
+        (session,) = json.loads((RESULTS / name / "manifest.json").read_text())["sessions"]
+        return f"{100 * session['harness_fraction']:.1f} %"
+
+    told = f"{share('soop-flair')} (`soop-flair`), {share('ixi-stroke')} (`ixi-stroke`)"
+    assert measured("the harness in a run of all methods")["measured"] == told
+    few = f"{share('backends-phantom')} (`phantom`) and {share('backends-soop-flair')} (`soop-flair`)"
+    assert f"Of three chains alone it is {few}" in TEXT
+
+
+KERNELS = {
+    ("one simplex field", "opensimplex"): ("6-octave field, 1 of 128 x 128, 1 threads", 12, 1),
+    ("16 simplex fields, two threads", "opensimplex"): ("6-octave field, 16 of 128 x 128, 2 threads", 18, 1),
+    ("closing and dilation of one image", "OpenCV"): ("13 x 13 closing + dilation, 1 of 128 x 128, 1 threads", 1, 2),
+    ("the same of 16 images, one thread", "OpenCV"): ("13 x 13 closing + dilation, 16 of 128 x 128, 1 threads", 1.5, 2),
+    ("the same of 16 images, one thread", "SciPy"): ("13 x 13 closing + dilation, 16 of 128 x 128, 1 threads", 15, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "rival"), KERNELS)
+def test_the_kernels_ratios_are_those_of_the_table(what: str, rival: str) -> None:
+    work, wanted, digits = KERNELS[what, rival]
+    part = KERNEL_TIMES[
+        KERNEL_TIMES["work"].eq(work) & KERNEL_TIMES["rival"].str.lower().str.contains(rival.lower())
+    ]
+    (found,) = part.to_dict("records")
+    row = measured(what, rival)
+    ratio, low, high = (f"{found[name]:.{digits}f}" for name in ("ratio", "ratio_q1", "ratio_q3"))
+    assert row["measured"].removesuffix(" times") == f"{ratio} ({low}–{high})"
+    assert re.search(rf"{wanted} times|^OpenCV$", row["wanted"])
+    assert row[""] == ("met" if found["ratio"] >= wanted else "missed")
+
+
+def kernels(work: str, rival: str) -> Any:
+    own = KERNEL_TIMES["work"].eq(work) & KERNEL_TIMES["rival"].eq(rival)
+    (found,) = KERNEL_TIMES[own].to_dict("records")
+    return found
+
+
+def test_what_channels_last_and_a_second_thread_do() -> None:
+    shares = [
+        kernels(f"perceptual map, {batch} of 128 x 128, 2 threads", "channels first")["ratio"] ** -1
+        for batch in (1, 4)
+    ]
+    assert f"one image in {100 * shares[0]:.0f} % of the time and of four in {100 * shares[1]:.0f} %" in TEXT
+    two, one = (
+        kernels(f"6-octave field, 16 of 128 x 128, {threads} threads", "opensimplex.noise3array")["ratio"]
+        for threads in (2, 1)
+    )
+    assert f"did not help with 16 fields: {two:.1f} times opensimplex, one thread {one:.1f}" in TEXT
+    assert two < one
+
+
+@pytest.mark.parametrize(("command", "wanted"), [("bench list", 1), ("bench doctor", 10)])
+def test_the_slowest_of_a_commands_runs_counts(command: str, wanted: int) -> None:
+    times = pd.read_csv(ROOT / "docs" / "results" / "commands.csv").set_index("command")["seconds"]
+    row = measured(f"`{command}`")
+    assert row["measured"] == f"{times.loc[[command]].max():.1f} s"
+    assert (row["wanted"], row[""]) == (f"under {wanted} s", "met")
+    assert times.loc[[command]].max() < wanted

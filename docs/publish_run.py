@@ -1,7 +1,8 @@
 """Puts what is small of a finished run into the repository: ``python docs/publish_run.py RUN FOLDER``.
 
 FOLDER gets leaderboard.md, leaderboard.csv, manifest.json without this machine's folders, parity.json where a back end
-was judged, and paired.csv: of paired.json the pairs that a method is part of, in the scores of ``MEASURES``.
+was judged, fitted.json where validation lesions decided something, and paired.csv: of paired.json the pairs that a
+method is part of, in the scores of ``MEASURES``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.reports.atomic import RunError, write_bytes
+from uadbench.reports.cell import optional
 from uadbench.reports.places import short_command, short_config
 from uadbench.reports.runs import Cell, load_run
 
@@ -31,6 +33,8 @@ def publish(run: Path, folder: Path) -> None:
     files["manifest.json"] = _json(public_manifest(loaded.manifest))
     if any(verdict.get("verdict") != "not judged" for verdict in (loaded.parity or {}).values()):
         files["parity.json"] = _json(loaded.parity)
+    if chosen := optional(run / "fitted.json"):
+        files["fitted.json"] = _json(chosen)
     if tested := loaded.paired:
         files["paired.csv"] = pairs(tested, {cell.slug: cell for cell in loaded.cells})
     folder.mkdir(parents=True, exist_ok=True)

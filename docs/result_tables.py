@@ -2,7 +2,8 @@
 
 ``python docs/result_tables.py README.md`` rewrites every table between ``<!-- results: FOLDER -->`` and
 ``<!-- /results -->`` from FOLDER/leaderboard.csv, and between ``<!-- profile: FOLDER -->`` and ``<!-- /profile -->``
-from FOLDER/profile.csv; ``--check`` only tells whether that would change anything.
+from FOLDER/profile.csv; likewise ``beside``, ``goals`` and ``floors``, with ``FOLDER METHOD``, those of
+method_tables.py. ``--check`` only tells whether that would change anything.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from method_tables import beside, floors, goals
 
 from uadbench.reports.identity import arm_of, variant_of
 from uadbench.reports.text import milliseconds, score
@@ -21,7 +23,9 @@ __all__ = ["FLOORS_SHOWN", "fill", "main", "profile_table", "table"]
 
 FLOORS_SHOWN = 6  # of a table; the others stand in leaderboard.md
 
-_BLOCK = re.compile(r"(<!-- (results|profile): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+_BLOCK = re.compile(
+    r"(<!-- (results|profile|beside|goals|floors): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
+)
 
 
 def table(csv: Path) -> str:
@@ -70,15 +74,19 @@ def profile_table(csv: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-_TABLES = {"results": ("leaderboard.csv", table), "profile": ("profile.csv", profile_table)}
+_OF_A_FILE = {"results": ("leaderboard.csv", table), "profile": ("profile.csv", profile_table)}
+_OF_A_METHOD = {"beside": beside, "goals": goals, "floors": floors}
 
 
 def fill(text: str, root: Path) -> str:
     """The text with every marked table made anew from the result folders below ``root``."""
 
     def made(found: re.Match[str]) -> str:
-        name, make = _TABLES[found[2]]
-        return found[1] + make(root / found[3] / name) + found[4]
+        start, kind, folder, method, end = found.groups()
+        if kind in _OF_A_METHOD:
+            return start + _OF_A_METHOD[kind](root / folder, method) + end
+        name, make = _OF_A_FILE[kind]
+        return start + make(root / folder / name) + end
 
     return _BLOCK.sub(made, text)
 
@@ -87,7 +95,7 @@ def main(arguments: list[str]) -> int:
     """Rewrite or check the given file; returns the exit code."""
     check, paths = "--check" in arguments, [Path(a) for a in arguments if a != "--check"]
     if len(paths) != 1:
-        print("usage: python docs/result_tables.py [--check] README.md", file=sys.stderr)
+        print("usage: python docs/result_tables.py [--check] PAGE.md", file=sys.stderr)
         return 2
     text = paths[0].read_text()
     filled = fill(text, paths[0].resolve().parent)

@@ -11,10 +11,8 @@ from mend_validation import DATA, MAPS
 from mend_validation import rows as scored_maps
 from support.pages import page, table
 from support.places import ROOT
-from support.published import PAPERS, board, lead
 
 from uadbench.datasets import DATASETS
-from uadbench.engine.methods import FLOORS
 from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
 
 RESULTS = ROOT / "docs" / "results"
@@ -26,76 +24,6 @@ def percent(value: float) -> str:
 
 def interval(row: pd.Series, score: str) -> str:
     return f"{percent(row[score])} [{percent(row[f'{score}_lo'])}, {percent(row[f'{score}_hi'])}]"
-
-
-def rows() -> dict[tuple[str, str], pd.Series]:
-    frame = pd.read_csv(RESULTS / "mend.csv")
-    return {(row["dataset"], row["method"]): row for _, row in frame.iterrows()}
-
-
-def test_the_table_is_that_of_the_committed_runs() -> None:
-    found = rows()
-    told = table(page("methods/mend.md"), "results: mend")
-    assert {(row["data"], row["method"]) for row in told} <= set(found)
-    for line in told:
-        row = found[line["data"], line["method"]]
-        assert line["max Dice"] == interval(row, "dice_max")
-        assert line["average"] == percent(row["dice_average"])
-        sizes = " / ".join(percent(row[f"dice_{size}"]) for size in ("small", "medium", "large"))
-        assert line["small / medium / large"] == sizes
-        assert line["AUPRC"] == percent(row["auprc"])
-        assert line["calls"] == f"{row['nfe']:.0f}"
-
-
-def test_the_sentences_are_those_of_the_committed_runs() -> None:
-    found, text = rows(), " ".join(page("methods/mend.md").split())
-    frame = pd.read_csv(RESULTS / "fitted-floors.csv")
-
-    def times(data: str, score: str) -> str:
-        scores = frame[frame["dataset"] == data].set_index("method")[score]
-        return f"{scores['mend'] / scores[scores.index.isin(FLOORS)].max():.2f}"
-
-    flair, t1w = (
-        {score: times(data, score) for score in ("dice_max", "auprc", "dice_average")}
-        for data in ("soop-flair", "ixi-stroke")
-    )
-    assert (
-        f"{flair['dice_max']} times its max Dice and {flair['auprc']} times its AUPRC on `soop-flair` "
-        f"(asymmetry x intensity), {t1w['dice_max']} and {t1w['auprc']} times on `ixi-stroke`" in text
-    )
-    assert f"average Dice is {flair['dice_average']} times on `soop-flair`, where" in text
-    assert f"and {t1w['dice_average']} on `ixi-stroke`" in text
-    mend = found["soop-flair", "mend"]
-    floors = frame[(frame["dataset"] == "soop-flair") & frame["method"].isin(FLOORS)]
-    floor = floors.loc[floors["dice_max"].idxmax()]
-    assert floor["auprc"] == floors["auprc"].max()
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert (
-        f"max Dice of {interval(mend, 'dice_max')} and an AUPRC of {percent(mend['auprc'])} on all "
-        f"{mend['n_lesion']} real lesions" in readme
-    )
-    told = f"best floor of fixed width has {percent(floor['dice_max'])} and {percent(floor['auprc'])}"
-    assert told in readme
-
-
-SCORES = ("dice_max", "dice_average", "auprc")
-
-
-def test_the_lead_over_the_papers_methods_is_that_of_the_readmes_tables() -> None:
-    text = " ".join(page("methods/mend.md").split())
-    leads, shares = [], []
-    for data in DATA:
-        rows = board(data)
-        (mend,) = rows[rows["method"] == "mend"].to_dict("records")
-        theirs = rows[rows["method"].isin(PAPERS)]
-        shares.append([f"{mend[score] / theirs[score].max():.2f}" for score in SCORES])
-        best = theirs.loc[theirs["dice_max"].idxmax(), "cell"].removesuffix("-openvino-bf16")
-        leads.append(f"by {lead(data, 'mend-none-0', best)}")
-    assert (
-        f"{leads[0]} points of max Dice on `soop-flair` (cDDPM) and {leads[1]} on `ixi-stroke` (THOR)" in text
-    )
-    told = [f"{', '.join(some)} and {last} times" for *some, last in shares]
-    assert f"{told[0]} the best's max Dice, average Dice and AUPRC on the one, {told[1]} on the other" in text
 
 
 def test_the_table_on_validation_is_that_of_its_file_and_of_the_shipped_network() -> None:
@@ -163,13 +91,6 @@ def test_the_table_of_parts_removed_is_that_of_the_sweeps() -> None:
         assert line["calls"] == f"{float(row['nfe']):.0f}"
         assert line["change of it"] == change(row, "dice_max")
         assert line["change of that"] == change(row, "auprc")
-
-
-def test_every_paired_interval_excludes_zero() -> None:
-    frame = pd.read_csv(RESULTS / "mend-paired.csv")
-    assert len(frame) == 18
-    assert (frame["hi"] < 0).all()
-    assert frame["p_holm"].max() <= 0.004
 
 
 def test_the_shipped_network_is_the_one_of_the_page() -> None:

@@ -34,9 +34,12 @@ def test_the_files_are_small_and_name_no_folder_of_this_machine(run: Path, tmp_p
     (run / "manifest.json").write_text(json.dumps(manifest))
     for name in ("leaderboard.md", "leaderboard.csv"):
         (run / name).write_text(name)
+    (run / "fitted.json").write_text('{"autoddpm-gaussian-20": {"record": {"threshold": 0.5}}}')
     assert main([str(run), str(tmp_path / "record")]) == 0
     made = {path.name: path.read_text() for path in (tmp_path / "record").iterdir()}
-    assert set(made) <= {"leaderboard.md", "leaderboard.csv", "manifest.json", "parity.json", "paired.csv"}
+    always = {"leaderboard.md", "leaderboard.csv", "manifest.json", "fitted.json"}
+    assert always <= set(made) <= {*always, "parity.json", "paired.csv"}
+    assert json.loads(made["fitted.json"])["autoddpm-gaussian-20"]["record"] == {"threshold": 0.5}
     assert not [name for name, text in made.items() if str(tmp_path) in text]
     assert json.loads(made["manifest.json"])["command"] == "bench run --data-root data --output mine"
 

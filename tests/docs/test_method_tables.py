@@ -1,0 +1,93 @@
+"""Tables of the methods' pages show what their folders hold, and every page has the tables of its folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from method_tables import GOALS, beside, floors, goals
+from result_tables import fill
+from support.pages import page
+from support.places import ROOT
+
+METHODS = ("mend", "dae", "disyre", "reflect", "vae", "one-step")
+COLUMNS = ("method", "title", "noise", "steps", "kind", "dice_max", "dice_average", "auprc", "nfe")
+ROWS = [
+    ("mine", "Mine", "none", "-", "method", 0.60, 0.5, 0.5, 2),
+    ("thor", "THOR", "simplex", "25", "method", 0.30, 0.2, 0.2, 25),
+    ("thor", "THOR", "gaussian", "25", "method", 0.20, 0.3, 0.1, 25),
+    ("zscore", "", "none", "0", "floor", 0.40, 0.3, 0.3, 0),
+    ("blur", "", "none", "0", "floor", 0.10, 0.1, 0.1, 0),
+    ("intensity", "", "none", "0", "floor", 0.05, 0.1, 0.1, 0),
+    ("zscore-fitted", "", "none", "0", "floor", 0.50, 0.5, 0.4, 0),
+]
+PAIRS = [
+    ("dice_max", "mine-none-0", "thor-simplex-25", -0.3, -0.4, -0.2, 0.01),
+    ("dice_average", "thor-gaussian-25", "mine-none-0", 0.2, -0.1, 0.5, 0.3),
+    ("auprc", "thor-simplex-25", "mine-none-0", 0.3, 0.2, 0.4, 0.01),
+    ("dice_max", "zscore-none-0", "mine-none-0", 0.2, 0.1, 0.3, 0.02),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    frame = pd.DataFrame(ROWS, columns=COLUMNS).assign(
+        backend="torch", precision="fp32", settings="{}", seed=0
+    )
+    slugs = [f"{r.method}-{r.noise}-{'0' if r.steps == '-' else r.steps}" for r in frame.itertuples()]
+    frame = frame.assign(cell=[f"{slug}-torch-fp32" for slug in slugs])
+    for end in ("lo", "hi"):
+        frame[f"dice_max_{end}"] = frame["dice_max"] + (0.05 if end == "hi" else -0.05)
+    for size in ("small", "medium", "large"):
+        frame[f"dice_{size}"] = 0.25
+    frame.to_csv(tmp_path / "leaderboard.csv", index=False)
+    names = ["measure", "a", "b", "difference", "lo", "hi", "p_holm"]
+    pd.DataFrame(PAIRS, columns=names).to_csv(tmp_path / "paired.csv", index=False)
+    (tmp_path / "fitted.json").write_text(json.dumps({"zscore-fitted-none-0": {"record": {"sigma": 3.0}}}))
+    return tmp_path
+
+
+def test_beside_a_method_stand_the_best_variants_and_the_best_floors(folder: Path) -> None:
+    lines = beside(folder, "mine").splitlines()[2:]
+    assert lines == [
+        "| **Mine** | 60.0 [55.0, 65.0] | 50.0 | 25.0 / 25.0 / 25.0 | 50.0 | 2 | – |",
+        "| *floor:* zscore-fitted | 50.0 [45.0, 55.0] | 50.0 | 25.0 / 25.0 / 25.0 | 40.0 | 0 | – |",
+        "| *floor:* zscore | 40.0 [35.0, 45.0] | 30.0 | 25.0 / 25.0 / 25.0 | 30.0 | 0 | +20.0 [10.0, 30.0] |",
+        "| THOR · simplex · 25 steps | 30.0 [25.0, 35.0] | 20.0 | 25.0 / 25.0 / 25.0 | 20.0 | 25 | "
+        "+30.0 [20.0, 40.0] |",
+        "| *floor:* blur | 10.0 [5.0, 15.0] | 10.0 | 25.0 / 25.0 / 25.0 | 10.0 | 0 | – |",
+    ]
+
+
+def test_a_goal_is_met_by_the_factor_and_by_an_interval_above_zero(folder: Path) -> None:
+    papers, fixed, fitted = goals(folder, "mine").splitlines()[2:]
+    assert papers == (
+        "| the papers' methods | 2 times | 2.00, met (thor; +30.0 [20.0, 40.0]) | "
+        "1.67, **missed** (thor; +20.0 [-10.0, 50.0], p 0.3) | 2.50, met (thor; +30.0 [20.0, 40.0]) |"
+    )
+    assert "| 1.50, met (zscore; +20.0 [10.0, 30.0]) | 1.67, **missed** (zscore; –) |" in fixed
+    assert (
+        f"| {list(GOALS)[2]} | 1.25 times | 1.20, **missed** (zscore-fitted; –) | 1.00, **missed**" in fitted
+    )
+
+
+def test_floors_stand_with_what_fitting_chose(folder: Path) -> None:
+    lines = floors(folder, "mine").splitlines()[2:]
+    assert [line.split(" | ")[:2] for line in lines] == [
+        ["| zscore-fitted", "3"],
+        ["| zscore", "fixed"],
+        ["| blur", "fixed"],
+        ["| intensity", "fixed"],
+    ]
+    assert lines[1].endswith("| +20.0 [10.0, 30.0] |")
+
+
+@pytest.mark.parametrize("name", [*METHODS, "floors"])
+def test_a_pages_tables_are_those_of_the_committed_runs(name: str) -> None:
+    text = page(f"methods/{name}.md")
+    assert fill(text, ROOT / "docs" / "methods") == text
+    kind, method = ("floors", "mend") if name == "floors" else ("beside", name)
+    for data in ("soop-flair", "ixi-stroke"):
+        assert f"<!-- {kind}: ../../reports/results/{data} {method} -->" in text

@@ -98,7 +98,11 @@ def main(arguments: list[str]) -> int:
         print("usage: python docs/result_tables.py [--check] PAGE.md", file=sys.stderr)
         return 2
     text = paths[0].read_text()
-    filled = fill(text, paths[0].resolve().parent)
+    try:
+        filled = fill(text, paths[0].resolve().parent)
+    except (LookupError, OSError) as error:
+        print(f"error: {error.args[0] if isinstance(error, LookupError) else error}", file=sys.stderr)
+        return 1
     if not check:
         paths[0].write_text(filled)
     elif filled != text:

@@ -43,6 +43,10 @@ class Mend:
 
     wants_fit, fit = sigma_is_open, fit
 
+    def __post_init__(self) -> None:
+        if self.asymmetry is not None and not self.asymmetry >= 0:
+            raise ValueError(f"asymmetry is {self.asymmetry}; 0 or more is needed, or none")
+
     def evidence(self, x: Tensor, tools: Tools) -> Tensor:
         """The map of every candidate from the same calls: [B, candidates, H, W]."""
         answers = self._answers(x, tools)

@@ -12,8 +12,9 @@ from mend_validation import rows as scored_maps
 from support.pages import page, table
 from support.places import ROOT
 
-from uadbench.datasets import DATASETS
+from uadbench.datasets import DATASETS, lesions
 from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
+from uadbench.engine.training import corruptions
 
 RESULTS = ROOT / "docs" / "results"
 
@@ -87,10 +88,39 @@ def test_the_table_of_parts_removed_is_that_of_the_sweeps() -> None:
     assert [(row["data"], row["without"]) for row in told] == list(product(DATA, PARTS))
     for line in told:
         row = found[line["data"], *PARTS[line["without"]]]
-        assert (line["max Dice"], line["AUPRC"]) == (percent(row["dice_max"]), percent(row["auprc"]))
         assert line["calls"] == f"{float(row['nfe']):.0f}"
-        assert line["change of it"] == change(row, "dice_max")
-        assert line["change of that"] == change(row, "auprc")
+        for name, score in (("max Dice", "dice_max"), ("average", "dice_average"), ("AUPRC", "auprc")):
+            assert (line[name], line[f"change of {name}"]) == (percent(row[score]), change(row, score))
+
+
+def test_what_the_rivals_residuals_do_is_that_of_the_file() -> None:
+    frame = pd.read_csv(RESULTS / "mend-ensembles.csv").set_index(["dataset", "map"])
+    text = " ".join(page("methods/mend.md").split())
+
+    def told(name: str) -> str:
+        flair, t1w = (percent(frame.loc[(data, f"{name}, sigma 1.5"), "dice_max"]) for data in DATA)
+        return f"{flair} and {t1w}"
+
+    assert (
+        f"beside T {told('T D F P A')}, DISYRE's, REFLECT's and DAE's alone, given the sign, {told('D F C')}, "
+        in text
+    )
+    assert f"where Mend has {told('T P A')}" in text
+    dice, average = (
+        percent(frame.loc[("ixi-stroke", "C, sigma 1.5"), score]) for score in ("dice_max", "dice_average")
+    )
+    own = percent(frame.loc[("ixi-stroke", "T P A, sigma 1.5"), "dice_average"])
+    assert f"has {dice} there, with a higher average Dice ({average}) than Mend ({own})" in text
+
+
+def test_the_recipes_side_by_side_are_those_of_the_code() -> None:
+    rows = {row[""]: row for row in table(page("methods/mend.md"), "recipes: mend")}
+    low, high = corruptions.RADII
+    assert f"{low:g} to {high:g} px" in rows["outline"]["here"]
+    low, high = corruptions.STRENGTHS
+    assert f"by {low:g} to {high:g}" in rows["change"]["here"]
+    low, high = (100 * end for end in lesions.CONTRAST)
+    assert f"down by {low:g} to {high:g} % of" in rows["change"]["`ixi-stroke`"]
 
 
 def test_the_shipped_network_is_the_one_of_the_page() -> None:
@@ -98,5 +128,7 @@ def test_the_shipped_network_is_the_one_of_the_page() -> None:
     assert (card["kind"], card["prediction"], card["steps"]) == ("restoration-unet", "change", 3000)
     assert 1.9e6 < sum(weight.numel() for weight in model.parameters()) < 2.1e6
     assert card["training"]["initial"]  # an earlier Mend's, trained as long
+    assert f"The picture is of the weights `{card['sha256'][:8]}`" in page("methods/mend.md")
+    assert set(pd.read_csv(RESULTS / "mend-ablation.csv")["network"]) == {card["sha256"]}
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"(Mend, 2 M parameters) has seen {card['images_seen']:,} images of the same data" in readme

@@ -8,23 +8,35 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from method_tables import GOALS, beside, floors, goals
-from result_tables import fill
+from result_tables import fill, main
 from support.pages import page
 from support.places import ROOT
 
 METHODS = ("mend", "dae", "disyre", "reflect", "vae", "one-step")
-COLUMNS = ("method", "title", "noise", "steps", "kind", "dice_max", "dice_average", "auprc", "nfe")
+COLUMNS = (
+    "method",
+    "title",
+    "noise",
+    "steps",
+    "kind",
+    "dice_max",
+    "dice_average",
+    "auprc",
+    "nfe",
+    "latency_ms_p50",
+)
 ROWS = [
-    ("mine", "Mine", "none", "-", "method", 0.60, 0.5, 0.5, 2),
-    ("thor", "THOR", "simplex", "25", "method", 0.30, 0.2, 0.2, 25),
-    ("thor", "THOR", "gaussian", "25", "method", 0.20, 0.3, 0.1, 25),
-    ("zscore", "", "none", "0", "floor", 0.40, 0.3, 0.3, 0),
-    ("blur", "", "none", "0", "floor", 0.10, 0.1, 0.1, 0),
-    ("intensity", "", "none", "0", "floor", 0.05, 0.1, 0.1, 0),
-    ("zscore-fitted", "", "none", "0", "floor", 0.50, 0.5, 0.4, 0),
+    ("mine", "Mine", "none", "-", "method", 0.60, 0.5, 0.5, 2, 21.5),
+    ("thor", "THOR", "simplex", "25", "method", 0.30, 0.2, 0.2, 25, 541.2),
+    ("thor", "THOR", "gaussian", "25", "method", 0.20, 0.3, 0.1, 25, 550.0),
+    ("zscore", "", "none", "0", "floor", 0.40, 0.3, 0.3, 0, 0.4),
+    ("blur", "", "none", "0", "floor", 0.10, 0.1, 0.1, 0, 0.3),
+    ("intensity", "", "none", "0", "floor", 0.05, 0.1, 0.1, 0, 0.5),
+    ("zscore-fitted", "", "none", "0", "floor", 0.50, 0.5, 0.4, 0, 0.45),
 ]
 PAIRS = [
     ("dice_max", "mine-none-0", "thor-simplex-25", -0.3, -0.4, -0.2, 0.01),
+    ("auprc", "zscore-none-0", "mine-none-0", 0.2, 0.1, 0.3, 0.06),
     ("dice_average", "thor-gaussian-25", "mine-none-0", 0.2, -0.1, 0.5, 0.3),
     ("auprc", "thor-simplex-25", "mine-none-0", 0.3, 0.2, 0.4, 0.01),
     ("dice_max", "zscore-none-0", "mine-none-0", 0.2, 0.1, 0.3, 0.02),
@@ -52,22 +64,33 @@ def folder(tmp_path: Path) -> Path:
 def test_beside_a_method_stand_the_best_variants_and_the_best_floors(folder: Path) -> None:
     lines = beside(folder, "mine").splitlines()[2:]
     assert lines == [
-        "| **Mine** | 60.0 [55.0, 65.0] | 50.0 | 25.0 / 25.0 / 25.0 | 50.0 | 2 | – |",
-        "| *floor:* zscore-fitted | 50.0 [45.0, 55.0] | 50.0 | 25.0 / 25.0 / 25.0 | 40.0 | 0 | – |",
-        "| *floor:* zscore | 40.0 [35.0, 45.0] | 30.0 | 25.0 / 25.0 / 25.0 | 30.0 | 0 | +20.0 [10.0, 30.0] |",
-        "| THOR · simplex · 25 steps | 30.0 [25.0, 35.0] | 20.0 | 25.0 / 25.0 / 25.0 | 20.0 | 25 | "
+        "| **Mine** | 60.0 [55.0, 65.0] | 50.0 | 25.0 / 25.0 / 25.0 | 50.0 | 2 | 21.5 | – |",
+        "| *floor:* zscore-fitted | 50.0 [45.0, 55.0] | 50.0 | 25.0 / 25.0 / 25.0 | 40.0 | 0 | 0.450 | – |",
+        "| *floor:* zscore | 40.0 [35.0, 45.0] | 30.0 | 25.0 / 25.0 / 25.0 | 30.0 | 0 | 0.400 | +20.0 [10.0, 30.0] |",
+        "| THOR · simplex · 25 steps | 30.0 [25.0, 35.0] | 20.0 | 25.0 / 25.0 / 25.0 | 20.0 | 25 | 541 | "
         "+30.0 [20.0, 40.0] |",
-        "| *floor:* blur | 10.0 [5.0, 15.0] | 10.0 | 25.0 / 25.0 / 25.0 | 10.0 | 0 | – |",
+        "| *floor:* blur | 10.0 [5.0, 15.0] | 10.0 | 25.0 / 25.0 / 25.0 | 10.0 | 0 | 0.300 | – |",
     ]
 
 
-def test_a_goal_is_met_by_the_factor_and_by_an_interval_above_zero(folder: Path) -> None:
+def test_a_table_needs_one_row_of_its_method(folder: Path) -> None:
+    with pytest.raises(LookupError, match=r"leaderboard\.csv has 0 rows of yours, not one"):
+        goals(folder, "yours")
+    with pytest.raises(LookupError, match="has 2 rows of thor, not one"):
+        beside(folder, "thor")
+    page = folder / "page.md"
+    page.write_text("<!-- goals: . yours -->\n<!-- /goals -->\n")
+    assert main([str(page)]) == 1
+
+
+def test_a_goal_is_met_by_the_factor_by_an_interval_above_zero_and_after_holm(folder: Path) -> None:
     papers, fixed, fitted = goals(folder, "mine").splitlines()[2:]
     assert papers == (
         "| the papers' methods | 2 times | 2.00, met (thor; +30.0 [20.0, 40.0]) | "
         "1.67, **missed** (thor; +20.0 [-10.0, 50.0], p 0.3) | 2.50, met (thor; +30.0 [20.0, 40.0]) |"
     )
     assert "| 1.50, met (zscore; +20.0 [10.0, 30.0]) | 1.67, **missed** (zscore; –) |" in fixed
+    assert "| 1.67, **missed** (zscore; +20.0 [10.0, 30.0], p 0.06) |" in fixed
     assert (
         f"| {list(GOALS)[2]} | 1.25 times | 1.20, **missed** (zscore-fitted; –) | 1.00, **missed**" in fitted
     )

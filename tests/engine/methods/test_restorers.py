@@ -127,6 +127,7 @@ def test_the_dry_walk_counts_calls_and_tells_restoring_from_denoising(
         ("disyre", {"assumed": (0,)}, "strengths of 1 to 100"),
         ("disyre", {"steps": 0}, "steps 0"),
         ("reflect", {"steps": 101}, "1 to 100 are possible"),
+        ("mend", {"asymmetry": -0.1}, "asymmetry is -0.1; 0 or more is needed"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(name: str, settings: dict[str, Any], message: str) -> None:

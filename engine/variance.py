@@ -19,7 +19,7 @@ from uadbench.engine.steps import add_noise, predict_x0
 
 __all__ = ["interpolated", "squared_errors", "variance_levels"]
 
-# Over the whole schedule; linear between them errs by 2 % of v at most for pixels that are Gaussian
+# Over the whole schedule; linear between them errs by 3 % of v at most for pixels that are Gaussian of any spread
 POINTS = 24
 LEAST = 1e-12  # of v, so that it has a logarithm
 

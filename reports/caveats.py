@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from uadbench.reports.identity import variant_of
 from uadbench.reports.places import short_text
 from uadbench.reports.rows import Section
 from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES
 
-__all__ = ["binned", "busy_threads", "load_notes", "problems", "timed_batches", "unfitted"]
+__all__ = ["binned", "busy_threads", "decided", "load_notes", "problems", "timed_batches", "unfitted"]
 
 MAX_PROBLEMS = 60
 
@@ -72,6 +73,23 @@ def _throughput(section: Section) -> list[str]:
             f"{int(streams)} batches ran at a time, so there is throughput, in images a second, and no latency: {rates}"
         )
     return notes
+
+
+def decided(section: Section) -> list[str]:
+    """A sentence for each variant of which validation lesions decided something: what, and what that reaches there."""
+    found: dict[str, None] = {}
+    for run in section.runs:
+        for cell in run.cells:
+            record = cell.info.get("fitted")
+            if isinstance(record, dict) and "n_cases" in record:
+                figures = ", ".join(
+                    f"{name.replace('_', ' ')} {value:.3g}"
+                    for name, value in record.items()
+                    if isinstance(value, int | float) and name not in ("n_cases", "n_candidates")
+                )
+                label = variant_of(cell.info).label
+                found[f"Fitted on {record['n_cases']:g} validation lesions: {label}: {figures}"] = None
+    return list(found)
 
 
 def unfitted(section: Section) -> list[str]:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from uadbench.reports.boxes import class_lines
-from uadbench.reports.caveats import binned, load_notes, problems, timed_batches, unfitted
+from uadbench.reports.caveats import binned, decided, load_notes, problems, timed_batches, unfitted
 from uadbench.reports.pareto import front_note
 from uadbench.reports.provenance import account, meanings
 from uadbench.reports.published import NOT_COMPARABLE, published_tables
@@ -223,7 +223,8 @@ def _section(section: Section, several: bool) -> list[str]:
     notes = frame[(frame["parity"] != "") & (frame["parity"] != "pass") & (frame["parity"] != "reference")]
     for _, row in notes.iterrows():
         lines.append(f"* No speed-up for {escape(row['cell'])}: {escape(row['speedup_note'])}.")
-    lines += [f"* {escape(text)}." for text in (*unfitted(section), *binned(section), *load_notes(section))]
+    said = (decided(section), unfitted(section), binned(section), load_notes(section))
+    lines += [f"* {escape(text)}." for texts in said for text in texts]
     lines.append(f"* {escape(front_note(frame))}.")
     if timed := timed_batches(section):
         lines.append(f"* Batches timed, of which p50 is the median: {escape(timed)}.")

@@ -267,7 +267,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     (
         "AutoDDPM",
         "The threshold of its mask is fitted so that the mask covers 90 % of the pixels of the validation lesions, "
-        "where the data set has some (fitted.json says what was reached); else the mask is each image's own top 5 %.",
+        "where the data set has some (a note below the table says what was reached, and how much of an image the mask "
+        "covers); else the mask is each image's own top 5 %.",
     ),
     (
         "Floors",

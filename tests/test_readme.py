@@ -75,11 +75,16 @@ def test_what_is_said_of_the_shipped_checkpoints_is_in_their_cards() -> None:
     text = " ".join(README.split())
     assert "465 healthy IXI slices (CC BY-SA 3.0), 220 lesion-free SOOP FLAIR slices and 600 phantoms" in text
     assert all(card["steps"] == card["of_steps"] for card in cards.values())
-    gaussian, simplex = (cards[f"unet-{noise}"]["steps"] for noise in ("gaussian", "simplex"))
-    patch, guided = (cards[f"{name}-unet-simplex"]["steps"] for name in ("patch", "conditioned"))
-    # each went on from an earlier checkpoint, whose own steps its card does not count
-    assert f"after {3500 + gaussian:,} and {2500 + simplex} steps of 8 images" in text
-    assert f"after {patch} and {1500 + guided} steps of their own" in text
+    trainings = {name: [*card["ancestry"], card] for name, card in cards.items()}
+    gaussian, simplex = (  # but for the first version's, which no other came before
+        sum(one["steps"] for one in trainings[f"unet-{noise}"][1:]) for noise in ("gaussian", "simplex")
+    )
+    assert f"after {gaussian:,} and {simplex} steps of 8 images" in text
+    patch, guided = (
+        sum(one["steps"] for one in trainings[name] if one.get("name") == name)
+        for name in ("patch-unet-simplex", "conditioned-unet-simplex")
+    )
+    assert f"after {patch} and {guided} steps of their own" in text
 
 
 def test_the_result_tables_are_those_of_the_result_files() -> None:

@@ -18,6 +18,7 @@ from uadbench.bench.run.training_log import Events, read_log, write_log
 from uadbench.bench.run.training_sources import Sources
 from uadbench.engine.networks import NETWORKS, kind_of
 from uadbench.engine.networks.checkpoint import CheckpointError, load_checkpoint, read_card, save_checkpoint
+from uadbench.engine.training.ancestry import ancestors_told, before
 from uadbench.engine.training.config import TrainingConfig
 from uadbench.engine.training.contract import Objective
 from uadbench.engine.training.initial import starting_weights
@@ -83,18 +84,25 @@ class Training:
 
 def check_initial(paths: Sequence[Path], objective: Objective, preset: str) -> str:
     """The hashes of the checkpoints to start from, joined by "+"; CheckpointError where one cannot be used."""
-    return "+".join(load_checkpoint(path)[1]["sha256"] for path in paths if _start(path, objective, preset))
+    return "+".join(card["sha256"] for _, card in _starts(paths, objective, preset))
 
 
-def _start(path: Path, objective: Objective, preset: str) -> dict[str, Tensor]:
+def _starts(
+    paths: Sequence[Path], objective: Objective, preset: str
+) -> list[tuple[dict[str, Tensor], dict[str, Any]]]:
+    """Of each checkpoint the weights to start from, and its card."""
     shape = objective.presets[preset]
     with torch.device("meta"):
         target = NETWORKS[kind_of(shape)].module(shape)
-    model, card = load_checkpoint(path)
-    try:
-        return starting_weights(model, card, target, objective.prediction)
-    except ValueError as error:
-        raise CheckpointError(f"--initial {path}: {error}; give another checkpoint, or none") from error
+    found: list[tuple[dict[str, Tensor], dict[str, Any]]] = []
+    for path in paths:
+        model, card = load_checkpoint(path)
+        try:
+            ancestors_told([*(other for _, other in found), card])
+            found.append((starting_weights(model, card, target, objective.prediction), card))
+        except ValueError as error:
+            raise CheckpointError(f"--initial {path}: {error}; give another checkpoint, or none") from error
+    return found
 
 
 def run_training(
@@ -115,9 +123,9 @@ def run_training(
         for partial in output.glob(f".*-{label}*.tmp"):  # what a killed process left half written
             if PARTIAL.fullmatch(partial.name):
                 partial.unlink(missing_ok=True)
-    initial: dict[str, Tensor] = {}
-    for path in training.initial:
-        initial |= _start(path, training.objective, training.preset)
+    starts = _starts(training.initial, training.objective, training.preset)
+    initial = {name: weight for weights, _ in starts for name, weight in weights.items()}
+    ancestry = ancestors_told([card for _, card in starts])
     steps = train(
         training.sources.pools,
         config,
@@ -143,9 +151,8 @@ def run_training(
                 warned = _warn(training, progress.step, word, warned, tell) if word else False
                 write_log(training.log, [*history, record])
                 _write_grid(training.grid(progress.step), model, training)
-                save_checkpoint(
-                    training.checkpoint, model, _card(training, model, progress, [*history, record])
-                )
+                card = _card(training, model, progress, [*history, record], ancestry)
+                save_checkpoint(training.checkpoint, model, card)
                 events.add([*history, record])
             elif word:
                 warned = _warn(training, progress.step, word, warned, tell)
@@ -185,9 +192,13 @@ def _keep_good(training: Training, step: int) -> Path | None:
 
 
 def _card(
-    training: Training, model: nn.Module, progress: Progress, history: list[dict[str, Any]]
+    training: Training,
+    model: nn.Module,
+    progress: Progress,
+    history: list[dict[str, Any]],
+    ancestry: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    config = training.config
+    config, images = training.config, progress.step * training.config.images_a_step
     return {
         "name": training.objective.name(config.noise),
         "noise": config.noise if training.objective.noisy else None,
@@ -195,7 +206,8 @@ def _card(
         "prediction": training.objective.prediction,
         "steps": progress.step,
         "of_steps": config.steps,
-        "images_seen": progress.step * config.images_a_step,
+        "images_seen": images,
+        **before(images, ancestry),
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "schedule": {"kind": "linear", "length": 1000, "start": 1e-4, "end": 0.02},
         "training": asdict(config),

@@ -3,7 +3,8 @@
 Intervals of two rows say little of their difference: both hang on the same cases. So each pair is resampled alike, over
 subjects, on the test cases that both finished, every row with its own best threshold in every resample, and the p
 values of one measure are corrected by Holm's method over all pairs of the run. Rows that differ only in back end or
-in the seed of the noise are one variant and not tested against each other.
+in the seed of the noise are one variant and not tested against each other, nor are rows of different seeds, unless one
+draws no noise: what is paired must have met the same noise.
 
 The smallest p of a bootstrap is 2 / (draws + 1), and must survive a correction over all pairs; so the number of draws
 follows from the number of pairs (``draws_for``), and not from ``n_boot`` of the run.
@@ -28,7 +29,7 @@ from uadbench.bench.score.sample import Sample, Score, samples
 from uadbench.bench.score.scorers import scores
 from uadbench.bench.score.statistics import Difference, holm, resampled_difference
 from uadbench.bench.score.tally import Tally, tally
-from uadbench.reports.identity import variant_of
+from uadbench.reports.identity import Variant, variant_of
 from uadbench.reports.schema import check_metrics
 from uadbench.reports.store import RunDirectory
 from uadbench.reports.vocabulary import MEASURES, RANKED
@@ -50,7 +51,10 @@ class _Row:
 
 
 def draws_for(n_pairs: int) -> int:
-    """Resamples for so many pairs: a hundred a pair, so that the smallest p is 0.02 after Holm; 2000 to 20000."""
+    """Resamples for so many pairs: a hundred a pair, so that the smallest p is 0.02 after Holm; 2000 to 20000.
+
+    Above 200 pairs the smallest p grows, to 0.05 at 500; the report says where no difference can pass.
+    """
     return min(MOST, max(LEAST, A_PAIR * n_pairs))
 
 
@@ -72,8 +76,8 @@ def compare_rows(
     """
     same: dict[frozenset[str], frozenset[str]] = {}  # rows mostly finished the same cases: one set for all
     rows = {slug: row for slug in slugs if (row := _row(run, slug, same)) is not None}
-    variants = {slug: replace(variant_of(run.cell(slug).info), seed=0) for slug in rows}
-    pairs = [(a, b) for a, b in combinations(rows, 2) if variants[a] != variants[b]]
+    variants = {slug: variant_of(run.cell(slug).info) for slug in rows}
+    pairs = [(a, b) for a, b in combinations(rows, 2) if _comparable(variants[a], variants[b])]
     n_draws = draws_for(len(pairs))
     draw = partial(samples, seed=seed, n_boot=n_draws)
     found = _scores(run, rows, pairs, list(order), draw, before_row)
@@ -83,6 +87,12 @@ def compare_rows(
         "n_pairs": len(pairs),
         "measures": {name: _tested(name, rows, pairs, found) for name in _ranked(found)},
     }
+
+
+def _comparable(one: Variant, two: Variant) -> bool:
+    """Whether they differ in more than the seed of the noise, and met the same noise where both draw any."""
+    same_noise = one.seed == two.seed or "none" in (one.noise, two.noise)
+    return same_noise and replace(one, seed=0) != replace(two, seed=0)
 
 
 def _row(run: RunDirectory, slug: str, same: dict[frozenset[str], frozenset[str]]) -> _Row | None:

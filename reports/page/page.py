@@ -126,7 +126,7 @@ def _section(section: Section, runs: Sequence[Run], sharing: int) -> dict[str, A
         "glance": context.glance(section, found),
         "further_heads": context.further_heads(frame),
         "further": context.further_rows(frame),
-        "unfitted": [*caveats.unfitted(section), *caveats.binned(section)],
+        "unfitted": [*caveats.decided(section), *caveats.unfitted(section), *caveats.binned(section)],
         "loaded": caveats.load_notes(section),
         "timing": context.timing_rows(section),
         "problems": caveats.problems(section),

@@ -9,6 +9,8 @@ import pytest
 from support.places import ROOT
 from support.published import PAPERS, RESULTS, board, holm, lead, paired
 
+from uadbench.bench.score.paired import draws_for
+
 DATA = ("soop-flair", "ixi-stroke")
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 BOARDS = {data: board(data) for data in DATA}
@@ -28,7 +30,13 @@ def test_floors_lead_the_papers_methods_by_what_is_said() -> None:
     assert f"not told apart ({lead('ixi-stroke', pair[0], thor)} for the floor)" in README
     p = holm("ixi-stroke", pair[1], thor)
     assert p > 0.05
-    assert f"leads THOR by {lead('ixi-stroke', pair[1], thor)}, which Holm's correction (p {p:.3f})" in README
+    brain = THOR["brain-squeeze"]
+    assert (
+        f"leads THOR by {lead('ixi-stroke', pair[1], thor)} through LPIPS, which Holm's correction (p {p:.3f}) does "
+        f"not confirm, and by {lead('ixi-stroke', pair[1], brain)} through `brain-squeeze`, which it does"
+        in README
+    )
+    assert holm("ixi-stroke", pair[1], brain) < 0.05
 
 
 def test_thor_leads_anoddpm_by_what_is_said() -> None:
@@ -36,7 +44,9 @@ def test_thor_leads_anoddpm_by_what_is_said() -> None:
     assert f"{lpips} ahead through ImageNet's LPIPS and {brain} through `brain-squeeze`" in README
     ps = {f"{holm('ixi-stroke', thor, 'anoddpm-simplex-25'):.3f}" for thor in THOR.values()}
     assert ps == {"0.032"}
-    assert "(p 0.032 both)" in README
+    n_pairs = len(board("ixi-stroke")) * (len(board("ixi-stroke")) - 1) // 2
+    assert f"{2 * n_pairs / (draws_for(n_pairs) + 1):.3f}" == "0.032"
+    assert f"(p 0.032 both, the smallest that {n_pairs} pairs allow)" in README
     lpips, brain = (
         lead("soop-flair", THOR[net], "anoddpm-simplex-25").replace("-0.0 ", "0.0 ") for net in THOR
     )
@@ -47,6 +57,19 @@ def test_thor_leads_anoddpm_by_what_is_said() -> None:
     assert f"by {lpips} through `lpips-squeeze` and by {brain} through `brain-squeeze`" in page
     other = lead("ixi-stroke", "thor-gaussian-25-lpips-squeeze", "ddpm-gaussian-25")
     assert f"THOR leads DDPM on T1w by {other}" in README
+
+
+def test_simplex_noise_leads_gaussian_noise_by_what_is_said() -> None:
+    pairs = [
+        (THOR[net], THOR[net].replace("simplex", "gaussian")) for net in ("lpips-squeeze", "brain-squeeze")
+    ]
+    assert f"for THOR on T1w ({lead('ixi-stroke', *pairs[0])} through LPIPS)" in README
+    assert max(holm("ixi-stroke", *pair) for pair in pairs) < 0.05
+    (lpips, brain), (p, q) = zip(
+        *((lead("soop-flair", *x), holm("soop-flair", *x)) for x in pairs), strict=True
+    )
+    assert f"on FLAIR {lpips} and {brain} are not confirmed (p {p:.2f} and {q:.2f})" in README
+    assert min(p, q) > 0.05
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -80,12 +103,12 @@ def test_the_cases_are_those_of_the_record(data: str, words: str) -> None:
 
 
 def test_the_images_seen_are_those_of_the_trainings() -> None:
-    """Steps of 8 images: of the first version, of the checkpoints that this training went on from, and its own."""
-    gaussian, simplex = (
-        json.loads((ROOT / f"models/unet-{n}.json").read_text()) for n in ("gaussian", "simplex")
+    cards = [json.loads((ROOT / f"models/unet-{n}.json").read_text()) for n in ("simplex", "gaussian")]
+    assert {card["images_seen_in_all_is"] for card in cards} == {"exact"}
+    simplex, gaussian = (f"{card['images_seen_in_all']:,}" for card in cards)
+    assert (
+        f"the simplex network has seen {simplex} images, the Gaussian one {gaussian}, the papers'" in README
     )
-    told = f"has seen {8 * (2600 + 2500) + simplex['images_seen']:,} images, the Gaussian one"
-    assert f"{told} {8 * (2700 + 3500) + gaussian['images_seen']:,}" in README
 
 
 def test_the_speed_ups_of_the_sentences_are_those_of_the_profile() -> None:

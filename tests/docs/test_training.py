@@ -28,6 +28,7 @@ from uadbench.engine.networks.image_encoder import EncoderConfig
 from uadbench.engine.networks.restoration_unet import RestorationUNetConfig
 from uadbench.engine.networks.unet import UNetConfig
 from uadbench.engine.networks.vae import VAEConfig
+from uadbench.engine.training.ancestry import LOG_ROWS, told
 from uadbench.engine.training.config import TrainingConfig
 from uadbench.engine.training.initial import starting_weights
 from uadbench.engine.training.losses import ABOVE_START, OBJECTIVES
@@ -68,10 +69,18 @@ def test_the_options_have_the_defaults_that_the_page_says() -> None:
 
 
 def test_the_keys_of_the_card_are_those_that_training_writes() -> None:
-    written = _keys("bench/run/training.py", "_card") | _keys(
-        "engine/networks/checkpoint.py", "save_checkpoint"
+    written = (
+        _keys("bench/run/training.py", "_card")
+        | _keys("engine/training/ancestry.py", "before")
+        | _keys("engine/networks/checkpoint.py", "save_checkpoint")
     )
     assert {code(row["key"]) for row in table(TEXT, "card")} == written
+
+
+def test_the_keys_of_an_ancestrys_entry_are_those_that_are_carried_on() -> None:
+    keys = " ".join(row["key"] for row in table(TEXT, "ancestry"))
+    assert set(re.findall(r"`(\w+)`", keys)) == set(told({}))
+    assert f"{LOG_ROWS} rows" in TEXT
 
 
 def test_the_keys_of_a_record_are_those_that_a_validation_writes() -> None:

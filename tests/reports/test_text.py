@@ -12,6 +12,7 @@ from rich.console import Console
 from support.files import edit
 from support.runs import CELLS, make_run
 
+from uadbench.reports.identity import variant_of
 from uadbench.reports.leaderboard import rows, terminal_table, write_reports
 from uadbench.reports.rows import rows_of
 from uadbench.reports.runs import load_run
@@ -173,6 +174,25 @@ def test_a_method_of_which_every_case_failed_is_a_row_of_dashes_and_the_others_a
     dead = next(line for line in lines if line.startswith("| DDPM"))
     assert dead.split(" | ")[2:8] == ["–"] * 6
     assert any(line.startswith("| THOR") and "44.1" in line for line in lines)
+
+
+def test_what_validation_lesions_decided_is_said_in_both_reports(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run", cells=CELLS[:2], n_lesion=2, n_healthy=1)
+    cell = RunDirectory(path).cell("-".join(CELLS[0][:5]))
+    record = {
+        "threshold": 0.0887,
+        "recall": 0.9,
+        "share_of_image": 0.4876,
+        "n_cases": 20,
+        "arm": "torch fp32",
+    }
+    cell.write_info({**cell.info, "fitted": record})
+    _, text, html = (file.read_text() for file in write_reports([path], path))
+    label = variant_of(cell.info).label
+    told = f"Fitted on 20 validation lesions: {label}: recall 0.9, share of image 0.488, threshold 0.0887."
+    assert told in text
+    assert told in html
+    assert text.count("Fitted on") == html.count("Fitted on") == 1
 
 
 def test_why_post_processed_cells_have_no_score_at_a_fitted_threshold_is_said_in_both_reports(

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from uadbench.bench.cli import cli
+from uadbench.bench.commands.list import names
+from uadbench.engine.methods import METHODS
+from uadbench.engine.networks.checkpoint import is_shipped
 
 
 def test_list_names_all_that_other_commands_take() -> None:
@@ -21,9 +25,28 @@ def test_list_names_all_that_other_commands_take() -> None:
     assert "torch" in listing["back ends"]
     assert set(listing["noises"]) == {"gaussian", "simplex"}
     assert {"brain-squeeze", "lpips-squeeze"} <= set(listing["perceptual nets"])
-    assert listing["methods"]["mend"] == "Mend, docs/methods/mend.md; 2 calls a case; mend-unet"
-    assert listing["methods"]["cddpm"].startswith(
-        "cDDPM, arXiv 2312.04215; 3 calls a case; simplex: conditioned-"
+    assert set(METHODS) <= set(listing["methods"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_methods_entry_tells_its_paper_its_calls_and_the_checkpoint_of_each_noise(name: str) -> None:
+    info, told = METHODS[name], names()["methods"][name].split("; ")
+    calls = "1 call a case" if info.calls == 1 else f"{info.calls} calls a case"
+    wanted = [f"{info.title}, {info.paper}", calls]
+    for noise in info.noises:
+        network = info.networks(noise)["denoiser"]
+        there = network if is_shipped(network) else f"{network} (not shipped)"
+        wanted.append(there if noise == "none" else f"{noise}: {there}")
+    assert told == wanted
+
+
+def test_an_entry_reads_as_this() -> None:
+    listed = names()["methods"]
+    assert listed["mend"] == "Mend, docs/methods/mend.md; 2 calls a case; mend-unet"
+    assert listed["dae"].split("; ")[1] == "1 call a case"
+    assert listed["cddpm"] == (
+        "cDDPM, arXiv 2312.04215; 3 calls a case; simplex: conditioned-unet-simplex; "
+        "gaussian: conditioned-unet-gaussian (not shipped)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import filelock
@@ -11,13 +12,16 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from support.diffusion import TINY
-from support.trainings import UNET, log_of, make_small, make_training, rows_of, steps_of
+from support.trainings import SMALL, UNET, log_of, make_small, make_training, rows_of, steps_of
 
 from uadbench.bench.commands.train import command
 from uadbench.bench.plan.config import ConfigError
 from uadbench.bench.run.training_sources import load_sources
 from uadbench.datasets.case import CaseError
-from uadbench.engine.networks.checkpoint import load_checkpoint
+from uadbench.engine.networks.checkpoint import load_checkpoint, save_checkpoint
+from uadbench.engine.networks.conditioned_unet import ConditionedUNetConfig
+from uadbench.engine.networks.image_encoder import EncoderConfig
+from uadbench.engine.networks.unet import UNet
 from uadbench.engine.training import losses
 from uadbench.engine.training.config import TrainingConfig
 
@@ -122,6 +126,54 @@ def test_a_training_may_start_from_a_checkpoint(tmp_path: Path) -> None:
     assert card["training"]["initial"] == still.initial
     for one, two in zip(model.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(one, two, atol=0, rtol=0)
+
+
+def test_the_card_tells_of_the_trainings_before_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also across kinds of networks: a conditioned one from a denoiser that was trained twice, and an encoder."""
+    levels, code = (8, 8), 12
+    for name, shape in (
+        ("masked", EncoderConfig(levels, code)),
+        ("conditioned", ConditionedUNetConfig(**asdict(SMALL), encoder=levels, code=code)),
+    ):
+        taught = replace(losses.OBJECTIVES[name], presets={"small": shape})
+        monkeypatch.setitem(losses.OBJECTIVES, name, taught)
+    named: list[str] = []
+
+    def trained(objective: str, *initial: Path, steps: int = 1) -> Path:
+        folder = tmp_path / str(len(named))
+        arguments = ["--data", "fake", "--objective", objective, "--steps", str(steps), "--batch-size", "2"]
+        starts = [word for path in initial for word in ("--initial", str(path))]
+        result = CliRunner().invoke(
+            command, [*arguments, *starts, "--accumulate", "2", "--output", str(folder)]
+        )
+        assert result.exit_code == 0, result.output
+        named.append(load_checkpoint(Path(result.stdout.strip()))[1]["sha256"])
+        return Path(result.stdout.strip())
+
+    first = trained("noise", steps=3)
+    denoiser, encoder = trained("noise", first, steps=2), trained("masked")
+    _, card = load_checkpoint(trained("conditioned", denoiser, encoder))
+    assert {entry["sha256"] for entry in card["ancestry"]} == set(named[:3])
+    told = {entry["sha256"]: entry for entry in card["ancestry"]}
+    assert [entry["sha256"] for entry in card["ancestry"] if entry["name"] == "unet-gaussian"] == named[:2]
+    assert [told[sha]["images_seen"] for sha in named[:3]] == [12, 8, 4]
+    assert told[named[0]]["log"] == load_checkpoint(first)[1]["log"]
+    assert told[named[1]]["initial"] == named[0]
+    assert (card["images_seen"], card["images_seen_in_all"]) == (4, 28)
+    assert card["images_seen_in_all_is"] == "exact"
+    assert load_checkpoint(first)[1]["ancestry"] == []
+
+
+def test_a_start_with_a_damaged_ancestry_is_refused(tmp_path: Path) -> None:
+    start = tmp_path / UNET
+    save_checkpoint(start, UNet(SMALL), {"ancestry": "long"})
+    arguments = ["--data", "fake", "--initial", str(start), "--output", str(tmp_path / "second")]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert "its card's ancestry is damaged; give another checkpoint, or none" in result.output
+    assert len(result.output.strip().splitlines()) == 1
 
 
 def test_the_paper_preset_trains_the_papers_kind_of_network(

@@ -85,8 +85,18 @@ def test_a_difference_that_overlapping_intervals_hide_gives_another_rank(tmp_pat
 def test_rows_of_one_variant_are_not_tested_against_each_other(tmp_path: Path) -> None:
     cells = THOR, replace(THOR, seed=1), replace(THOR, backend="openvino"), Made("ddpm", signal=0.1)
     result = result_of(tmp_path / "a", *cells)
-    assert result["n_pairs"] == 3
+    assert result["n_pairs"] == 2
     assert {pair["b"] for pair in result["measures"]["dice_max"]} == {cells[-1].slug}
+
+
+def test_rows_of_different_noise_are_not_paired_and_those_without_noise_are_with_all(tmp_path: Path) -> None:
+    ddpm = Made("ddpm", signal=0.1)
+    cells = THOR, replace(THOR, seed=1), ddpm, replace(ddpm, seed=1), FLOOR
+    pairs = result_of(tmp_path / "a", *cells)["measures"]["dice_max"]
+    thor, thor_1, ddpm_0, ddpm_1, floor = (cell.slug for cell in cells)
+    assert {(pair["a"], pair["b"]) for pair in pairs} == {
+        (thor, ddpm_0), (thor_1, ddpm_1), *((row, floor) for row in (thor, thor_1, ddpm_0, ddpm_1))
+    }  # fmt: skip
 
 
 def test_a_pair_is_tested_on_the_cases_that_both_finished(tmp_path: Path) -> None:

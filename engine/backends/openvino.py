@@ -62,6 +62,8 @@ class OpenVinoDenoiser:
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1]
             raise BackendError(f"openvino cannot read {artifact.path.name}: {line}") from error
+        # OpenVINO drops inputs that nothing depends on, such as the VAE's timesteps, and refuses them after.
+        self._taken = {name for port in self._model.inputs for name in port.names}
         self._compiled: dict[int, Any] = {}
         self._requests: dict[int, Any] = {}
         self._request(self._size(batch_size))
@@ -71,9 +73,9 @@ class OpenVinoDenoiser:
         """See ``interfaces.Denoiser``."""
         if self._hint == "throughput":
             return self._in_streams(x_t, t, cond)
-        inputs, count = feed(self._artifact, x_t, t, cond), x_t.shape[0]
-        request = self._request(inputs["x"].shape[0])
-        request.infer({name: value.numpy() for name, value in inputs.items()}, share_inputs=True)
+        inputs, count = self._feed(x_t, t, cond), x_t.shape[0]
+        request = self._request(len(inputs["x"]))
+        request.infer(inputs, share_inputs=True)
         # Copied, because the request writes its next answer to the same memory.
         return torch.from_numpy(request.get_output_tensor().data[:count].copy())
 
@@ -88,10 +90,13 @@ class OpenVinoDenoiser:
         queue.set_callback(keep)
         for start in range(0, len(x_t), size):
             part = (None if value is None else value[start : start + size] for value in (x_t, t, cond))
-            inputs = feed(self._artifact, *part)  # type: ignore[arg-type]
-            queue.start_async({name: value.numpy() for name, value in inputs.items()}, start)
+            queue.start_async(self._feed(*part), start)  # type: ignore[arg-type]
         queue.wait_all()
         return torch.cat([found[start] for start in sorted(found)])[: len(x_t)]
+
+    def _feed(self, x_t: Tensor, t: Tensor, cond: Tensor | None) -> dict[str, Any]:
+        inputs = feed(self._artifact, x_t, t, cond)
+        return {name: value.numpy() for name, value in inputs.items() if name in self._taken}
 
     def synchronize(self) -> None:
         """Nothing is queued: a call returns when it is done."""
@@ -131,9 +136,15 @@ class OpenVinoDenoiser:
         """What computes a batch of that size: a request, or in streams a queue of them."""
         if batch not in self._requests:
             model = self._model.clone()
-            shapes = {i["name"]: [batch, *i["shape"][1:]] for i in self._artifact.manifest["inputs"]}
-            model.reshape(shapes)
-            compiled = self._core.compile_model(model, "CPU", self._config())
+            inputs = (one for one in self._artifact.manifest["inputs"] if one["name"] in self._taken)
+            try:
+                model.reshape({one["name"]: [batch, *one["shape"][1:]] for one in inputs})
+                compiled = self._core.compile_model(model, "CPU", self._config())
+            except RuntimeError as error:
+                line, path = str(error).strip().splitlines()[-1], self._artifact.path.name
+                raise BackendError(
+                    f"openvino cannot compile {path} for batches of {batch}: {line}"
+                ) from error
             self._check_precision(compiled)
             self._compiled[batch] = compiled
             in_streams = self._hint == "throughput"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,9 +12,19 @@ from uadbench.reports.places import short_text
 from uadbench.reports.rows import Section
 from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES
 
-__all__ = ["binned", "busy_threads", "decided", "load_notes", "problems", "timed_batches", "unfitted"]
+__all__ = [
+    "binned",
+    "busy_threads",
+    "decided",
+    "figures",
+    "load_notes",
+    "problems",
+    "timed_batches",
+    "unfitted",
+]
 
 MAX_PROBLEMS = 60
+HOW = ("arm", "n_cases", "n_candidates")  # of a fit's record, what is not its outcome
 
 
 def busy_threads(section: Section, index: int) -> int | None:
@@ -82,14 +93,19 @@ def decided(section: Section) -> list[str]:
         for cell in run.cells:
             record = cell.info.get("fitted")
             if isinstance(record, dict) and "n_cases" in record:
-                figures = ", ".join(
-                    f"{name.replace('_', ' ')} {value:.3g}"
-                    for name, value in record.items()
-                    if isinstance(value, int | float) and name not in ("n_cases", "n_candidates")
+                label, chosen = variant_of(cell.info).label, {k: v for k, v in record.items() if k not in HOW}
+                found[f"Fitted on {record['n_cases']:g} validation lesions: {label}: {figures(chosen)}"] = (
+                    None
                 )
-                label = variant_of(cell.info).label
-                found[f"Fitted on {record['n_cases']:g} validation lesions: {label}: {figures}"] = None
     return list(found)
+
+
+def figures(record: Mapping[str, Any]) -> str:
+    """Names and values in words: 'threshold 0.0887, share of image 0.488'."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value if isinstance(value, str) else format(value, '.3g')}"
+        for name, value in record.items()
+    )
 
 
 def unfitted(section: Section) -> list[str]:

@@ -20,6 +20,7 @@ from uadbench.bench.run.inputs import in_batches, load_case
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.datasets.case import Dataset, Sample
 from uadbench.engine.interfaces import Denoiser, Fitting
+from uadbench.reports.caveats import figures
 from uadbench.reports.identity import REFERENCE
 from uadbench.reports.store import RunDirectory
 
@@ -123,8 +124,4 @@ def _with(cell: Cell, kept: Mapping[str, Any]) -> Cell:
 def _words(kept: Mapping[str, Any]) -> str:
     if "record" not in kept:
         return str(kept["fallback"])
-    figures = ", ".join(
-        f"{name.replace('_', ' ')} {value if isinstance(value, str) else format(value, '.3g')}"
-        for name, value in kept["record"].items()
-    )
-    return f"fitted on validation lesions: {figures}"
+    return f"fitted on validation lesions: {figures(kept['record'])}"

@@ -4,7 +4,7 @@ Intervals of two rows say little of their difference: both hang on the same case
 subjects, on the test cases that both finished, every row with its own best threshold in every resample, and the p
 values of one measure are corrected by Holm's method over all pairs of the run. Rows that differ only in back end or
 in the seed of the noise are one variant and not tested against each other, nor are rows of different seeds, unless one
-draws no noise: what is paired must have met the same noise.
+draws no noise: what is paired was drawn from the same generators.
 
 The smallest p of a bootstrap is 2 / (draws + 1), and must survive a correction over all pairs; so the number of draws
 follows from the number of pairs (``draws_for``), and not from ``n_boot`` of the run.
@@ -90,9 +90,9 @@ def compare_rows(
 
 
 def _comparable(one: Variant, two: Variant) -> bool:
-    """Whether they differ in more than the seed of the noise, and met the same noise where both draw any."""
-    same_noise = one.seed == two.seed or "none" in (one.noise, two.noise)
-    return same_noise and replace(one, seed=0) != replace(two, seed=0)
+    """Whether they differ in more than the seed of the noise, and have the same seed where both draw noise."""
+    same_seed = one.seed == two.seed or "none" in (one.noise, two.noise)
+    return same_seed and replace(one, seed=0) != replace(two, seed=0)
 
 
 def _row(run: RunDirectory, slug: str, same: dict[frozenset[str], frozenset[str]]) -> _Row | None:

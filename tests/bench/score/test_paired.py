@@ -89,7 +89,7 @@ def test_rows_of_one_variant_are_not_tested_against_each_other(tmp_path: Path) -
     assert {pair["b"] for pair in result["measures"]["dice_max"]} == {cells[-1].slug}
 
 
-def test_rows_of_different_noise_are_not_paired_and_those_without_noise_are_with_all(tmp_path: Path) -> None:
+def test_rows_of_different_seeds_are_not_paired_and_those_without_noise_are_with_all(tmp_path: Path) -> None:
     ddpm = Made("ddpm", signal=0.1)
     cells = THOR, replace(THOR, seed=1), ddpm, replace(ddpm, seed=1), FLOOR
     pairs = result_of(tmp_path / "a", *cells)["measures"]["dice_max"]

@@ -14,7 +14,7 @@ import pandas as pd
 from uadbench.reports.identity import variant_of
 from uadbench.reports.text import milliseconds
 
-__all__ = ["GOALS", "PAPERS", "SCORES", "beside", "floors", "goals"]
+__all__ = ["GOALS", "PAPERS", "SCORES", "beside", "floors", "goals", "variants"]
 
 PAPERS = ("thor", "ddpm", "anoddpm", "autoddpm", "pddpm", "cddpm")
 SCORES = {"dice_max": "max Dice", "dice_average": "average", "auprc": "AUPRC"}
@@ -151,3 +151,22 @@ def floors(folder: Path, method: str) -> str:
         sigma = "fixed" if width is None else f"{width:g}"
         lines.append((row["label"], sigma, *_scores(row), _lead(_pair(folder, own, row["name"]))))
     return _table(("floor", "sigma", *SCORES.values(), f"{method} less it, max Dice"), 1, lines)
+
+
+def variants(folder: Path, method: str) -> str:
+    """The variants of a method in a sweep, in the order of its command, beside the first of the same noise."""
+    rows = _rows(folder).set_index("cell")
+    order = [cell for cell in json.loads((folder / "manifest.json").read_text())["cells"] if cell in rows.index]
+    rows = rows.loc[order]
+    rows = rows[rows["method"] == method]
+    if rows.empty:
+        raise LookupError(f"{folder / 'leaderboard.csv'} has no row of {method}")
+    lines = []
+    for _, of_noise in rows.groupby("noise", sort=False):
+        first = of_noise.iloc[0]
+        for _, row in of_noise.iterrows():
+            lead = _pair(folder, row["name"], first["name"])
+            cost = (f"{row['nfe']:.0f}", milliseconds(row["latency_ms_p50"]))
+            lines.append((row["label"], *_scores(row), *cost, _lead(lead)))
+    heads = ("variant", *SCORES.values(), "calls", "ms/image", "max Dice less the first's")
+    return _table(heads, 1, lines)

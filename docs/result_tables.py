@@ -2,8 +2,8 @@
 
 ``python docs/result_tables.py README.md`` rewrites every table between ``<!-- results: FOLDER -->`` and
 ``<!-- /results -->`` from FOLDER/leaderboard.csv, and between ``<!-- profile: FOLDER -->`` and ``<!-- /profile -->``
-from FOLDER/profile.csv; likewise ``beside``, ``goals`` and ``floors``, with ``FOLDER METHOD``, those of
-method_tables.py. ``--check`` only tells whether that would change anything.
+from FOLDER/profile.csv; likewise ``beside``, ``goals``, ``floors`` and ``variants``, with ``FOLDER METHOD``,
+those of method_tables.py. ``--check`` only tells whether that would change anything.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from method_tables import beside, floors, goals
+from method_tables import beside, floors, goals, variants
 
 from uadbench.reports.identity import arm_of, variant_of
 from uadbench.reports.text import milliseconds, score
@@ -24,7 +24,7 @@ __all__ = ["FLOORS_SHOWN", "fill", "main", "profile_table", "table"]
 FLOORS_SHOWN = 6  # of a table; the others stand in leaderboard.md
 
 _BLOCK = re.compile(
-    r"(<!-- (results|profile|beside|goals|floors): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
+    r"(<!-- (results|profile|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
 )
 
 
@@ -75,7 +75,7 @@ def profile_table(csv: Path) -> str:
 
 
 _OF_A_FILE = {"results": ("leaderboard.csv", table), "profile": ("profile.csv", profile_table)}
-_OF_A_METHOD = {"beside": beside, "goals": goals, "floors": floors}
+_OF_A_METHOD = {"beside": beside, "goals": goals, "floors": floors, "variants": variants}
 
 
 def fill(text: str, root: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from method_tables import GOALS, beside, floors, goals
+from method_tables import GOALS, beside, floors, goals, variants
 from result_tables import fill, main
 from support.pages import page
 from support.places import ROOT
@@ -105,6 +105,25 @@ def test_floors_stand_with_what_fitting_chose(folder: Path) -> None:
         ["| intensity", "fixed"],
     ]
     assert lines[1].endswith("| +20.0 [10.0, 30.0] |")
+
+
+def test_variants_stand_in_the_commands_order_beside_the_first_of_their_noise(folder: Path) -> None:
+    frame = pd.read_csv(folder / "leaderboard.csv", dtype={"steps": str}, keep_default_na=False)
+    thor = frame[(frame["method"] == "thor") & (frame["noise"] == "simplex")]
+    other = thor.assign(settings='{"window": 9}', cell="thor-simplex-25-ab12cd-torch-fp32", dice_max=0.35)
+    pd.concat([other, frame]).to_csv(folder / "leaderboard.csv", index=False)
+    cells = ["zscore-none-0-torch-fp32", "thor-gaussian-25-torch-fp32", "thor-simplex-25-torch-fp32"]
+    (folder / "manifest.json").write_text(json.dumps({"cells": [*cells, *other["cell"]]}))
+    with (folder / "paired.csv").open("a") as pairs:
+        pairs.write("dice_max,thor-simplex-25,thor-simplex-25-ab12cd,0.05,-0.01,0.1,0.4\n")
+    assert variants(folder, "thor").splitlines()[2:] == [
+        "| THOR · gaussian · 25 steps | 20.0 [15.0, 25.0] | 30.0 | 10.0 | 25 | 550 | – |",
+        "| THOR · simplex · 25 steps | 30.0 [25.0, 35.0] | 20.0 | 20.0 | 25 | 541 | – |",
+        "| THOR · simplex · 25 steps · window 9 | 35.0 [25.0, 35.0] | 20.0 | 20.0 | 25 | 541 | "
+        "+5.0 [-1.0, 10.0], p 0.4 |",
+    ]
+    with pytest.raises(LookupError, match="has no row of yours"):
+        variants(folder, "yours")
 
 
 @pytest.mark.parametrize("name", [*METHODS, "floors"])

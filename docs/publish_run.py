@@ -1,8 +1,8 @@
 """Puts what is small of a finished run into the repository: ``python docs/publish_run.py RUN FOLDER``.
 
 FOLDER gets leaderboard.md, leaderboard.csv, manifest.json without this machine's folders, parity.json where a back end
-was judged, fitted.json where validation lesions decided something, and paired.csv: of paired.json the pairs that a
-method is part of, in the scores of ``MEASURES``.
+was judged, fitted.json where validation lesions decided something, shifts.csv where intensities were shifted, and
+paired.csv: of paired.json the pairs that a method is part of, in the scores of ``MEASURES``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def publish(run: Path, folder: Path) -> None:
         files["parity.json"] = _json(loaded.parity)
     if chosen := optional(run / "fitted.json"):
         files["fitted.json"] = _json(chosen)
+    if (run / "shifts.csv").exists():
+        files["shifts.csv"] = (run / "shifts.csv").read_text()
     if tested := loaded.paired:
         files["paired.csv"] = pairs(tested, {cell.slug: cell for cell in loaded.cells})
     folder.mkdir(parents=True, exist_ok=True)

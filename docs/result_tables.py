@@ -2,7 +2,7 @@
 
 ``python docs/result_tables.py README.md`` rewrites every table between ``<!-- results: FOLDER -->`` and
 ``<!-- /results -->`` from FOLDER/leaderboard.csv, and between ``<!-- profile: FOLDER -->`` and ``<!-- /profile -->``
-from FOLDER/profile.csv; likewise ``beside``, ``goals``, ``floors`` and ``variants``, with ``FOLDER METHOD``,
+from FOLDER/profile.csv, ``shifts`` from FOLDER/shifts.csv; likewise ``beside``, ``goals``, ``floors`` and ``variants``, with ``FOLDER METHOD``,
 those of method_tables.py. ``--check`` only tells whether that would change anything.
 """
 
@@ -16,15 +16,16 @@ import pandas as pd
 from method_tables import beside, floors, goals, variants
 
 from uadbench.reports.identity import arm_of, variant_of
+from uadbench.reports.shifts import KLD
 from uadbench.reports.text import milliseconds, score
 from uadbench.reports.vocabulary import MEASURES, SIZE_NAMES
 
-__all__ = ["FLOORS_SHOWN", "fill", "main", "profile_table", "table"]
+__all__ = ["FLOORS_SHOWN", "fill", "main", "profile_table", "shift_table", "table"]
 
 FLOORS_SHOWN = 6  # of a table; the others stand in leaderboard.md
 
 _BLOCK = re.compile(
-    r"(<!-- (results|profile|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
+    r"(<!-- (results|profile|shifts|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
 )
 
 
@@ -74,7 +75,23 @@ def profile_table(csv: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-_OF_A_FILE = {"results": ("leaderboard.csv", table), "profile": ("profile.csv", profile_table)}
+def shift_table(csv: Path) -> str:
+    """A GitHub table of one shifts.csv: the KL divergence of each method at each value of each kind of shift."""
+    frame = pd.read_csv(csv)
+    frame = frame[frame[KLD].notna()]
+    wide = frame.pivot_table(index="variant", columns=["shift", "value"], values=KLD, sort=False)
+    heads = ("method", *(f"{kind} {value:g}" for kind, value in wide.columns))
+    lines = ["| " + " | ".join(heads) + " |", "| --- " + "| ---: " * len(wide.columns) + "|"]
+    for variant, row in wide.iterrows():
+        lines.append("| " + " | ".join((str(variant), *(f"{value:.3f}" for value in row))) + " |")
+    return "\n".join(lines) + "\n"
+
+
+_OF_A_FILE = {
+    "results": ("leaderboard.csv", table),
+    "profile": ("profile.csv", profile_table),
+    "shifts": ("shifts.csv", shift_table),
+}
 _OF_A_METHOD = {"beside": beside, "goals": goals, "floors": floors, "variants": variants}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from method_tables import GOALS, beside, floors, goals, variants
-from result_tables import fill, main
+from result_tables import fill, main, shift_table
 from support.pages import page
 from support.places import ROOT
 
@@ -105,6 +105,20 @@ def test_floors_stand_with_what_fitting_chose(folder: Path) -> None:
         ["| intensity", "fixed"],
     ]
     assert lines[1].endswith("| +20.0 [10.0, 30.0] |")
+
+
+def test_shifts_stand_side_by_side_a_row_a_method(tmp_path: Path) -> None:
+    (tmp_path / "shifts.csv").write_text(
+        "variant,shift,value,n,kld_unclipped\nDDPM,contrast,0.6,24,0.51249\nDDPM,contrast,1,24,0.25\n"
+        "DDPM,gamma,0.8,24,1\nDDPM,gamma,1,24,0.25\ncDDPM,contrast,0.6,24,0.1\ncDDPM,contrast,1,24,0.2\n"
+        "cDDPM,gamma,0.8,24,0.4\ncDDPM,gamma,1,24,0.2\n"
+    )
+    assert shift_table(tmp_path / "shifts.csv").splitlines() == [
+        "| method | contrast 0.6 | contrast 1 | gamma 0.8 | gamma 1 |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| DDPM | 0.512 | 0.250 | 1.000 | 0.250 |",
+        "| cDDPM | 0.100 | 0.200 | 0.400 | 0.200 |",
+    ]
 
 
 def test_variants_stand_in_the_commands_order_beside_the_first_of_their_noise(folder: Path) -> None:

@@ -32,12 +32,12 @@ def test_the_files_are_small_and_name_no_folder_of_this_machine(run: Path, tmp_p
     manifest |= {"command": command, "config": {"data_root": f"{tmp_path}/data"}}
     manifest["sessions"] = [{"command": command, "seconds": 1.0}]
     (run / "manifest.json").write_text(json.dumps(manifest))
-    for name in ("leaderboard.md", "leaderboard.csv"):
+    for name in ("leaderboard.md", "leaderboard.csv", "shifts.csv"):
         (run / name).write_text(name)
     (run / "fitted.json").write_text('{"autoddpm-gaussian-20": {"record": {"threshold": 0.5}}}')
     assert main([str(run), str(tmp_path / "record")]) == 0
     made = {path.name: path.read_text() for path in (tmp_path / "record").iterdir()}
-    always = {"leaderboard.md", "leaderboard.csv", "manifest.json", "fitted.json"}
+    always = {"leaderboard.md", "leaderboard.csv", "manifest.json", "fitted.json", "shifts.csv"}
     assert always <= set(made) <= {*always, "parity.json", "paired.csv"}
     assert json.loads(made["fitted.json"])["autoddpm-gaussian-20"]["record"] == {"threshold": 0.5}
     assert not [name for name, text in made.items() if str(tmp_path) in text]

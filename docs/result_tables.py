@@ -2,7 +2,7 @@
 
 ``python docs/result_tables.py README.md`` rewrites every table between ``<!-- results: FOLDER -->`` and
 ``<!-- /results -->`` from FOLDER/leaderboard.csv, and between ``<!-- profile: FOLDER -->`` and ``<!-- /profile -->``
-from FOLDER/profile.csv, ``shifts`` from FOLDER/shifts.csv; likewise ``beside``, ``goals``, ``floors`` and ``variants``, with ``FOLDER METHOD``,
+from FOLDER/profile.csv, ``shifts`` from FOLDER/shifts.csv, ``compared`` from FOLDER/compared.csv; likewise ``beside``, ``goals``, ``floors`` and ``variants``, with ``FOLDER METHOD``,
 those of method_tables.py. ``--check`` only tells whether that would change anything.
 """
 
@@ -20,12 +20,12 @@ from uadbench.reports.shifts import KLD
 from uadbench.reports.text import milliseconds, score
 from uadbench.reports.vocabulary import MEASURES, SIZE_NAMES
 
-__all__ = ["FLOORS_SHOWN", "fill", "main", "profile_table", "shift_table", "table"]
+__all__ = ["FLOORS_SHOWN", "compared_table", "fill", "main", "profile_table", "shift_table", "table"]
 
 FLOORS_SHOWN = 6  # of a table; the others stand in leaderboard.md
 
 _BLOCK = re.compile(
-    r"(<!-- (results|profile|shifts|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
+    r"(<!-- (results|profile|shifts|compared|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
 )
 
 
@@ -87,9 +87,22 @@ def shift_table(csv: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def compared_table(csv: Path) -> str:
+    """A GitHub table of what ``bench compare RUN RUN --csv`` wrote: of each method and score, before, after, gain."""
+    frame = pd.read_csv(csv)
+    frame = frame[~frame["cell_a"].str.endswith("-torch-fp32")]
+    lines = ["| method | score | before | after | after less before |", "| --- | --- | ---: | ---: | ---: |"]
+    for row in frame.itertuples():
+        a, b, gain, low, high = (100 * value for value in (row.a, row.b, row.difference, row.lo, row.hi))
+        told = f"{gain:+.1f} [{low:.1f}, {high:.1f}]"
+        lines.append(f"| {row.variant_a} | {MEASURES[row.measure].title} | {a:.1f} | {b:.1f} | {told} |")
+    return "\n".join(lines) + "\n"
+
+
 _OF_A_FILE = {
     "results": ("leaderboard.csv", table),
     "profile": ("profile.csv", profile_table),
+    "compared": ("compared.csv", compared_table),
     "shifts": ("shifts.csv", shift_table),
 }
 _OF_A_METHOD = {"beside": beside, "goals": goals, "floors": floors, "variants": variants}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from method_tables import GOALS, beside, floors, goals, variants
-from result_tables import fill, main, shift_table
+from result_tables import compared_table, fill, main, shift_table
 from support.pages import page
 from support.places import ROOT
 
@@ -118,6 +118,17 @@ def test_shifts_stand_side_by_side_a_row_a_method(tmp_path: Path) -> None:
         "| --- | ---: | ---: | ---: | ---: |",
         "| DDPM | 0.512 | 0.250 | 1.000 | 0.250 |",
         "| cDDPM | 0.100 | 0.200 | 0.400 | 0.200 |",
+    ]
+
+
+def test_before_and_after_stand_with_the_paired_gain(tmp_path: Path) -> None:
+    (tmp_path / "compared.csv").write_text(
+        "cell_a,variant_a,measure,a,b,difference,lo,hi\n"
+        "blur-none-0-torch-fp32,blur,dice_max,0.1,0.1,0,,\n"
+        "ddpm-gaussian-25-openvino-bf16,DDPM,auprc,0.25,0.5,0.25,-0.01,0.3\n"
+    )
+    assert compared_table(tmp_path / "compared.csv").splitlines()[2:] == [
+        "| DDPM | AUPRC | 25.0 | 50.0 | +25.0 [-1.0, 30.0] |"
     ]
 
 

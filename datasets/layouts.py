@@ -14,6 +14,7 @@ from typing import Any
 
 from uadbench.datasets.case import SPLITS, CaseError
 from uadbench.datasets.choices import SCALINGS, SEVERAL
+from uadbench.datasets.listing import matching
 from uadbench.datasets.sources import Source, data_roots
 from uadbench.datasets.volumes import Files
 
@@ -117,9 +118,12 @@ def parse_options(layout: Layout, options: Sequence[str]) -> Choice:
 
 
 def below(folder: Path, pattern: str, depth: int = 4) -> Iterator[Path]:
-    """What matches the pattern in the folder and at most ``depth`` folders further down, each level in order."""
+    """What matches the pattern in the folder and at most ``depth`` folders further down, each level in order.
+
+    CaseError as ``matching``.
+    """
     for level in range(depth + 1):
-        found = folder.glob("*/" * level + pattern)
+        found = matching(folder, "*/" * level + pattern)
         yield from sorted(path for path in found if not path.name.startswith("."))  # ._NAME of another system
 
 

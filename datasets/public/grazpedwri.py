@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from uadbench.datasets.boxes import carry
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
+from uadbench.datasets.listing import matching
 from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing, preprocess, resize_area, to_square
 from uadbench.datasets.readers import read_slice
 from uadbench.datasets.selection import count_test, fingerprint, fixed_order, limit_test
@@ -142,7 +143,7 @@ def _find(folder: Path, stems: Iterable[str]) -> dict[str, _Files]:
     kind = next((kind for kind in (VOC, YOLO) if (folder / kind).is_dir()), None)
     if kind is None:
         raise CaseError(f"{folder}: neither {VOC} nor {YOLO} is there; extract folder_structure.zip into it")
-    images = {path.stem: path for path in sorted(folder.glob("images*/*.png"))}
+    images = {path.stem: path for path in sorted(matching(folder, "images*/*.png"))}
     if not images:
         raise CaseError(
             f"{folder}: no PNG in images_part1 to images_part4; extract the published archives into it"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.closed import closed
 
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import Box, CaseError, Dataset
@@ -111,6 +112,12 @@ def test_the_shares_of_the_splits_are_those_stated() -> None:
 def test_the_parent_folder_and_one_folder_of_images_will_do(tmp_path: Path) -> None:
     make_tree(tmp_path / "grazpedwri", "yolo", images="images")
     assert len(opened(tmp_path).cases) == len(opened(tmp_path / "grazpedwri").cases) == 4
+
+
+def test_a_folder_of_images_that_cannot_be_read_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed(tree / "images_part2", monkeypatch)
+    with pytest.raises(CaseError, match=r"images_part2: cannot be read \(Permission denied\)"):
+        opened(tree)
 
 
 def test_a_yolo_file_that_is_not_there_is_no_box_and_a_voc_file_that_is_not_there_a_fault(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from support.volumes import TREES, brats
 
 from uadbench.bench.commands.data import command
+from uadbench.datasets import DATASETS
 from uadbench.datasets.wrist_anomalies import KINDS
 from uadbench.engine.perceptual.weights import PerceptualError
 
@@ -118,6 +120,21 @@ def test_fetch_of_what_needs_no_fetching_says_so(name: str) -> None:
     result = bench("fetch", name)
     assert result.exit_code == 0
     assert "nothing to fetch" in result.stdout
+
+
+@pytest.mark.parametrize("origin", ["synthetic", ""])
+def test_fetch_of_another_packages_data_set_names_the_package(
+    origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = replace(DATASETS["phantom"](), name="squares", origin=origin)
+    monkeypatch.setitem(DATASETS, "squares", lambda *_, **__: opened)
+    package = {("data set", "squares"): "my-package 1.0"}
+    monkeypatch.setattr("uadbench.bench.plan.plugins.sources", lambda: package)
+    result = bench("fetch", "squares")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == (
+        "squares: it comes with my-package 1.0, which says how its files are got, where it needs any\n"
+    )
 
 
 def test_fetch_of_weights_prints_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Folders that may not be read."""
+"""Files and folders that may not be read."""
 
 from __future__ import annotations
 
@@ -20,3 +20,15 @@ def closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
+
+
+def locked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file may not be opened, likewise."""
+    opened = Path.open
+
+    def refusing(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path == file:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refusing)

@@ -129,7 +129,7 @@ def test_a_yolo_file_that_is_not_there_is_no_box_and_a_voc_file_that_is_not_ther
     (voc / "folder_structure/pascalvoc" / f"{stem}.xml").unlink()
     case = next(case for case in opened(yolo).cases if case.case_id == stem)
     assert opened(yolo).load(case).boxes == ()
-    with pytest.raises(CaseError, match=f"{stem}.xml: cannot be read"):
+    with pytest.raises(CaseError, match=f"{stem}.xml: no such file; restore the published file$"):
         opened(voc).load(case)
 
 

@@ -43,7 +43,7 @@ def _below(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
                 yield from _below(path, parts)
         return
     if _WILD.isdisjoint(first):
-        found = [folder / first] if (folder / first).exists() else []
+        found = [folder / first] if _holds(folder, first) else []
     else:
         found = [path for path in _entries(folder) if fnmatch(path.name, first)]
         found = [path for path in found if not rest or unhidden(path.name)]
@@ -52,6 +52,13 @@ def _below(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:
             yield path
         elif path.is_dir():
             yield from _below(path, rest)
+
+
+def _holds(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).exists()
+    except PermissionError as error:  # which the system says of the file, and means of its folder
+        raise PermissionError(error.errno, error.strerror, str(folder)) from error
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -97,10 +97,11 @@ def first(
 
 def unmasked(found: Sequence[Found]) -> tuple[Finding, ...]:
     """Who is healthy because there is no mask, where others have one: a mask that got lost would look the same."""
-    without = [item.volume for item in found if item.files.mask is None]
-    if not 0 < len(without) < len(found):
+    sound = [item for item in found if not item.fault]
+    without = [item.volume for item in sound if item.files.mask is None]
+    if not 0 < len(without) < len(sound):
         return ()
-    what = f"{len(without)} of {len(found)} volumes have no mask and are taken to be healthy: {few(without)}."
+    what = f"{len(without)} of {len(sound)} volumes have no mask and are taken to be healthy: {few(without)}."
     return (Finding(what, "where one of them is a patient, restore the mask"),)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.closed import closed
@@ -67,3 +70,19 @@ def test_a_folder_that_cannot_be_read_is_named_in_one_line(
         f"{tree / 'x/y'}: cannot be read (Permission denied); make it readable"
     )
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_may_be_listed_but_not_entered_is_named_and_not_what_is_in_it(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+
+    def refusing(path: Path, **options: Any) -> os.stat_result:
+        if path.parent == tree / "x":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+    with pytest.raises(CaseError) as error:
+        matching(tree, "*/y/*.png")
+    assert str(error.value).startswith(f"{tree / 'x'}: cannot be read (Permission denied)")

@@ -81,6 +81,7 @@ def test_an_odd_name_is_one_case_that_fails_and_the_others_stay(tree: Path, odd:
     )
     dataset = opened(tree, 'without_mask = "healthy"')
     assert set(sound.cases) < set(dataset.cases)
+    assert "1 of 4 volumes have no mask and are taken to be healthy: sub-c1_ses-1." in dataset.caveats
     (broken,) = (case for case in dataset.cases if case.subject not in ("sub-01", "sub-02", "sub-c1"))
     assert ID.fullmatch(broken.case_id)
     assert ID.fullmatch(broken.subject)

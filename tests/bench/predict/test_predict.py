@@ -10,7 +10,6 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from support.closed import closed
 from support.faults import invoke, refused
 
 import uadbench
@@ -125,32 +124,6 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     np.save(data / "a.npy", brain(24, 20))
     np.save(data / "deep" / "b.npy", brain(24, 20))
     return data, tmp_path / "out"
-
-
-def test_a_folder_that_cannot_be_read_is_recorded_as_failed_until_it_can(tmp_path: Path) -> None:
-    for name in ("a", "closed/b"):
-        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(brain(30, 40).astype(np.uint8)).save(tmp_path / "in" / f"{name}.png")
-    words = ("--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"))
-    with pytest.MonkeyPatch.context() as patch:
-        closed(tmp_path / "in/closed", patch)
-        done = run(*words, code=1)
-    assert "failed: closed/: the folder cannot be read (Permission denied)" in done.stderr
-    files = {entry["input"]: entry for entry in record(tmp_path / "out")["files"]}
-    assert {name: entry["status"] for name, entry in files.items()} == {"a.png": "ok", "closed/": "failed"}
-    assert "make it readable" in files["closed/"]["reason"]
-    run(*words)
-    assert [entry["input"] for entry in record(tmp_path / "out")["files"]] == ["a.png", "closed/b.png"]
-
-
-def test_files_of_one_case_id_are_both_predicted(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    for name in ("中国", "日本"):
-        Image.fromarray(brain(30, 40).astype(np.uint8)).save(tmp_path / "in" / f"{name}.png")
-    run("--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"))
-    files = record(tmp_path / "out")["files"]
-    assert sorted(entry["input"] for entry in files) == ["中国.png", "日本.png"]
-    assert {"中国_anomaly.png", "日本_anomaly.png"} <= set(written(tmp_path / "out"))
 
 
 def test_what_is_there_is_not_computed_again_and_what_is_gone_is(

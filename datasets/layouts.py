@@ -6,14 +6,16 @@ A layout's file in ``public`` lists subjects, volumes, images and masks. ``slice
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from uadbench.datasets.case import SPLITS, CaseError
 from uadbench.datasets.choices import SCALINGS, SEVERAL
+from uadbench.datasets.listing import matching
 from uadbench.datasets.sources import Source, data_roots
 from uadbench.datasets.volumes import Files
 
@@ -43,12 +45,14 @@ class Found:
     subject : the person; several sessions of one person are volumes of one subject
     volume : unique in the data set
     split : train | val | test, where the layout knows; "" for the hash rule
+    fault : why it cannot be used, where that shows before a file is opened
     """
 
     subject: str
     volume: str
     files: Files
     split: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,12 @@ def parse_options(layout: Layout, options: Sequence[str]) -> Choice:
 
 
 def below(folder: Path, pattern: str, depth: int = 4) -> Iterator[Path]:
-    """What matches the pattern in the folder and at most ``depth`` folders further down, each level in order."""
+    """What matches the pattern in the folder and at most ``depth`` folders further down, each level in order.
+
+    CaseError as ``matching``.
+    """
     for level in range(depth + 1):
-        found = folder.glob("*/" * level + pattern)
+        found = matching(folder, "*/" * level + pattern)
         yield from sorted(path for path in found if not path.name.startswith("."))  # ._NAME of another system
 
 
@@ -134,6 +141,7 @@ def locate(layout: Layout, modality: str, root: Path | None) -> tuple[Path, list
                 f"{error.filename or folder}: cannot be read ({error.strerror or error})"
             ) from error
         if found:
+            found = [named(item) for item in found]
             check(layout, found)
             return folder, found
     raise CaseError(
@@ -142,15 +150,28 @@ def locate(layout: Layout, modality: str, root: Path | None) -> tuple[Path, list
     )
 
 
+def named(item: Found) -> Found:
+    """The volume, or where files cannot be named after it, one of another name with the fault."""
+    if ID.fullmatch(item.volume) and ID.fullmatch(item.subject):
+        return item
+    where = os.fsencode(item.files.image).decode(errors="backslashreplace")
+    fault = f"{where}: {item.volume!r} of {item.subject!r} is no name; rename it with letters, digits, . _ -"
+    return replace(item, subject=plain(item.subject), volume=plain(item.volume), fault=fault)
+
+
+def plain(name: str) -> str:
+    """The name itself where files can be named after it, else what of it they can, and a mark that is its own."""
+    if ID.fullmatch(name):
+        return name
+    mark = hashlib.sha256(os.fsencode(name)).hexdigest()[:10]
+    return f"{re.sub('[^A-Za-z0-9._-]', '_', name).lstrip('.-')[:100]}_{mark}"
+
+
 def check(layout: Layout, found: Sequence[Found]) -> None:
-    """No name twice, none that files cannot be named after, no subject in two splits."""
+    """No name twice, no subject in two splits."""
     seen: dict[str, Path] = {}
     splits: dict[str, Found] = {}
     for item in found:
-        if not ID.fullmatch(item.volume) or not ID.fullmatch(item.subject):
-            raise CaseError(
-                f"{item.files.image}: {item.volume!r} of {item.subject!r} is no name; use letters, digits, . _ -"
-            )
         twice = seen.setdefault(item.volume.lower(), item.files.image)
         if twice != item.files.image:
             raise CaseError(

@@ -20,6 +20,9 @@ __all__ = ["IMAGE_SUFFIXES", "MAX_BYTES", "MAX_VOXELS", "file_size", "read_slice
 IMAGE_SUFFIXES = (".png", ".npy", ".nii", ".nii.gz")
 MAX_VOXELS = 512 * 1024 * 1024  # of one volume
 MAX_BYTES = 2 * 1024**3  # of one file, compressed or not
+NOT_ALLOWED = (
+    "may not be read by this user (Permission denied); change the rights of file or folder, as `chmod` does"
+)
 
 
 def read_slice(path: Path, index: int | None = None) -> NDArray[np.generic]:
@@ -49,12 +52,17 @@ def read_slice(path: Path, index: int | None = None) -> NDArray[np.generic]:
 
 
 def file_size(path: Path, remedy: str) -> int:
-    """Bytes of a regular file; CaseError that says what else it is, so that no pipe or device is ever opened.
+    """Bytes of a regular file that may be read; CaseError that says what else it is, so that no pipe or device is ever
+    opened.
 
     remedy : what to do where there is no such file
     """
     try:
         status = path.stat()
+        if stat.S_ISREG(status.st_mode):
+            path.open("rb").close()
+    except PermissionError as error:
+        raise CaseError(f"{path}: {NOT_ALLOWED}") from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CaseError(f"{path}: no such file; {remedy}") from error
     except (OSError, ValueError) as error:  # a name too long, no permission, a loop of links, a NUL

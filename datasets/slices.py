@@ -52,13 +52,15 @@ def open_layout(
     folder, found = locate(layout, choice.modality, root)
     found = sorted(found, key=lambda item: order(layout.name, item.volume))
     files = {item.volume: item.files for item in found}
-    measured = survey(layout.name, folder, files, params.percentile)
+    sound = {item.volume: item.files for item in found if not item.fault}
+    measured = survey(layout.name, folder, sound, params.percentile)
+    measured |= {item.volume: Measured("", item.fault) for item in found if item.fault}
     every = [
         case for item in found for case in cases_of(layout, item, measured[item.volume], choice, params.size)
     ]
     cases = first(layout, every, measured, choice, limit)
     modality, settings = layout.modalities[choice.modality], layout.settings(folder)
-    findings = (*unmasked(found), *find_faults(modality, choice.slices, measured))
+    findings = (*unmasked(found), *unmarked(found, measured), *find_faults(modality, choice.slices, measured))
     cut = partial(read, Opened(), files, measured, choice)
     key = (choice, settings, params.mask_key(), contents(cases, measured))
     said = (*layout.caveats, *caveats(choice, every, measured), *(finding.what for finding in findings))
@@ -95,12 +97,27 @@ def first(
 
 def unmasked(found: Sequence[Found]) -> tuple[Finding, ...]:
     """Who is healthy because there is no mask, where others have one: a mask that got lost would look the same."""
-    without = [item.volume for item in found if item.files.mask is None]
-    if not 0 < len(without) < len(found):
+    sound = [item for item in found if not item.fault]
+    without = [item.volume for item in sound if item.files.mask is None]
+    if not 0 < len(without) < len(sound):
         return ()
-    names = f"{', '.join(without[:5])}{' and others' if len(without) > 5 else ''}"
-    what = f"{len(without)} of {len(found)} volumes have no mask and are taken to be healthy: {names}."
+    what = f"{len(without)} of {len(sound)} volumes have no mask and are taken to be healthy: {few(without)}."
     return (Finding(what, "where one of them is a patient, restore the mask"),)
+
+
+def unmarked(found: Sequence[Found], measured: Mapping[str, Measured]) -> tuple[Finding, ...]:
+    """Who is healthy because nothing is marked in the mask: one that was never drawn would look the same."""
+    masked = [i.volume for i in found if i.files.mask is not None and not measured[i.volume].fault]
+    empty = [volume for volume in masked if not any(measured[volume].lesion)]
+    if not empty:
+        return ()
+    what = f"{len(empty)} of {len(masked)} masks hold no lesion, and their volumes are taken to be healthy"
+    return (Finding(f"{what}: {few(empty)}.", "where one of them is a patient, draw or restore the mask"),)
+
+
+def few(names: Sequence[str]) -> str:
+    """The first five, in words."""
+    return f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"
 
 
 def described(choice: Choice) -> str:

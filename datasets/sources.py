@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from uadbench.datasets.case import CaseError
+from uadbench.datasets.listing import matching
 
 __all__ = [
     "PARTS",
@@ -192,10 +193,10 @@ PARTS = dict.fromkeys(("ixi-stroke", "ixi-stroke-balanced"), ("ixi-midaxial", "s
 def content_hash(folder: Path) -> str:
     """sha256 over the names (relative, sorted) and contents of all PNG files below the folder.
 
-    CaseError where one cannot be read.
+    CaseError where one, or a folder, cannot be read.
     """
     digest = hashlib.sha256()
-    files = [path for path in folder.rglob("*.png") if path.is_file()]
+    files = [path for path in matching(folder, "**/*.png") if path.is_file()]
     for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
         digest.update(f"{path.relative_to(folder).as_posix()}\x1f".encode())
         try:

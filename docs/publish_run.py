@@ -1,8 +1,8 @@
 """Puts what is small of a finished run into the repository: ``python docs/publish_run.py RUN FOLDER``.
 
 FOLDER gets leaderboard.md, leaderboard.csv, manifest.json without this machine's folders, parity.json where a back end
-was judged, fitted.json where validation lesions decided something, shifts.csv where intensities were shifted, and
-paired.csv: of paired.json the pairs that a method is part of, in the scores of ``MEASURES``.
+was judged, fitted.json where validation lesions decided something, the ``TABLES`` that the run has, and paired.csv: of
+paired.json the pairs that a method is part of, in the scores of ``MEASURES``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,14 @@ from uadbench.reports.cell import optional
 from uadbench.reports.places import short_command, short_config
 from uadbench.reports.runs import Cell, load_run
 
-__all__ = ["COLUMNS", "MEASURES", "main", "pairs", "public_manifest", "publish"]
+__all__ = ["COLUMNS", "MEASURES", "TABLES", "main", "pairs", "public_manifest", "publish"]
 
 MEASURES = ("dice_max", "dice_average", "auprc")
+TABLES = (
+    "shifts.csv",
+    "boxes.csv",
+    "volumes.csv",
+)  # of shifted intensities, of classes of boxes, of whole volumes
 COLUMNS = ("measure", "a", "b", "difference", "lo", "hi", "p_holm", "n_subjects")
 
 
@@ -35,8 +40,7 @@ def publish(run: Path, folder: Path) -> None:
         files["parity.json"] = _json(loaded.parity)
     if chosen := optional(run / "fitted.json"):
         files["fitted.json"] = _json(chosen)
-    if (run / "shifts.csv").exists():
-        files["shifts.csv"] = (run / "shifts.csv").read_text()
+    files |= {name: (run / name).read_text() for name in TABLES if (run / name).exists()}
     if tested := loaded.paired:
         files["paired.csv"] = pairs(tested, {cell.slug: cell for cell in loaded.cells})
     folder.mkdir(parents=True, exist_ok=True)

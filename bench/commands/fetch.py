@@ -31,6 +31,7 @@ def fetch_command(name: str, data_root: Path | None, force: bool, script: bool) 
     when a data set is not here.
     """
     from uadbench.bench.plan.config import unknown
+    from uadbench.bench.plan.plugins import sources
     from uadbench.datasets import DATASETS, Volumes
     from uadbench.datasets.sources import PARTS, SOURCES
 
@@ -41,7 +42,9 @@ def fetch_command(name: str, data_root: Path | None, force: bool, script: bool) 
         print_script(name)
         return
     opener, parts = DATASETS.get(name), {**PARTS, **{key: (key,) for key in SOURCES}}
-    if isinstance(opener, Volumes):
+    if package := sources().get(("data set", name)):
+        click.echo(f"{name}: it comes with {package}, which says how its files are got, where it needs any")
+    elif isinstance(opener, Volumes):
         fetch_volumes(name, data_root)
     elif name in parts:
         fetch_parts(parts[name], data_root)

@@ -89,7 +89,7 @@ def execute(
     wanted = _asked(request, perceptual)
     with ExitStack() as stack, stop_on_signal() as stop:
         stack.enter_context(directory.locked())
-        known = _take_up(directory, wanted, overwrite)
+        known = _without_opened(_take_up(directory, wanted, overwrite), sources)
         items = _items(directory, sources, request, known, overwrite, say)
         for note in _notes(setup):  # what is asked for can be done: an error stands alone
             say(note)
@@ -149,6 +149,12 @@ def _take_up(directory: PredictionDirectory, wanted: Mapping[str, Any], overwrit
     if there:
         refuse_other(directory.path, there.get("asked") or {}, wanted)
     return known
+
+
+def _without_opened(known: Mapping[str, Entry], sources: Sequence[Source]) -> dict[str, Entry]:
+    """What is known but for folders that could not be read before and can now."""
+    closed = {source.case_id for source in sources if source.fault}
+    return {key: entry for key, entry in known.items() if key in closed or not entry["input"].endswith("/")}
 
 
 def _items(

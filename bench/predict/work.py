@@ -48,12 +48,16 @@ class Item:
 
     def names(self, called: Called) -> dict[str, str]:
         """What is written of it, by kind."""
-        return output_names(self.source.name, suffix_of(self.source.path), called)
+        return (
+            {} if self.source.fault else output_names(self.source.written, self.source.suffix.lower(), called)
+        )
 
 
 def make_item(source: Source, slices: str) -> Item:
     """A file with its slices, from its header."""
-    item = Item(source, sha256_of(source.path))
+    item = Item(source, sha256_of(source.path), reason=source.fault or None)
+    if source.fault:
+        return item
     try:
         item.grid = read_grid(source.path)
         item.slices = choose_slices(slices, item.grid.depth)
@@ -155,10 +159,9 @@ def keep(directory: PredictionDirectory, item: Item, setup: Setup, white: float 
 
 
 def _entry(item: Item, called: Called) -> Entry:
-    suffix = item.source.path.name[-len(suffix_of(item.source.path)) :]
     entry: Entry = {
         "case_id": item.source.case_id,
-        "input": item.source.name + suffix,
+        "input": item.source.name + item.source.suffix,
         "sha256": item.sha256,
         "latency_ms": item.latency_ms,
         "skipped": item.skipped,

@@ -1,7 +1,8 @@
 """``--executor ray``: workers on a cluster of Ray, or on this machine alone. Ray is imported only here.
 
-Nothing is told to Ray's makers, its dashboard is off, and its token authentication is on, unless RAY_AUTH_MODE says
-otherwise: whoever reaches a cluster's ports without a token could run code there.
+Of what is started here nothing is told to Ray's makers, and its dashboard is off; a cluster is as its owner started it.
+Token authentication is on, unless RAY_AUTH_MODE says otherwise: whoever reaches a cluster's ports without a token could
+run code there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = ["EXECUTORS", "Cluster", "check_cluster", "executor_of"]
 
 EXECUTORS = ("here", "ray")
 REACH_S = 10
+DEATHS = "A worker died or was killed"  # how Ray's own paragraph on each begins; ours is a line, see ``Crew``
 STORE_MIB = 1024  # of a cluster that is started here: shared memory for what comes back
 
 
@@ -146,6 +148,7 @@ def _connected(cluster: Cluster, threads: int, gpu: bool) -> Iterator[Any]:
     """Ray, connected to the cluster or started here; shut down at the end. RunError where that fails."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", DEATHS)
     import ray
 
     address = _address(cluster)

@@ -15,6 +15,7 @@ from typing import Any
 
 from uadbench.datasets.case import SPLITS, CaseError
 from uadbench.datasets.layouts import Found, Layout, Modality
+from uadbench.datasets.listing import matching
 from uadbench.datasets.sources import Source, steps
 from uadbench.datasets.volumes import Files
 
@@ -130,8 +131,8 @@ def lesion_masks(folder: Path) -> list[Path]:
 
 
 def listed(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """NIfTI files of people that match, in order."""
-    found = {path for pattern in patterns for path in folder.glob(pattern)}
+    """NIfTI files of people that match, in order; CaseError where one of the folders cannot be read."""
+    found = {path for pattern in patterns for path in matching(folder, pattern)}
     nifti = [
         path for path in found if path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
     ]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +27,9 @@ from numpy.typing import NDArray
 
 from uadbench.datasets.boxes import carry
 from uadbench.datasets.case import Case, CaseError, Dataset, Sample
+from uadbench.datasets.listing import matching
 from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing, preprocess, resize_area, to_square
-from uadbench.datasets.readers import read_slice
+from uadbench.datasets.readers import file_size, read_slice
 from uadbench.datasets.selection import count_test, fingerprint, fixed_order, limit_test
 from uadbench.datasets.sources import SOURCES, find_root
 
@@ -142,7 +144,7 @@ def _find(folder: Path, stems: Iterable[str]) -> dict[str, _Files]:
     kind = next((kind for kind in (VOC, YOLO) if (folder / kind).is_dir()), None)
     if kind is None:
         raise CaseError(f"{folder}: neither {VOC} nor {YOLO} is there; extract folder_structure.zip into it")
-    images = {path.stem: path for path in sorted(folder.glob("images*/*.png"))}
+    images = {path.stem: path for path in sorted(matching(folder, "images*/*.png"))}
     if not images:
         raise CaseError(
             f"{folder}: no PNG in images_part1 to images_part4; extract the published archives into it"
@@ -161,16 +163,17 @@ def _files(folder: Path, stem: str, image: Path | None, yolo: bool) -> _Files:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_TEXT:
+        if file_size(path, "restore the published file") > MAX_TEXT:
             raise CaseError(f"{path}: more than {MAX_TEXT} bytes; restore the published file")
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise CaseError(f"{path}: cannot be read ({error}); restore the published file") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CaseError(f"{path}: cannot be read ({reason}); restore the published file") from error
 
 
 def _yolo(path: Path) -> Iterator[Edges]:
     """Lines 'class x y width height', the box's centre and sizes as fractions of the image's."""
-    if not path.exists():
+    if not os.path.lexists(path) and os.access(path.parent, os.X_OK):
         return
     for line in filter(None, map(str.strip, _text(path).splitlines())):
         try:

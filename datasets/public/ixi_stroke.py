@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadbench.datasets.case import SIZES, Case, CaseError, Dataset, Sample
+from uadbench.datasets.listing import matching
 from uadbench.datasets.preprocess import PREPROCESSING, Preprocessing, preprocess, resize_mask, to_square
 from uadbench.datasets.readers import read_slice
 from uadbench.datasets.selection import count_test, fingerprint, fixed_order, limit_test, read_split
@@ -155,7 +156,7 @@ class _Shapes:
 
     def __init__(self, root: Path | None) -> None:
         self._slices, folder = find_root("ixi-midaxial", root), find_root("stroke-masks", root)
-        names = fixed_order("stroke-masks", (path.stem for path in folder.glob("*.png")))
+        names = fixed_order("stroke-masks", (path.stem for path in matching(folder, "*.png")))
         self._free = {name: resize_mask(read_slice(folder / f"{name}.png") != 0) for name in names}
         self._brains: dict[str, NDArray[np.bool_]] = {}
 

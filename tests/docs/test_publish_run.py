@@ -32,13 +32,15 @@ def test_the_files_are_small_and_name_no_folder_of_this_machine(run: Path, tmp_p
     manifest |= {"command": command, "config": {"data_root": f"{tmp_path}/data"}}
     manifest["sessions"] = [{"command": command, "seconds": 1.0}]
     (run / "manifest.json").write_text(json.dumps(manifest))
-    for name in ("leaderboard.md", "leaderboard.csv", "shifts.csv"):
+    tables = {"shifts.csv", "boxes.csv", "volumes.csv"}
+    for name in ("leaderboard.md", "leaderboard.csv", *tables):
         (run / name).write_text(name)
     (run / "fitted.json").write_text('{"autoddpm-gaussian-20": {"record": {"threshold": 0.5}}}')
     assert main([str(run), str(tmp_path / "record")]) == 0
     made = {path.name: path.read_text() for path in (tmp_path / "record").iterdir()}
-    always = {"leaderboard.md", "leaderboard.csv", "manifest.json", "fitted.json", "shifts.csv"}
+    always = {"leaderboard.md", "leaderboard.csv", "manifest.json", "fitted.json", *tables}
     assert always <= set(made) <= {*always, "parity.json", "paired.csv"}
+    assert {name: made[name] for name in tables} == {name: name for name in tables}
     assert json.loads(made["fitted.json"])["autoddpm-gaussian-20"]["record"] == {"threshold": 0.5}
     assert not [name for name, text in made.items() if str(tmp_path) in text]
     assert json.loads(made["manifest.json"])["command"] == "bench run --data-root data --output mine"

@@ -12,7 +12,6 @@ from support.volumes import TREES, brats
 
 from uadbench.bench.commands.data import command
 from uadbench.datasets.wrist_anomalies import KINDS
-from uadbench.engine.perceptual.weights import PerceptualError
 
 
 def bench(*args: object) -> Result:
@@ -93,55 +92,6 @@ def test_an_unknown_name_gets_the_nearest_and_the_choices(verb: str, tmp_path: P
     assert result.exit_code == 2
     assert "did you mean 'soop-flair'" in result.stderr
     assert "phantom" in result.stderr
-
-
-@pytest.mark.parametrize("name", ["ixi-stroke", "soop-flair", "stroke-masks"])
-def test_fetch_states_source_licence_and_what_to_do(name: str, tmp_path: Path) -> None:
-    result = bench("fetch", name, "--data-root", tmp_path)
-    assert result.exit_code == 2
-    for word in ("licence: ", "cite: ", "to get it: ", "layout: ", "here: no"):
-        assert word in result.stdout
-    assert "cannot be downloaded" in result.stderr
-
-
-def test_fetch_of_data_that_are_here_says_whether_they_are_the_same(tmp_path: Path) -> None:
-    (tmp_path / "soop-flair").mkdir()
-    (tmp_path / "soop-flair" / "index.csv").write_text("case\n")
-    result = bench("fetch", "soop-flair", "--data-root", tmp_path)
-    assert result.exit_code == 0, result.output
-    assert f"here: {tmp_path / 'soop-flair'}" in result.stdout
-    assert "contents: not those" in result.stdout
-
-
-@pytest.mark.parametrize("name", ["phantom", "folder"])
-def test_fetch_of_what_needs_no_fetching_says_so(name: str) -> None:
-    result = bench("fetch", name)
-    assert result.exit_code == 0
-    assert "nothing to fetch" in result.stdout
-
-
-def test_fetch_of_weights_prints_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = []
-
-    def fetch(force: bool) -> Path:
-        asked.append(force)
-        return tmp_path / "w.pth"
-
-    monkeypatch.setattr("uadbench.bench.fetch.fetch_lpips_squeeze", fetch)
-    result = bench("fetch", "lpips-squeeze", "--force")
-    assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == str(tmp_path / "w.pth")
-    assert asked == [True]
-
-
-def test_fetch_of_weights_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(force: bool) -> Path:
-        raise PerceptualError("no network; save the file by hand")
-
-    monkeypatch.setattr("uadbench.bench.fetch.fetch_lpips_squeeze", fetch)
-    result = bench("fetch", "lpips-squeeze")
-    assert result.exit_code == 2
-    assert result.stderr == "error: no network; save the file by hand\n"
 
 
 def test_preview_writes_a_sheet_with_red_outlines_where_lesions_are(folder: Path, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
+from support.closed import closed
 
 from uadbench.bench.plan.config import ConfigError
 from uadbench.bench.predict.sources import Source, check_slices, choose_slices, find_sources, slice_id
@@ -43,9 +45,6 @@ def test_a_file_by_itself_is_called_as_in_its_own_folder(tmp_path: Path) -> None
         pytest.param([], "nowhere", "out", "no such file or folder", id="nothing"),
         pytest.param(["a.txt"], "a.txt", "out", "unknown kind of file", id="another kind"),
         pytest.param(["a.png"], ".", ".", "is the input's folder", id="into itself"),
-        pytest.param(["a.png", "a.npy"], ".", "out", "under one name", id="two kinds"),
-        pytest.param(["a/b.png", "a_b.png"], ".", "out", "under one name", id="one case id"),
-        pytest.param(["A.png", "a.npy"], ".", "out", "under one name", id="capitals"),
     ],
 )
 def test_what_cannot_be_predicted_together_is_one_line(
@@ -55,6 +54,51 @@ def test_what_cannot_be_predicted_together_is_one_line(
     with pytest.raises(ConfigError, match=message) as error:
         find_sources(tmp_path / given, tmp_path / output)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "case_ids", "results"),
+    [
+        pytest.param(["b.png", "c.png"], ["b", "c"], ["b", "c"], id="nothing to tell apart"),
+        pytest.param(["a.png", "a.npy"], ["a-", "a-"], ["a", "a"], id="two kinds"),
+        pytest.param(["a.nii", "a.nii.gz"], ["a-", "a-"], ["a-", "a-"], id="two kinds with results of one"),
+        pytest.param(["x/y_z.png", "x_y/z.png"], ["x_y_z-", "x_y_z-"], ["x/y_z", "x_y/z"], id="a folder"),
+        pytest.param(["中国.png", "日本.png"], ["__-", "__-"], ["中国", "日本"], id="signs"),
+        pytest.param(["A.png", "a.png"], ["A", "a"], ["A-", "a-"], id="capitals"),
+        pytest.param(["e\u0301.png", "é.png"], ["e_", "_"], ["e\u0301-", "é-"], id="one letter or two"),
+    ],
+)
+def test_what_would_have_one_name_is_told_apart_by_its_path(
+    tmp_path: Path, files: list[str], case_ids: list[str], results: list[str]
+) -> None:
+    found = find_sources(tree(tmp_path, *files, "other.png"), tmp_path / "out")
+    if len(found) < 3:
+        pytest.skip("on this disk both names are one file")
+    by_path = {source.path.relative_to(tmp_path).as_posix(): source for source in found}
+    for name, case_id, result in zip(files, case_ids, results, strict=True):
+        mark = hashlib.sha256(name.encode()).hexdigest()[:10]
+        assert by_path[name].case_id == (case_id + mark if case_id.endswith("-") else case_id)
+        assert by_path[name].written == (result + mark if result.endswith("-") else result)
+    assert len({source.case_id for source in found}) == len(found) == 3
+
+
+def test_a_folder_that_cannot_be_read_is_among_the_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tree(tmp_path / "in", "a.png", "b/c.png", ".trash/d.png", "lost+found/e.png")
+    for name in ("b", ".trash", "lost+found"):
+        closed(given / name, monkeypatch)
+    image, folder = find_sources(given, tmp_path / "out", "*.png")
+    assert (image.name, image.fault) == ("a", "")
+    assert (folder.path, folder.name, folder.suffix) == (given / "b", "b/", "")
+    assert folder.fault.startswith("the folder cannot be read (Permission denied); make it readable")
+
+
+def test_an_input_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = tree(tmp_path / "in", "a.png")
+    closed(given, monkeypatch)
+    with pytest.raises(ConfigError, match=r"in: cannot be read \(Permission denied\); make it readable"):
+        find_sources(given, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def test_a_killed_node_costs_its_batches_which_are_done_again(
     assert process.returncode == 0, said
     assert "died" in said
     assert "done again" in said
+    assert "A worker died or was killed" not in said, "which Ray says of each death, in a paragraph"
     assert content(folder / "killed") == content(folder / "whole")
     executor = read_json(folder / "killed" / "manifest.json")["sessions"][-1]["executor"]
     assert executor["deaths"] >= 1

@@ -1,10 +1,14 @@
-"""What cannot be given to workers is refused before Ray is imported, which need not be installed here."""
+"""What cannot be given to workers is refused before Ray is imported, and what Ray is told; it need not be here."""
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,3 +64,31 @@ def test_an_address_where_nobody_is_is_refused_at_once(plan: Plan, monkeypatch: 
             check_cluster(plan, Cluster())
         taken.listen()
         check_cluster(plan, Cluster())
+
+
+@pytest.mark.parametrize("own", [None, "mine"])
+def test_ray_keeps_still_unless_the_user_says_otherwise(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Ray is told before it is imported and as it is started."""
+    names = ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE", "RAY_DEDUP_LOGS_SKIP_REGEX", "RAY_ADDRESS")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is as before when the test is over
+        monkeypatch.delenv(name)
+    if own:
+        monkeypatch.setenv("RAY_DEDUP_LOGS_SKIP_REGEX", own)
+    told: dict[str, Any] = {}
+
+    def init(**options: Any) -> None:
+        told.update(options, skipped=os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"])
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, shutdown=lambda: None))
+    with cluster._connected(Cluster(), 1, False):
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert (told["include_dashboard"], told["log_to_driver"]) == (False, False)
+    paragraph = (
+        "A worker died or was killed while executing a task by an unexpected system error. To troubleshoot"
+    )
+    assert bool(re.search(told["skipped"], paragraph)) == (own is None)
+    assert not re.search(told["skipped"], "The node with node id: 1 has been marked dead")

@@ -9,6 +9,7 @@ from support.volumes import bids, brain, lesion, save
 
 from uadbench.bench.plan.data import open_dataset
 from uadbench.datasets.case import CaseError, Dataset
+from uadbench.datasets.layouts import ID
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,39 @@ def test_what_has_no_mask_is_healthy_only_where_that_is_said(tree: Path) -> None
     assert [case.lesion for case in healthy.cases if case.subject == "sub-c1"] == [False]
     said = [finding.what for finding in healthy.findings if "have no mask" in finding.what]
     assert said == ["1 of 4 volumes have no mask and are taken to be healthy: sub-c1_ses-1."]
+
+
+def test_whose_mask_holds_no_lesion_is_healthy_and_named(tree: Path) -> None:
+    (mask,) = tree.glob("derivatives/lesions/sub-02/*/*/*_mask.nii.gz")
+    assert not [finding for finding in opened(tree).findings if "hold no lesion" in finding.what]
+    save(mask, lesion())
+    dataset = opened(tree)
+    assert {case.subject for case in dataset.cases if not case.lesion} == {"sub-02"}
+    said = [finding.what for finding in dataset.findings if "hold no lesion" in finding.what]
+    assert said == ["1 of 3 masks hold no lesion, and their volumes are taken to be healthy: sub-02_ses-1."]
+    assert said[0] in dataset.caveats
+
+
+@pytest.mark.parametrize(
+    "odd", ["sub-é1", "sub-é 1" + "x" * 120, "sub-\udce9"], ids=["letter", "long", "no UTF-8"]
+)
+def test_an_odd_name_is_one_case_that_fails_and_the_others_stay(tree: Path, odd: str) -> None:
+    sound = opened(tree)
+    file = f"{odd[:100]}_T1w.nii.gz"
+    (tree / odd / "anat").mkdir(parents=True)
+    (tree / odd / "anat" / file).write_bytes(
+        (tree / "sub-c1/ses-1/anat/sub-c1_ses-1_T1w.nii.gz").read_bytes()
+    )
+    dataset = opened(tree, 'without_mask = "healthy"')
+    assert set(sound.cases) < set(dataset.cases)
+    assert "1 of 4 volumes have no mask and are taken to be healthy: sub-c1_ses-1." in dataset.caveats
+    (broken,) = (case for case in dataset.cases if case.subject not in ("sub-01", "sub-02", "sub-c1"))
+    assert ID.fullmatch(broken.case_id)
+    assert ID.fullmatch(broken.subject)
+    with pytest.raises(CaseError, match="is no name; rename it with letters, digits") as error:
+        dataset.load(broken)
+    assert str(error.value).encode().startswith(str(tree).encode())
+    assert "\n" not in str(error.value)
 
 
 def test_masks_may_lie_beside_the_images_and_sessions_may_lack(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.closed import closed
 
 from uadbench.datasets import DATASETS
 from uadbench.datasets.case import Box, CaseError, Dataset
@@ -113,6 +114,12 @@ def test_the_parent_folder_and_one_folder_of_images_will_do(tmp_path: Path) -> N
     assert len(opened(tmp_path).cases) == len(opened(tmp_path / "grazpedwri").cases) == 4
 
 
+def test_a_folder_of_images_that_cannot_be_read_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed(tree / "images_part2", monkeypatch)
+    with pytest.raises(CaseError, match=r"images_part2: cannot be read \(Permission denied\)"):
+        opened(tree)
+
+
 def test_a_yolo_file_that_is_not_there_is_no_box_and_a_voc_file_that_is_not_there_a_fault(
     tmp_path: Path,
 ) -> None:
@@ -122,7 +129,7 @@ def test_a_yolo_file_that_is_not_there_is_no_box_and_a_voc_file_that_is_not_ther
     (voc / "folder_structure/pascalvoc" / f"{stem}.xml").unlink()
     case = next(case for case in opened(yolo).cases if case.case_id == stem)
     assert opened(yolo).load(case).boxes == ()
-    with pytest.raises(CaseError, match=f"{stem}.xml: cannot be read"):
+    with pytest.raises(CaseError, match=f"{stem}.xml: no such file; restore the published file$"):
         opened(voc).load(case)
 
 

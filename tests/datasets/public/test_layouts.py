@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.closed import closed
 from support.volumes import AWAY, MNI, TREES, brain, lesion, save
 
 from uadbench.bench.plan.config import ConfigError
@@ -225,6 +226,31 @@ def test_a_volume_that_cannot_be_used_is_one_case_that_says_why_and_the_others_s
     assert "\n" not in str(error.value)
     assert dataset.load(others[0]).image.any()
     assert dataset.fingerprint != sound.fingerprint
+
+
+CLOSED = {
+    "atlas": "Training/R001/sub-r001s001/ses-1",
+    "ixi": "IXI",
+    "brats": "BraTS2021_00000",
+    "mslub": "patient01",
+    "wmh": "training/Utrecht",
+    "bids": "sub-01",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [*CLOSED.items(), ("bids", "derivatives/lesions/sub-01"), ("bids", "derivatives/lesions")],
+)
+def test_a_folder_that_cannot_be_read_is_named_and_nobody_is_healthy_for_it(
+    tmp_path: Path, name: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tree(name, tmp_path)
+    (root / place).mkdir(exist_ok=True)
+    closed(root / place, monkeypatch)
+    with pytest.raises(CaseError) as error:
+        open_dataset(name, root)
+    assert str(error.value).startswith(f"{root / place}: cannot be read (Permission denied)")
 
 
 def test_two_copies_of_one_patient_are_refused(tmp_path: Path) -> None:

@@ -156,7 +156,9 @@ def floors(folder: Path, method: str) -> str:
 def variants(folder: Path, method: str) -> str:
     """The variants of a method in a sweep, in the order of its command, beside the first of the same noise."""
     rows = _rows(folder).set_index("cell")
-    order = [cell for cell in json.loads((folder / "manifest.json").read_text())["cells"] if cell in rows.index]
+    order = [
+        cell for cell in json.loads((folder / "manifest.json").read_text())["cells"] if cell in rows.index
+    ]
     rows = rows.loc[order]
     rows = rows[rows["method"] == method]
     if rows.empty:

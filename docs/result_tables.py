@@ -1,9 +1,9 @@
 """Keeps the README's result tables equal to the committed result files.
 
-``python docs/result_tables.py README.md`` rewrites every table between ``<!-- results: FOLDER -->`` and
-``<!-- /results -->`` from FOLDER/leaderboard.csv, and between ``<!-- profile: FOLDER -->`` and ``<!-- /profile -->``
-from FOLDER/profile.csv, ``shifts`` from FOLDER/shifts.csv, ``compared`` from FOLDER/compared.csv; likewise ``beside``, ``goals``, ``floors`` and ``variants``, with ``FOLDER METHOD``,
-those of method_tables.py. ``--check`` only tells whether that would change anything.
+``python docs/result_tables.py README.md`` rewrites every table between ``<!-- KIND: FOLDER -->`` and ``<!-- /KIND -->``
+from a file in FOLDER: ``results`` from leaderboard.csv, ``profile`` from profile.csv, ``shifts`` from shifts.csv,
+``compared`` from compared.csv; likewise, between ``<!-- KIND: FOLDER METHOD -->`` and its end, ``beside``, ``goals``,
+``floors`` and ``variants``, those of method_tables.py. ``--check`` only tells whether that would change anything.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ __all__ = ["FLOORS_SHOWN", "compared_table", "fill", "main", "profile_table", "s
 FLOORS_SHOWN = 6  # of a table; the others stand in leaderboard.md
 
 _BLOCK = re.compile(
-    r"(<!-- (results|profile|shifts|compared|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
+    r"(<!-- (results|profile|shifts|compared|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)",
+    re.DOTALL,
 )
 
 

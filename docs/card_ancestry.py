@@ -34,12 +34,14 @@ def history(folder: Path) -> dict[str, Card]:
 
 
 def _cards(text: str) -> Iterator[Card]:
-    """The card in a JSON file, if it is one of a training."""
+    """The card in a JSON file, if it is one of ``bench train``, which alone names what it starts from."""
     try:
         card = json.loads(text)
     except ValueError:
         return
-    if isinstance(card, dict) and isinstance(card.get("sha256"), str) and "training" in card:
+    if not isinstance(card, dict) or not isinstance(card.get("sha256"), str):
+        return
+    if "training" in card and {"steps", "images_seen"} & set(card):  # not a perceptual net's
         yield card
 
 

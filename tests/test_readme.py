@@ -79,12 +79,14 @@ def test_what_is_said_of_the_shipped_checkpoints_is_in_their_cards() -> None:
     gaussian, simplex = (  # but for the first version's, which no other came before
         sum(one["steps"] for one in trainings[f"unet-{noise}"][1:]) for noise in ("gaussian", "simplex")
     )
-    assert f"after {gaussian:,} and {simplex} steps of 8 images" in text
+    assert gaussian == simplex
+    assert f"after {gaussian:,} steps of 8 images each" in text
     patch, guided = (
         sum(one["steps"] for one in trainings[name] if one.get("name") == name)
         for name in ("patch-unet-simplex", "conditioned-unet-simplex")
     )
-    assert f"after {patch} and {guided} steps of their own" in text
+    assert patch == guided
+    assert f"after {patch} steps each of their own" in text
 
 
 def test_the_result_tables_are_those_of_the_result_files() -> None:

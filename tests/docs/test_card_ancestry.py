@@ -16,7 +16,7 @@ from uadbench.engine.training.ancestry import before, own_images, starts_of
 CARDS = {
     path.stem: card
     for path in sorted((ROOT / "models").glob("*.json"))
-    if "training" in (card := json.loads(path.read_text()))
+    if {"training", "steps"} <= set(card := json.loads(path.read_text()))
 }
 LOST = {"01e9851cbf213146f874b44f5f92f5c601cc06f2cb8e98b999224ec7d2e336f4"}  # cDDPM's encoder as it began
 
@@ -81,9 +81,13 @@ def test_what_is_known_stays_known_and_a_second_time_changes_nothing(repository:
 
 def test_what_is_no_card_of_a_training_is_left_as_it_is(repository: Path) -> None:
     other = repository / "models" / "heads.json"
-    other.write_text('{"sha256": "a"}')
-    assert main([str(other)]) == 0
-    assert other.read_text() == '{"sha256": "a"}'
+    for text in (
+        '{"sha256": "a"}',
+        '{"sha256": "a", "training": {"steps": 3, "batch_size": 2}}',
+    ):
+        other.write_text(text)
+        assert main([str(other)]) == 0
+        assert other.read_text() == text
 
 
 def test_wrong_use_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from uadbench.bench.profile.measure import Group, Key
 from uadbench.bench.profile.opened import Opened
 from uadbench.bench.profile.stability import judge_stability, ratio_of_medians
 from uadbench.bench.run.timing import percentiles
+from uadbench.exporters.parity import network_fault
 from uadbench.reports.identity import reference_of
 from uadbench.reports.vocabulary import LOAD_LIMIT, STAGES
 
@@ -87,18 +88,20 @@ def _opening(opened: Opened) -> dict[str, Any]:
 
 
 def _parity(opened: Opened) -> dict[str, Any]:
-    """Verdict, error as a part of the image, gate and, where it was not judged, why."""
+    """Verdict, error as a part of the image, gate and, where it was not judged or a probability fails, why."""
+    empty = {"parity_error": None, "parity_gate": None, "parity_probability": None}
     if opened.arm == reference_of(opened.arm):
-        return {"parity": "reference", "parity_error": None, "parity_gate": None, "parity_note": ""}
+        return {"parity": "reference", "parity_note": "", **empty}
     if not opened.parity:
         note = opened.parity_note or opened.failed or "not judged"
-        return {"parity": "not judged", "parity_error": None, "parity_gate": None, "parity_note": note}
+        return {"parity": "not judged", "parity_note": note, **empty}
     error = opened.parity["rel_image"]
     return {
         "parity": "pass" if opened.parity["pass"] else "fail",
         "parity_error": error if math.isfinite(error) else None,
         "parity_gate": opened.parity["gate"],
-        "parity_note": "" if math.isfinite(error) else "the answer is not finite",
+        "parity_probability": opened.parity["probability"],
+        "parity_note": network_fault(opened.parity) if math.isfinite(error) else "the answer is not finite",
     }
 
 

@@ -177,8 +177,12 @@ def _raw(call: Timed) -> dict[str, Any]:
 
 
 def machine_id(environment: Mapping[str, Any]) -> str:
-    """Eight hex digits for a machine: processor, cores, memory in GiB, architecture, GPU. Software does not enter."""
-    parts = {name: environment.get(name) for name in ("cpu", "cores", "machine")}
+    """Eight hex digits for a machine: processor, cores, memory in GiB, architecture, GPU. Software does not enter.
+
+    Of the processor: its name, and family, model and instructions, for the name alone may be that of several. A record
+    of before they were kept is of another machine.
+    """
+    parts = {name: environment.get(name) for name in ("cpu", "processor", "cores", "machine")}
     memory = environment.get("memory_mib") or 0
     gpu = (environment.get("torch") or {}).get("cuda_device")
     return digest({**parts, "memory_gib": round(memory / 1024), "gpu": gpu})[:8]

@@ -178,10 +178,15 @@ def _stream(entry: Mapping[str, Any]) -> str:
     ways = f"{entry['streams']} callers of {_threads(entry['threads_each'])} each against one"
     if "reason" in entry:
         return f"{where}: {ways}: {entry['reason']}."
-    better = "one caller is better" if entry["better"] == 1 else f"{entry['streams']} callers are better"
+    words = {
+        1: "one caller is better",
+        None: f"not told apart (more than {entry['worth']} times is asked for)",
+    }
+    better = words.get(entry["better"], f"{entry['streams']} callers are better")
     load = " (taken under load)" if entry["under_load"] else ""
     rates = f"{entry['images_per_s']:.3g} against {entry['one_images_per_s']:.3g} images/s"
-    return f"{where}: {ways}: {rates}, {better}{load}."
+    turns = f"{entry['ratio']:.2f} times, {min(entry['ratios']):.2f} to {max(entry['ratios']):.2f} by turn"
+    return f"{where}: {ways}: {rates} ({turns}), {better}{load}."
 
 
 def markdown(profile: Mapping[str, Any]) -> str:

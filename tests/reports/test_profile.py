@@ -126,9 +126,21 @@ def stream(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_better_number_of_callers_is_said() -> None:
-    rates = {"one_images_per_s": 20.0, "images_per_s": 25.0, "ratio": 1.25, "better": 2}
-    (found,) = notes(made_profile(streams=[stream(**rates)]))
-    assert "2 callers of 1 thread each against one: 25 against 20 images/s, 2 callers are better" in found
+    rates = {
+        "one_images_per_s": 20.0,
+        "images_per_s": 25.0,
+        "ratio": 1.25,
+        "ratios": [1.3, 0.9, 1.25],
+        "worth": 1.05,
+    }
+    for better, words in (
+        (2, "2 callers are better."),
+        (1, "one caller is better."),
+        (None, "not told apart (more than 1.05 times is asked for)."),
+    ):
+        (found,) = notes(made_profile(streams=[stream(**rates, better=better)]))
+        assert "2 callers of 1 thread each against one: 25 against 20 images/s " in found
+        assert found.endswith(f"(1.25 times, 0.90 to 1.30 by turn), {words}")
     (found,) = notes(made_profile(streams=[stream(reason="not measured: why")]))
     assert found.endswith("not measured: why.")
 

@@ -64,7 +64,9 @@ NOTES: tuple[tuple[str, str], ...] = (
     (
         "Ceiling",
         "What torch reached here just before, in the row's precision: the better of a large matrix product and a 3 x 3 "
-        "convolution. A share above 100 % means that the back end's library is faster than torch's.",
+        "convolution. A share above 100 % means that the back end's library is faster than torch's. Of copy: the bytes "
+        "counted, over the median time, as a share of what a large copy moves; small where arithmetic decides, over "
+        "100 % where caches or fused operations spare the memory what is counted.",
     ),
     (
         "Memory",
@@ -244,6 +246,10 @@ def _figure(value: Any) -> str:
     return DASH if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
+def _share(value: float | None) -> str:
+    return DASH if value is None else f"{value:.0%}"
+
+
 def _speedup(row: Row) -> str:
     if not row["speedup"]:
         return DASH
@@ -271,7 +277,9 @@ _CELLS: Mapping[str, Callable[[Row], str]] = {
     "speed-up": _speedup,
     "parity": _parity,
     "GFLOP/s": lambda row: _figure(row["gflops"]),
-    "of ceiling": lambda row: DASH if row["share_of_ceiling"] is None else f"{row['share_of_ceiling']:.0%}",
+    "of ceiling": lambda row: _share(row["share_of_ceiling"]),
+    "GB/s": lambda row: _figure(row["gb_per_s"]),
+    "of copy": lambda row: _share(row["share_of_copy"]),
     "first ms": lambda row: milliseconds(row["first_call_ms"]),
     "build ms": lambda row: milliseconds(row["build_ms"]),
     "peak MiB": lambda row: DASH if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",

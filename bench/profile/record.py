@@ -106,7 +106,7 @@ def _parity(opened: Opened) -> dict[str, Any]:
 
 
 def _work(group: Group, row: Mapping[str, Any], ceilings: Mapping[str, Any]) -> dict[str, Any]:
-    """FLOPs and bytes of the row's network calls, the rate, and its share of what the device can do."""
+    """FLOPs and bytes of the row's network calls, their rates, and the shares of what the device can do."""
     precision, calls, median = row["precision"], row["nfe"], row["image_ms"]["p50"]
     tf32 = precision == "fp32" and row["ran"].get("tf32")
     found = (ceilings.get("precisions") or {}).get("tf32" if tf32 else precision) or {}
@@ -116,7 +116,8 @@ def _work(group: Group, row: Mapping[str, Any], ceilings: Mapping[str, Any]) -> 
     else:
         one = group.count.bytes(precision)
         flops, moved = group.count.flops * calls, None if one is None else one * calls
-    gflops = flops / (median * group.batch * 1e-3) / 1e9 if flops and median else None
+    gflops, gb = (n / (median * group.batch * 1e-3) / 1e9 if n and median else None for n in (flops, moved))
+    copy = ceilings.get("copy_gb_s")
     return {
         "flops": flops,
         "bytes": moved,
@@ -125,6 +126,8 @@ def _work(group: Group, row: Mapping[str, Any], ceilings: Mapping[str, Any]) -> 
         "gflops": gflops,
         "ceiling_gflops": ceiling,
         "share_of_ceiling": gflops / ceiling if gflops and ceiling else None,
+        "gb_per_s": gb,
+        "share_of_copy": gb / copy if gb and copy else None,
     }
 
 

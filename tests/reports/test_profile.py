@@ -68,6 +68,8 @@ def test_the_csv_has_every_column_and_a_line_a_row() -> None:
         "parity",
         "gflops",
         "share_of_ceiling",
+        "gb_per_s",
+        "share_of_copy",
         "first_call_ms",
         "peak_mib",
     ],
@@ -150,6 +152,10 @@ def test_every_row_of_the_table_is_in_the_markdown_escaped() -> None:
     assert text.count("| unet-gaussian |") == 3
     assert "&lt;b&gt;25 steps" in text
     assert "2.00 (1.90" in text
+    assert "| of ceiling | GB/s | of copy |" in text
+    assert "| 50% | 1 | 10% |" in text
+    nothing = markdown(made_profile([made_row(gb_per_s=None, share_of_copy=None)]))
+    assert "| 50% | – | – |" in nothing
 
 
 def test_the_page_shows_table_roofline_batches_and_stages_and_escapes_what_it_is_given() -> None:

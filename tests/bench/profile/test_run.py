@@ -77,6 +77,8 @@ def test_a_profile_holds_what_the_clock_showed(tmp_path: Path, clock: Clock) -> 
     assert eager["speedup"] is None
     assert eager["gflops"] == pytest.approx(eager["flops"] / 0.4 / 1e9)
     assert eager["share_of_ceiling"] == pytest.approx(eager["gflops"] / 200)
+    assert eager["gb_per_s"] == pytest.approx(eager["bytes"] / 0.4 / 1e9)
+    assert eager["share_of_copy"] == pytest.approx(eager["gb_per_s"] / 10)
     assert eager["cpu_use"] == pytest.approx(1.0)
     assert record["finished"]
     assert all(denoiser.closed for denoiser in opened)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from enum import Enum, IntEnum
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,32 +16,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from support.fake_tensorrt_names import DataType, ILogger, LayerType, Severity
+
 MAGIC = b"PLAN\n"
-
-
-class Severity(IntEnum):
-    INTERNAL_ERROR = 0
-    ERROR = 1
-    WARNING = 2
-    INFO = 3
-
-
-class DataType(Enum):
-    FLOAT = 1
-    HALF = 10
-    BF16 = 16
-
-
-class LayerType(Enum):
-    CONVOLUTION = 0
-    OTHER = 1
-
-
-class ILogger:
-    Severity = Severity
-
-    def log(self, severity: Severity, msg: str) -> None:
-        raise NotImplementedError
 
 
 class FakeTensorRt:

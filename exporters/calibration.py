@@ -18,7 +18,16 @@ from uadbench.engine.networks.checkpoint import schedule_of
 from uadbench.engine.rng import noise_source
 from uadbench.engine.steps import add_noise
 
-__all__ = ["PAIRS", "Calibration", "Healthy", "calibration_levels", "calibration_set", "recipe", "told"]
+__all__ = [
+    "PAIRS",
+    "Calibration",
+    "Healthy",
+    "calibration_levels",
+    "calibration_set",
+    "noise_of",
+    "recipe",
+    "told",
+]
 
 PAIRS = 16  # of (x_t, t); 64 gave no smaller error than 8 did
 # The methods begin below this part of the levels, and make most of their calls there.
@@ -57,6 +66,11 @@ def calibration_levels(length: int, count: int = PAIRS) -> tuple[int, ...]:
     return tuple(round(float(level)) for level in (*low, *high))
 
 
+def noise_of(card: Mapping[str, Any]) -> str:
+    """The kind of noise in the images that a network is shown; "none" where it undoes anomalies."""
+    return "none" if restores(card) else str(card.get("noise") or "gaussian")
+
+
 def _levels(card: Mapping[str, Any]) -> tuple[int, ...]:
     return calibration_levels(STRENGTHS if restores(card) else schedule_of(card).length)
 
@@ -65,7 +79,7 @@ def recipe(card: Mapping[str, Any], healthy: Healthy) -> dict[str, Any]:
     """All that the set of a network depends on, without loading a slice."""
     return {
         "source": dict(healthy.record),
-        "noise": "none" if restores(card) else str(card.get("noise") or "gaussian"),
+        "noise": noise_of(card),
         "levels": list(_levels(card)),
         "seed": SEED,
     }

@@ -19,20 +19,18 @@ import torch
 from torch import Tensor
 
 from uadbench.engine.interfaces import Denoiser
-from uadbench.engine.methods.restored import STRENGTHS
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import Schedule, linear_schedule
 from uadbench.engine.steps import add_noise
+from uadbench.exporters.gates import gates_of
+from uadbench.exporters.levels import LEVELS
 from uadbench.exporters.recorder import Recorder
 
 __all__ = [
-    "LEVELS",
-    "MARGINS",
-    "NETWORK_GATES",
     "SEEDS",
-    "TRAJECTORY_GATES",
     "Chain",
     "compare_chains",
+    "network_fault",
     "network_parity",
     "record_chain",
     "relative_l2",
@@ -41,16 +39,7 @@ __all__ = [
     "verdict",
 ]
 
-LEVELS = (1, 50, 250, 350, 1000)
 SEEDS = (0, 1, 2)
-# Of one call's error on the image scale (see network_parity). Measured: fp32 5e-7, fp16 4e-4, bf16 3e-3; a timestep
-# that is off by one gives 2e-3, so the gates of fp32 and fp16 find it.
-# int8 (7e-3 measured) has the gates of bf16 in every part: it may not be worse for whoever reads the scores.
-NETWORK_GATES = {"fp32": 1e-5, "fp16": 1.5e-3, "bf16": 3e-2, "int8": 3e-2}
-# Relative L2 of the chain's last image. With 25 steps: fp32 2e-7, fp16 2e-4, bf16 2e-3, int8 5e-3, off by one 2e-3.
-TRAJECTORY_GATES = {"fp32": 1e-4, "fp16": 1e-3, "bf16": 2e-2, "int8": 2e-2}
-# Difference of a score, as a fraction: 1 and 2 points.
-MARGINS = {"fp32": 0.01, "fp16": 0.01, "bf16": 0.02, "int8": 0.02}
 SCORES = {"dice_max": "max Dice", "auprc": "AUPRC"}
 BOX_SCORES = {"box_f1": "box F1", "froc_mean": "FROC"}  # the same where the truth is boxes
 
@@ -87,21 +76,21 @@ def network_parity(
     """One call of each on the same noised images, at each level and seed.
 
     images : float32 [B, 1, H, W] in [-1, 1]
+    levels : see ``levels.levels_read``
     noise : the kind that the network was trained for, so that its inputs are such as it knows; "none" for a network
-        that undoes anomalies: it is shown the images as they are, once, at those levels that are strengths
+        that undoes anomalies: it is shown the images as they are, once at each level, which is a strength
     conditioned : whether the network is also shown the clean images
 
-    Each of "calls" has t, seed, "max_abs" and "rel_l2" of eps, and "rel_image": what the error of eps does to the
-    image, |sqrt(1 - abar_t) (eps' - eps)| / |x_t|, or that of the change, |change' - change| / |x|. The gate is on
-    "rel_image". At t = 1 the noise is 0.01 of the image and bf16 rounds the input to 0.004, so eps itself cannot be had
-    in bf16 to better than some percent (7e-2 measured), which no image ever shows. Returned besides: the worst of each,
-    "batch_size", "gate" and "pass".
+    Each of "calls" has t, seed, "max_abs" and "rel_l2" of all that the network gives; "rel_image": what the error of
+    eps does to the image, |sqrt(1 - abar_t) (eps' - eps)| / |x_t|, or that of the change, |change' - change| / |x|; and
+    "probability": the largest difference of a pixel's probability, null where there is no logit. The gates are on the
+    last two. At t = 1 the noise is 0.01 of the image and bf16 rounds the input to 0.004, so eps itself cannot be had in
+    bf16 to better than some percent (7e-2 measured), which no image ever shows. Returned besides: the worst of each,
+    "batch_size", "gate", "probability_gate" and "pass".
     """
     schedule = schedule or linear_schedule()
     calls, noisy = [], noise != "none"
-    if not noisy:
-        seeds, levels = seeds[:1], [level for level in levels if level <= STRENGTHS]
-    for seed in seeds:
+    for seed in seeds if noisy else seeds[:1]:
         ids = [f"parity-{i}" for i in range(images.shape[0])]
         draw = noise_source(noise, seed, ids, (images.shape[2], images.shape[3]))
         for level in levels:
@@ -110,26 +99,46 @@ def network_parity(
             cond = images if conditioned else None
             wanted, found = (_answer(d, x_t, t, cond) for d in (reference, other))
             weight = math.sqrt(1 - float(schedule.abar[level])) if noisy else 1.0
-            error = weight * (found - wanted)[:, :1]  # a second output is a logit, and in no image
-            calls.append(
-                {
-                    "t": level,
-                    "seed": seed,
-                    "rel_l2": relative_l2(found, wanted),
-                    "rel_image": _ratio(error, x_t),
-                    "max_abs": _finite(float((found - wanted).abs().max())),
-                }
-            )
-    worst = max(call["rel_image"] for call in calls)
-    gate = _gate(NETWORK_GATES, other.precision)
+            calls.append({"t": level, "seed": seed, **_errors(found, wanted, x_t, weight)})
+    gates = gates_of(other.precision)
+    odds = [call["probability"] for call in calls if call["probability"] is not None]
+    image, probability = max(call["rel_image"] for call in calls), max(odds, default=None)
     return {
         "rel_l2": max(call["rel_l2"] for call in calls),
-        "rel_image": worst,
+        "rel_image": image,
+        "probability": probability,
         "max_abs": max(call["max_abs"] for call in calls),
         "batch_size": images.shape[0],
         "calls": calls,
-        "gate": gate,
-        "pass": worst <= gate,
+        "gate": gates.network,
+        "probability_gate": None if probability is None else gates.probability,
+        "pass": image <= gates.network and (probability or 0) <= gates.probability,
+    }
+
+
+def network_fault(network: Mapping[str, Any]) -> str:
+    """What keeps the answer of ``network_parity`` from passing, in words; "" where it passes."""
+    found = []
+    if not network["rel_image"] <= network["gate"]:
+        found.append(
+            f"one call is off by {network['rel_image']:.1e} of the image, the gate is {network['gate']:.0e}"
+        )
+    if network["probability"] is not None and not network["probability"] <= network["probability_gate"]:
+        found.append(
+            f"a pixel's probability is off by {network['probability']:.1e}, the gate is "
+            f"{network['probability_gate']:.0e}"
+        )
+    return " and ".join(found)
+
+
+def _errors(found: Tensor, wanted: Tensor, x: Tensor, weight: float) -> dict[str, Any]:
+    """Of one call. The first output is in the image, times ``weight``; a second one is a logit, and in no image."""
+    odds = (found[:, 1:].double().sigmoid() - wanted[:, 1:].double().sigmoid()).abs()
+    return {
+        "rel_l2": relative_l2(found, wanted),
+        "rel_image": _ratio(weight * (found - wanted)[:, :1], x),
+        "probability": _finite(float(odds.max())) if odds.numel() else None,
+        "max_abs": _finite(float((found - wanted).abs().max())),
     }
 
 
@@ -165,7 +174,7 @@ def compare_chains(reference: Chain, other: Chain, precision: str) -> dict[str, 
     errors = [relative_l2(b, a) for a, b in zip(reference.states, other.states, strict=True)]
     worst = max(range(len(errors)), key=errors.__getitem__)
     final = relative_l2(other.final, reference.final)
-    gate = _gate(TRAJECTORY_GATES, precision)
+    gate = gates_of(precision).trajectory
     return {
         "levels": list(reference.levels),
         "rel_l2": errors,
@@ -243,9 +252,7 @@ def verdict(
     if missing:
         reasons.append(f"{' and '.join(missing)} could not be compared")
     if network is not None and not network["pass"]:
-        reasons.append(
-            f"network: one call is off by {network['rel_image']:.1e} of the image, the gate is {network['gate']:.0e}"
-        )
+        reasons.append(f"network: {network_fault(network)}")
     if trajectory is not None and not trajectory["pass"]:
         reasons.append(
             f"trajectory: relative L2 {trajectory['final']:.1e} at the end, the gate is {trajectory['gate']:.0e}"
@@ -263,12 +270,6 @@ def verdict(
         f"off by {network['rel_image']:.1e} a call and {trajectory['final']:.1e} after the chain; "
         f"{differences} points (margin {scores['margin'] * 100:g})"
     )
-
-
-def _gate(gates: Mapping[str, float], precision: str) -> float:
-    if precision not in gates:
-        raise ValueError(f"no parity gate is set for precision {precision!r}; there are {', '.join(gates)}")
-    return gates[precision]
 
 
 def _ratio(error: Tensor, reference: Tensor) -> float:

@@ -50,8 +50,9 @@ NOTES: tuple[tuple[str, str], ...] = (
     ),
     (
         "Parity",
-        "One call of the arm's network against torch fp32 on the timed batch at three levels: its error as a part of "
-        "the image, and whether that is within the gate of its precision.",
+        "Calls of the arm's network against torch fp32 on the timed batch, at three levels or at the strengths that "
+        "methods tell it: the worst error as a part of the image, and whether that, and the error of a pixel's "
+        "probability where the network gives one, are within the gates of its precision.",
     ),
     (
         "FLOP and bytes",
@@ -63,7 +64,9 @@ NOTES: tuple[tuple[str, str], ...] = (
     (
         "Ceiling",
         "What torch reached here just before, in the row's precision: the better of a large matrix product and a 3 x 3 "
-        "convolution. A share above 100 % means that the back end's library is faster than torch's.",
+        "convolution. A share above 100 % means that the back end's library is faster than torch's. Of copy: the bytes "
+        "counted, over the median time, as a share of what a large copy moves; small where arithmetic decides, over "
+        "100 % where caches or fused operations spare the memory what is counted.",
     ),
     (
         "Memory",
@@ -177,10 +180,15 @@ def _stream(entry: Mapping[str, Any]) -> str:
     ways = f"{entry['streams']} callers of {_threads(entry['threads_each'])} each against one"
     if "reason" in entry:
         return f"{where}: {ways}: {entry['reason']}."
-    better = "one caller is better" if entry["better"] == 1 else f"{entry['streams']} callers are better"
+    words = {
+        1: "one caller is better",
+        None: f"not told apart (more than {entry['worth']} times is asked for)",
+    }
+    better = words.get(entry["better"], f"{entry['streams']} callers are better")
     load = " (taken under load)" if entry["under_load"] else ""
     rates = f"{entry['images_per_s']:.3g} against {entry['one_images_per_s']:.3g} images/s"
-    return f"{where}: {ways}: {rates}, {better}{load}."
+    turns = f"{entry['ratio']:.2f} times, {min(entry['ratios']):.2f} to {max(entry['ratios']):.2f} by turn"
+    return f"{where}: {ways}: {rates} ({turns}), {better}{load}."
 
 
 def markdown(profile: Mapping[str, Any]) -> str:
@@ -238,6 +246,10 @@ def _figure(value: Any) -> str:
     return DASH if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
+def _share(value: float | None) -> str:
+    return DASH if value is None else f"{value:.0%}"
+
+
 def _speedup(row: Row) -> str:
     if not row["speedup"]:
         return DASH
@@ -265,7 +277,9 @@ _CELLS: Mapping[str, Callable[[Row], str]] = {
     "speed-up": _speedup,
     "parity": _parity,
     "GFLOP/s": lambda row: _figure(row["gflops"]),
-    "of ceiling": lambda row: DASH if row["share_of_ceiling"] is None else f"{row['share_of_ceiling']:.0%}",
+    "of ceiling": lambda row: _share(row["share_of_ceiling"]),
+    "GB/s": lambda row: _figure(row["gb_per_s"]),
+    "of copy": lambda row: _share(row["share_of_copy"]),
     "first ms": lambda row: milliseconds(row["first_call_ms"]),
     "build ms": lambda row: milliseconds(row["build_ms"]),
     "peak MiB": lambda row: DASH if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",

@@ -13,7 +13,7 @@ COLUMNS = (
     *("network", "method", "label", "backend", "precision", "device", "batch", "threads", "rounds", "status"),
     *("network_ms_p50", "image_ms_p50", "image_ms_p90", "image_ms_p99", "images_per_s"),
     *("speedup_vs_eager", "speedup_lo", "speedup_hi", "parity", "parity_error"),
-    *("flops", "bytes", "gflops", "share_of_ceiling"),
+    *("flops", "bytes", "gflops", "share_of_ceiling", "gb_per_s", "share_of_copy"),
     *("first_call_ms", "build_ms", "reopen_ms", "peak_mib", "device_peak_mib", "device_ms_p50"),
     *("stability", "load_max", "under_load", "cpu_use"),
 )

@@ -165,31 +165,38 @@ def command(
 def _network(
     name: str, checkpoint: Path | None, request: Request, chain: tuple[int, int | None] | None
 ) -> dict[Path, float]:
-    import torch
-
-    from uadbench.bench.compare.exported import hold_against
-    from uadbench.bench.plan.weights import find_network
-    from uadbench.engine.networks.checkpoint import load_denoiser, schedule_of
-    from uadbench.exporters.onnx import SIZE, denoiser_inputs, export_unet
+    from uadbench.bench.compare.exported import hold_network
+    from uadbench.bench.run.calibration import slices_to_try
+    from uadbench.engine.networks.checkpoint import load_denoiser, shipped
+    from uadbench.exporters.onnx import export_unet
     from uadbench.exporters.precision import in_form
 
-    source = find_network(name, {name: str(checkpoint)} if checkpoint else {}).path
+    source = checkpoint or shipped(name, "--checkpoint FILE")
     model, card = load_denoiser(source)
-    form = request.form
-    try:
-        pairs = schedule_of(card).pairs(*chain) if chain else []  # before anything is written
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="'--step'") from error
+    form, pairs = request.form, _pairs(card, chain)  # before anything is written
     path = request.output / f"{source.stem}{request.suffix}.onnx"
     calibration = _calibration(card) if form.precision == "int8" else None
     _announce(path.name, form)
     manifest = export_unet(model, card, path, form, request.opset, calibration=calibration)
-    named = denoiser_inputs(card, form, SIZE)
-    named |= {key: _noise(form.batch, SIZE, seed) for seed, key in enumerate(("x", "cond")) if key in named}
-    inputs = (named.pop("x"), torch.full_like(named.pop("timesteps"), 249), *named.values())
-    lower = in_form(model, form)
-    errors = {path: hold_against(path, manifest, inputs, model, lower)}
+    images = slices_to_try(form.batch or BATCH_OF_ANY)
+    errors = {path: hold_network(path, manifest, card, images, model, in_form(model, form))}
     return errors | (_step(model, card, pairs, source.stem, request) if pairs else {})
+
+
+def _pairs(card: dict[str, Any], chain: tuple[int, int | None] | None) -> list[tuple[int, int]]:
+    """The chain's pairs of levels, none where none is asked for; a usage error where the network has no such chain."""
+    from uadbench.engine.networks.adapters import restores
+    from uadbench.engine.networks.checkpoint import schedule_of
+
+    if chain is None:
+        return []
+    if restores(card):
+        reason = "this network undoes anomalies and predicts no noise, so it has no steps; leave it out"
+        raise click.BadParameter(reason, param_hint="'--step'")
+    try:
+        return schedule_of(card).pairs(*chain)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'--step'") from error
 
 
 def _calibration(card: dict[str, Any]) -> Calibration:

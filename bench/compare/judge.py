@@ -20,8 +20,9 @@ from uadbench.engine.networks.checkpoint import CheckpointError, schedule_of
 from uadbench.engine.rng import noise_source
 from uadbench.engine.tools import make_tools
 from uadbench.engine.variance import interpolated
+from uadbench.exporters.gates import gates_of
+from uadbench.exporters.levels import levels_read
 from uadbench.exporters.parity import (
-    MARGINS,
     Chain,
     compare_chains,
     network_parity,
@@ -104,28 +105,32 @@ class _Comparison:
     ids: list[str]
     images: Tensor
     perceptuals: Mapping[str, Perceptual]
-    networks: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    networks: dict[tuple[str, str, tuple[int, ...]], dict[str, Any]] = field(default_factory=dict)
     chains: dict[str, Chain] = field(default_factory=dict)
 
     def judge(self, cell: Cell, reference: Cell, wanted: Denoiser, found: Denoiser) -> dict[str, Any]:
         """The entry of parity.json for a cell; wanted, found : the denoisers of the reference and of the cell."""
         walk = _walk(self.run, cell, self.ids, self.images, self.perceptuals)
-        key = (_network(cell), _arm(cell).slug)
+        if reference.slug not in self.chains:
+            self.chains[reference.slug] = record_chain(wanted, walk)
+        card, noise = _card(self.run, cell), cell.info["noise"]
+        # of a network without noise, the strengths that this very method tells it
+        asked = self.chains[reference.slug].levels if noise == "none" else levels_read(card)
+        levels = tuple(sorted(set(asked)))
+        key = (_network(cell), _arm(cell).slug, levels)
         if key not in self.networks:
-            card, noise = _card(self.run, cell), cell.info["noise"]
             self.networks[key] = network_parity(
                 wanted,
                 found,
                 self.images,
+                levels=levels,
                 schedule=schedule_of(card),
                 noise=noise,
                 conditioned=NETWORKS[card.get("kind", "unet")].conditioned,
             )
-        if reference.slug not in self.chains:
-            self.chains[reference.slug] = record_chain(wanted, walk)
         precision = _arm(cell).precision
         trajectory = compare_chains(self.chains[reference.slug], record_chain(found, walk), precision)
-        scores = score_parity(_metrics(reference), _metrics(cell), MARGINS[precision])
+        scores = score_parity(_metrics(reference), _metrics(cell), gates_of(precision).scores)
         judged, reason = verdict(self.networks[key], trajectory, scores)
         return {
             "verdict": judged,

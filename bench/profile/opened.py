@@ -14,6 +14,7 @@ from uadbench.bench.profile.memory import watch_peak
 from uadbench.bench.run.evaluate import one_line
 from uadbench.engine.backends import BACKENDS
 from uadbench.engine.interfaces import Denoiser
+from uadbench.exporters.levels import levels_read
 from uadbench.exporters.parity import network_parity
 from uadbench.reports.identity import Arm
 
@@ -111,7 +112,7 @@ def hold_against(reference: Opened, other: Opened, network: NetworkFile, inputs:
             other.denoiser,
             inputs.images,
             (seed,),
-            sorted({min(level, network.schedule.length) for level in PARITY_LEVELS}),
+            levels_read(network.card, PARITY_LEVELS),
             network.schedule,
             inputs.noise,
             network.conditioned,

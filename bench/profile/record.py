@@ -18,6 +18,7 @@ from uadbench.bench.profile.measure import Group, Key
 from uadbench.bench.profile.opened import Opened
 from uadbench.bench.profile.stability import judge_stability, ratio_of_medians
 from uadbench.bench.run.timing import percentiles
+from uadbench.exporters.parity import network_fault
 from uadbench.reports.identity import reference_of
 from uadbench.reports.vocabulary import LOAD_LIMIT, STAGES
 
@@ -87,23 +88,25 @@ def _opening(opened: Opened) -> dict[str, Any]:
 
 
 def _parity(opened: Opened) -> dict[str, Any]:
-    """Verdict, error as a part of the image, gate and, where it was not judged, why."""
+    """Verdict, error as a part of the image, gate and, where it was not judged or a probability fails, why."""
+    empty = {"parity_error": None, "parity_gate": None, "parity_probability": None}
     if opened.arm == reference_of(opened.arm):
-        return {"parity": "reference", "parity_error": None, "parity_gate": None, "parity_note": ""}
+        return {"parity": "reference", "parity_note": "", **empty}
     if not opened.parity:
         note = opened.parity_note or opened.failed or "not judged"
-        return {"parity": "not judged", "parity_error": None, "parity_gate": None, "parity_note": note}
+        return {"parity": "not judged", "parity_note": note, **empty}
     error = opened.parity["rel_image"]
     return {
         "parity": "pass" if opened.parity["pass"] else "fail",
         "parity_error": error if math.isfinite(error) else None,
         "parity_gate": opened.parity["gate"],
-        "parity_note": "" if math.isfinite(error) else "the answer is not finite",
+        "parity_probability": opened.parity["probability"],
+        "parity_note": network_fault(opened.parity) if math.isfinite(error) else "the answer is not finite",
     }
 
 
 def _work(group: Group, row: Mapping[str, Any], ceilings: Mapping[str, Any]) -> dict[str, Any]:
-    """FLOPs and bytes of the row's network calls, the rate, and its share of what the device can do."""
+    """FLOPs and bytes of the row's network calls, their rates, and the shares of what the device can do."""
     precision, calls, median = row["precision"], row["nfe"], row["image_ms"]["p50"]
     tf32 = precision == "fp32" and row["ran"].get("tf32")
     found = (ceilings.get("precisions") or {}).get("tf32" if tf32 else precision) or {}
@@ -113,7 +116,8 @@ def _work(group: Group, row: Mapping[str, Any], ceilings: Mapping[str, Any]) -> 
     else:
         one = group.count.bytes(precision)
         flops, moved = group.count.flops * calls, None if one is None else one * calls
-    gflops = flops / (median * group.batch * 1e-3) / 1e9 if flops and median else None
+    gflops, gb = (n / (median * group.batch * 1e-3) / 1e9 if n and median else None for n in (flops, moved))
+    copy = ceilings.get("copy_gb_s")
     return {
         "flops": flops,
         "bytes": moved,
@@ -122,6 +126,8 @@ def _work(group: Group, row: Mapping[str, Any], ceilings: Mapping[str, Any]) -> 
         "gflops": gflops,
         "ceiling_gflops": ceiling,
         "share_of_ceiling": gflops / ceiling if gflops and ceiling else None,
+        "gb_per_s": gb,
+        "share_of_copy": gb / copy if gb and copy else None,
     }
 
 
@@ -174,8 +180,12 @@ def _raw(call: Timed) -> dict[str, Any]:
 
 
 def machine_id(environment: Mapping[str, Any]) -> str:
-    """Eight hex digits for a machine: processor, cores, memory in GiB, architecture, GPU. Software does not enter."""
-    parts = {name: environment.get(name) for name in ("cpu", "cores", "machine")}
+    """Eight hex digits for a machine: processor, cores, memory in GiB, architecture, GPU. Software does not enter.
+
+    Of the processor: its name, and family, model and instructions, for the name alone may be that of several. A record
+    of before they were kept is of another machine.
+    """
+    parts = {name: environment.get(name) for name in ("cpu", "processor", "cores", "machine")}
     memory = environment.get("memory_mib") or 0
     gpu = (environment.get("torch") or {}).get("cuda_device")
     return digest({**parts, "memory_gib": round(memory / 1024), "gpu": gpu})[:8]

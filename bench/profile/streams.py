@@ -9,7 +9,7 @@ from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.profile.calls import Clocks
 from uadbench.bench.profile.inputs import Inputs
 from uadbench.bench.profile.opened import Opener
-from uadbench.bench.run.streams import hold_against_one
+from uadbench.bench.run.streams import WORTH, hold_against_one
 from uadbench.engine.interfaces import Denoiser
 from uadbench.reports.identity import Arm
 
@@ -27,7 +27,9 @@ def compare_streams(
     opener: Opener,
     clocks: Clocks,
 ) -> dict[str, Any]:
-    """What ``hold_against_one`` finds, with "streams", "threads_each" and, if measured, "better" (1 or ``streams``)."""
+    """What ``hold_against_one`` finds, with "streams", "threads_each" and, if measured, "worth" and "better": 1,
+    ``streams``, or None where neither has more than ``WORTH`` times the other's images a second, as a run asks for.
+    """
 
     def opened(count: int) -> Denoiser:
         return opener(arm, network.path, count, len(inputs.images))
@@ -37,4 +39,5 @@ def compare_streams(
     found = {"streams": streams, "threads_each": threads // streams}
     if "reason" in held:
         return found | {"reason": f"not measured: {held['reason']}"}
-    return found | held | {"better": streams if held["ratio"] > 1 else 1}
+    better = streams if held["ratio"] > WORTH else 1 if 1 / held["ratio"] > WORTH else None
+    return found | held | {"better": better, "worth": WORTH}

@@ -1,4 +1,4 @@
-"""What int8 is calibrated on here: training slices of the phantom, which are there without a download.
+"""What int8 is calibrated on here, and exports are tried on: training slices of the phantom, there without a download.
 
 No test slice of any data set is among them, and the same file serves runs on all data.
 """
@@ -15,7 +15,7 @@ from uadbench.datasets import DATASETS
 from uadbench.engine.interfaces import to_signed
 from uadbench.exporters.calibration import Healthy
 
-__all__ = ["training_slices"]
+__all__ = ["slices_to_try", "training_slices"]
 
 DATASET = "phantom"
 SLICES = 16
@@ -24,10 +24,15 @@ SLICES = 16
 def training_slices(count: int = SLICES) -> Healthy:
     """The first healthy slices that training draws from."""
     dataset = DATASETS[DATASET]()
-
-    def load() -> Tensor:
-        slices = np.stack(list(islice(dataset.training_slices(), count)))
-        return to_signed(torch.from_numpy(slices.astype(np.float32)).unsqueeze(1))
-
     record = {"data": DATASET, "slices": count, "split": "training", "fingerprint": dataset.fingerprint}
-    return Healthy(record, load)
+    return Healthy(record, lambda: _slices(0, count))
+
+
+def slices_to_try(count: int) -> Tensor:
+    """The healthy slices after those, float32 [count, 1, H, W] in [-1, 1]; again from the first of them after 16."""
+    return _slices(SLICES, 2 * SLICES)[torch.arange(count) % SLICES]
+
+
+def _slices(first: int, end: int) -> Tensor:
+    slices = np.stack(list(islice(DATASETS[DATASET]().training_slices(), first, end)))
+    return to_signed(torch.from_numpy(slices.astype(np.float32)).unsqueeze(1))

@@ -21,6 +21,7 @@ __all__ = [
     "packages",
     "physical_cores",
     "prepare_process",
+    "processor_of",
     "thread_limits",
     "uadbench_version",
 ]
@@ -50,6 +51,21 @@ PACKAGES = (
     "tensorrt-cu13",
     "tensorrt-rtx",
     "matplotlib",
+)
+
+
+# What /proc/cpuinfo calls it on x86 and on ARM.
+PROCESSOR = {
+    "vendor": ("vendor_id", "CPU implementer"),
+    "family": ("cpu family", "CPU architecture"),
+    "model": ("model", "CPU part"),
+}
+# Those that decide how fast convolutions and matrix products are.
+INSTRUCTIONS = (
+    *("sse4_2", "f16c", "fma", "avx", "avx2", "avx_vnni"),
+    *("avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16"),
+    *("asimd", "asimddp", "fphp", "asimdhp", "sve", "sve2", "i8mm", "bf16"),
 )
 
 
@@ -117,6 +133,7 @@ def environment(threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": packages(),
         "cpu": _cpu_model(),
+        "processor": processor_of(_cpuinfo()),
         "cores": physical_cores(),
         "affinity": len(_affinity()),
         "threads": threads,
@@ -169,13 +186,33 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
-def _cpu_model() -> str:
+def processor_of(cpuinfo: str) -> dict[str, Any]:
+    """What tells a processor from others of its name: "vendor", "family", "model" and "instructions"; {} of nothing.
+
+    cpuinfo : the text of /proc/cpuinfo, whose first processor is looked at. A virtual machine's name may say no more
+        than "AMD EPYC". Instructions are those that matter to networks (``INSTRUCTIONS``) and are there, in order.
+    """
+    lines = [line.partition(":") for line in cpuinfo.partition("\n\n")[0].splitlines()]
+    told = {name.strip(): value.strip() for name, _, value in lines}
+    found: dict[str, Any] = {
+        key: told[name] for key, names in PROCESSOR.items() for name in names if name in told
+    }
+    flags = set(told.get("flags", told.get("Features", "")).split())
+    return found | {"instructions": [name for name in INSTRUCTIONS if name in flags]} if found else {}
+
+
+def _cpuinfo() -> str:
+    """ "" where the system has no such file."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        return Path("/proc/cpuinfo").read_text()
     except OSError:
-        pass
+        return ""
+
+
+def _cpu_model() -> str:
+    for line in _cpuinfo().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 

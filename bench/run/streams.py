@@ -86,8 +86,8 @@ def hold_rates(
     inputs: CallInputs,
     clock: Callable[[], float],
     calls: int,
-) -> tuple[float, float]:
-    """Images a second, medians of ``TURNS``; the two ways take turns, so that what disturbs one disturbs the other.
+) -> list[tuple[float, float]]:
+    """Images a second of one and of several, ``TURNS`` times; they take turns, so what disturbs one disturbs the other.
 
     inputs : of one call; calls : of each caller at a time
     """
@@ -104,8 +104,7 @@ def hold_rates(
 
     for group in (one, several):  # first calls are nobody's measure
         group.run(work)
-    pairs = [(rate(one), rate(several)) for _ in range(TURNS)]
-    return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+    return [(rate(one), rate(several)) for _ in range(TURNS)]
 
 
 def hold_against_one(
@@ -119,8 +118,9 @@ def hold_against_one(
     """One caller with ``threads`` threads against each number of callers, each with a network and its part of them.
 
     opened : threads -> a network opened for them; inputs, calls : see ``hold_rates``
-    Returns for each of ``counts`` "one_images_per_s", "images_per_s" and "ratio", or "reason" where it cannot be
-    measured: a back end whose threads are the whole process's cannot be given a part. The one is opened once.
+    Returns for each of ``counts`` "one_images_per_s" and "images_per_s", medians of the turns, their "ratio", and the
+    turns' own "ratios"; or "reason" where it cannot be measured: a back end whose threads are the whole process's
+    cannot be given a part. The one is opened once.
     """
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())  # callers leave theirs to new threads
@@ -146,10 +146,12 @@ def _against(
             several = callers(stack, count, each, partial(opened, each))
             if [*one.threads(), *several.threads()] != [threads, *[each] * count]:
                 return {"reason": "its threads are the process's and cannot be shared out"}
-            rates = hold_rates(one, several, inputs, clock, calls)
+            turns = hold_rates(one, several, inputs, clock, calls)
         except Exception as error:
             return {"reason": one_line(error)}
-    return {"one_images_per_s": rates[0], "images_per_s": rates[1], "ratio": rates[1] / rates[0]}
+    alone, together = (median(turn[k] for turn in turns) for k in range(2))
+    ratios = [several / one for one, several in turns]
+    return {"one_images_per_s": alone, "images_per_s": together, "ratio": together / alone, "ratios": ratios}
 
 
 def choose_streams(plan: Plan, clock: Callable[[], float], say: Callable[[str], None]) -> dict[str, Any]:

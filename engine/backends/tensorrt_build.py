@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,16 +72,14 @@ def build(trt: Any, library: Library, onnx: bytes, recipe: Recipe, timing: bytes
     """Parse an exported network and build its engine.
 
     timing : of an earlier build on this GPU and version
-    Raises BackendError: no driver, the network cannot be read, is in another precision, or cannot be built.
+    Raises BackendError: no driver, the network cannot be read, is in another precision, or cannot be built, and
+    whatever else the library does not do.
     """
     log, start = make_log(trt), time.monotonic()
-    try:
-        builder = trt.Builder(log.logger)
-    except TypeError as error:  # the constructor returned a null pointer: no driver
-        raise failure(library, "cannot start its builder", log) from error
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    if network is None:
-        raise failure(library, "cannot make a network", log)
+    # a null pointer here: no driver
+    builder = _got(library, log, "cannot start its builder", lambda: trt.Builder(log.logger))
+    flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = _got(library, log, "cannot make a network", lambda: builder.create_network(flags))
     parser = _parse(trt, library, network, onnx, log)
     convolutions = _convolutions(trt, network)
     meant = {recipe.precision, "fp32"} if recipe.mixed else {recipe.precision}
@@ -91,17 +89,32 @@ def build(trt: Any, library: Library, onnx: bytes, recipe: Recipe, timing: bytes
             f"export it in {recipe.precision}"
         )
     config = _configure(trt, library, builder, recipe, log)
-    cache = _timing_cache(library, config, timing)
-    plan = builder.build_serialized_network(network, config)
+    cache = _timing_cache(library, config, timing, log)
+    what = f"cannot build a {recipe.precision} engine"
+    plan = _got(library, log, what, lambda: builder.build_serialized_network(network, config))
     del parser  # it owns the weights that the network refers to, so it must live until here
-    if plan is None:
-        raise failure(library, f"cannot build a {recipe.precision} engine", log)
-    kept = b"" if cache is None else bytes(config.get_timing_cache().serialize())
+    kept = b"" if cache is None else _times(library, config, log)
     return Built(bytes(plan), convolutions, time.monotonic() - start, kept)
 
 
+def _got(library: Library, log: Log, what: str, call: Callable[[], Any]) -> Any:
+    """What a call of the library returns; BackendError where that says that it failed.
+
+    Failures are None and False, a TypeError (a constructor returned a null pointer) and a ValueError, which says why.
+    """
+    try:
+        found = call()
+    except TypeError as error:
+        raise failure(library, what, log) from error
+    except ValueError as error:
+        raise failure(library, what, log, error) from error
+    if found is None or found is False:
+        raise failure(library, what, log)
+    return found
+
+
 def _parse(trt: Any, library: Library, network: Any, onnx: bytes, log: Log) -> Any:
-    parser = trt.OnnxParser(network, log.logger)
+    parser = _got(library, log, "cannot start its parser", lambda: trt.OnnxParser(network, log.logger))
     if not parser.parse(onnx):
         errors = [str(parser.get_error(i)) for i in range(parser.num_errors)]
         told = "; ".join(errors[:SHOWN])
@@ -119,9 +132,7 @@ def _convolutions(trt: Any, network: Any) -> dict[str, int]:
 
 
 def _configure(trt: Any, library: Library, builder: Any, recipe: Recipe, log: Log) -> Any:
-    config = builder.create_builder_config()
-    if config is None:
-        raise failure(library, "cannot make a builder's configuration", log)
+    config = _got(library, log, "cannot make a builder's configuration", builder.create_builder_config)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace)
     config.builder_optimization_level = recipe.level
     config.profiling_verbosity = (
@@ -134,20 +145,33 @@ def _configure(trt: Any, library: Library, builder: Any, recipe: Recipe, log: Lo
         config.num_compute_capabilities = 1
         if not config.set_compute_capability(target(trt, library, recipe.capability), 0):
             raise failure(library, f"takes no compute capability {recipe.capability}", log)
-    profile = builder.create_optimization_profile()
+    profile = _got(library, log, "cannot make a profile of shapes", builder.create_optimization_profile)
     for name, shape in recipe.shapes.items():
-        profile.set_shape(name, shape, shape, shape)
+        what = f"takes no shape {list(shape)} for {name}"  # None is its way to say that all is well
+        _got(library, log, what, lambda n=name, s=shape: profile.set_shape(n, s, s, s) is not False)  # type: ignore[misc]
     if config.add_optimization_profile(profile) < 0:
         raise failure(library, f"takes no profile of {dict(recipe.shapes)}", log)
     return config
 
 
-def _timing_cache(library: Library, config: Any, timing: bytes) -> Any:
+def _timing_cache(library: Library, config: Any, timing: bytes, log: Log) -> Any:
     """The kernels' times, from before where the library takes those for its own; they only save time."""
     if not library.timing:
         return None
     cache = config.create_timing_cache(timing)
     if cache is None or not config.set_timing_cache(cache, False):
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
+        log.lines.clear()  # why it does not take the old ones is nobody's fault
+        cache = _got(library, log, "cannot make a store of times", lambda: config.create_timing_cache(b""))
+        _got(
+            library,
+            log,
+            "does not take an empty store of times",
+            lambda: config.set_timing_cache(cache, False),
+        )
     return cache
+
+
+def _times(library: Library, config: Any, log: Log) -> bytes:
+    """The kernels' times after a build."""
+    cache = _got(library, log, "does not give the times of kernels back", config.get_timing_cache)
+    return bytes(_got(library, log, "cannot write the times of kernels", cache.serialize))

@@ -230,22 +230,16 @@ def _as_maps(map: Tensor) -> np.ndarray:
 def dilate(map: Tensor, size: int) -> Tensor:
     """Grey dilation of a float32 map [B, 1, H, W] with a flat size x size square, edges replicated.
 
-    Computed on the CPU and returned on the map's device; no gradient flows through it. Errors as ``grey_dilation``.
+    Computed on the CPU, on one thread (docs/targets.md has the times), and returned on the map's device; no gradient
+    flows through it. Errors as ``grey_dilation``.
     """
-    return (
-        torch.from_numpy(grey_dilation(_as_maps(map), size, torch.get_num_threads()))
-        .unsqueeze(1)
-        .to(map.device)
-    )
+    return torch.from_numpy(grey_dilation(_as_maps(map), size)).unsqueeze(1).to(map.device)
 
 
 def close(map: Tensor, size: int) -> Tensor:
     """Grey closing of a float32 map [B, 1, H, W] with a flat size x size square, edges replicated.
 
-    Computed on the CPU and returned on the map's device; no gradient flows through it. Errors as ``grey_dilation``.
+    Computed on the CPU, on one thread (docs/targets.md has the times), and returned on the map's device; no gradient
+    flows through it. Errors as ``grey_dilation``.
     """
-    return (
-        torch.from_numpy(grey_closing(_as_maps(map), size, torch.get_num_threads()))
-        .unsqueeze(1)
-        .to(map.device)
-    )
+    return torch.from_numpy(grey_closing(_as_maps(map), size)).unsqueeze(1).to(map.device)

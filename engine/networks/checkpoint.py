@@ -57,13 +57,16 @@ def is_shipped(name: str) -> bool:
     return _among_shipped(name).is_file()
 
 
-def shipped(name: str) -> Path:
-    """The checkpoint of a network, such as "unet-gaussian", that comes with the package; CheckpointError if none."""
+def shipped(name: str, given_by: str = "") -> Path:
+    """The checkpoint of a network, such as "unet-gaussian", that comes with the package; CheckpointError if none.
+
+    given_by : the option by which a user names another file, where that is not --set checkpoints.NAME=FILE
+    """
     path = _among_shipped(name)
     if not is_shipped(name):
         raise CheckpointError(
             f"no network {name} is shipped; train one with `bench train`, whose --help says by which --objective, and "
-            f"name its file by --set checkpoints.{name}=FILE"
+            f"name its file by {given_by or f'--set checkpoints.{name}=FILE'}"
         )
     return path
 

@@ -70,6 +70,7 @@ class Objective:
     weighted : whether an error weighs by its level, as the training's ``weighting`` says
     partial : whether some of the network's weights take no part in the loss
     score : (model, x) -> a map of lesions [B, 1, H, W] >= 0, where that is not the estimate's residual
+    asked : strengths of anomalies that methods tell the network; none where it undoes noise
     """
 
     title: str
@@ -86,6 +87,7 @@ class Objective:
     weighted: bool = False
     partial: bool = False
     score: Callable[[nn.Module, Tensor], Tensor] | None = None
+    asked: tuple[int, ...] = ()
 
     def name(self, noise: str) -> str:
         """Of the checkpoint, such as "unet-gaussian"."""

@@ -155,6 +155,7 @@ def _objective(
     loss: Callable[..., Tensor],
     level: int = 1,
     score: Callable[[nn.Module, Tensor], Tensor] | None = None,
+    asked: tuple[int, ...] = (1,),
 ) -> Objective:
     return Objective(
         title,
@@ -169,6 +170,7 @@ def _objective(
         level,
         noisy=False,
         score=score,
+        asked=asked,
     )
 
 
@@ -186,6 +188,7 @@ RESTORING: dict[str, Objective] = {
         _draw_strength,
         _cold_loss,
         STRENGTHS // 2,
+        asked=(12, 25, 38, 50, 75, 100),
     ),
     "flow": _objective(
         "the straight path from synthetic anomalies to none (REFLECT)",
@@ -194,6 +197,7 @@ RESTORING: dict[str, Objective] = {
         _draw_strength,
         _flow_loss,
         STRENGTHS,
+        asked=(STRENGTHS,),
     ),
     "restoration": _objective(
         "synthetic anomalies, taken out and pointed at, and coarse noise, taken out (Mend)",
@@ -202,5 +206,6 @@ RESTORING: dict[str, Objective] = {
         _draw_either,
         _restoration_loss,
         score=_probability,
+        asked=(PLACED, COARSE_NOISE),
     ),
 }

@@ -7,9 +7,10 @@ import re
 import pytest
 from support.pages import code, page, table
 
-from uadbench.bench.compare.exported import TOLERANCES
+from uadbench.bench.compare.exported import LEVEL
 from uadbench.engine.backends import BACKENDS
 from uadbench.engine.backends.form import ATTENTIONS, FORM_PRECISIONS, Form
+from uadbench.exporters.gates import GATES
 from uadbench.exporters.graph import opset_of
 
 TEXT = page("backends.md")
@@ -47,12 +48,11 @@ def test_the_opset_of_a_form_is_that_of_the_page(precision: str, attention: str)
 def test_the_tolerances_of_an_export_are_those_of_the_code() -> None:
     told = re.sub(r"\s+", " ", TEXT)
     assert "at most 1e-5 in fp32 (perceptual net 1e-4), 3e-3 in fp16, 3e-2 in bf16 (the perceptual" in told
-    assert "those of int8 are those of bf16" in told
-    denoiser = {"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}
-    assert TOLERANCES["step"] == denoiser
-    assert TOLERANCES["unet"] == denoiser | {"int8": denoiser["bf16"]}
-    assert TOLERANCES["perceptual-distance"] == denoiser | {"fp32": 1e-4}
-    assert TOLERANCES["perceptual-features"] == pytest.approx({p: 10 * t for p, t in denoiser.items()})
+    assert f"noised to level {LEVEL}" in told
+    step = {"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}
+    net = step | {"fp32": 1e-4}
+    for part, wanted in (("step", step), ("distance", net), ("features", {**net, "fp16": 3e-2, "bf16": 0.3})):
+        assert {p: gate for p, gates in GATES.items() if (gate := getattr(gates, part)) is not None} == wanted
 
 
 def test_every_back_end_has_a_row_on_what_has_been_tried_for_each_device() -> None:

@@ -9,6 +9,7 @@ from support.profiled import made_profile
 
 from uadbench.bench.profile.opened import PARITY_LEVELS
 from uadbench.bench.profile.stability import DRIFT, LEAST, SPREAD
+from uadbench.bench.run.streams import WORTH
 from uadbench.bench.run.timing import PERCENTILES
 from uadbench.reports.profile import IDLE
 from uadbench.reports.profile_files import COLUMNS, timings
@@ -32,6 +33,7 @@ def test_limits_are_those_of_the_code() -> None:
     assert f"fewer than {LEAST} calls" in FLAT
     assert f"load average of {LOAD_LIMIT} times the threads" in FLAT
     assert f"Below {IDLE * 100:.0f} % the report says so" in FLAT
+    assert f"more than {WORTH} times the images a second of the other" in FLAT
     assert f"p90 from {PERCENTILES[90]} calls, p99 from {PERCENTILES[99]}" in FLAT
     assert "levels {}, {} and {}".format(*PARITY_LEVELS) in FLAT
 

@@ -28,7 +28,9 @@ from uadbench.datasets.public.grazpedwri import SHARES
 from uadbench.datasets.selection import read_split
 from uadbench.datasets.shifts import SHIFTS
 from uadbench.engine.post import EROSIONS, FOREGROUND, MEDIAN
-from uadbench.exporters.parity import LEVELS, MARGINS, NETWORK_GATES, SEEDS, TRAJECTORY_GATES
+from uadbench.exporters.gates import GATES
+from uadbench.exporters.levels import LEVELS
+from uadbench.exporters.parity import SEEDS
 from uadbench.reports.ranking import ALPHA
 from uadbench.reports.vocabulary import LOAD_LIMIT, MEASURES, STAGES
 
@@ -52,9 +54,11 @@ def test_every_measure_of_the_vocabulary_has_its_row() -> None:
 
 def test_the_parity_gates_are_those_of_the_code() -> None:
     told = {row["part"]: row for row in table(page("protocol.md"), "gates")}
-    for part, gates in (("network", NETWORK_GATES), ("trajectory", TRAJECTORY_GATES), ("scores", MARGINS)):
-        assert {name: float(told[part][name]) for name in gates} == gates
-    assert set(told) == {"network", "trajectory", "scores"}
+    assert set(told) == {"network", "probability", "trajectory", "scores"}
+    for part, row in told.items():
+        assert {name: float(row[name]) for name in GATES} == {
+            name: getattr(g, part) for name, g in GATES.items()
+        }
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ def test_a_calls_speed_up_is_the_profiles(what: str, precision: str, wanted: flo
     assert row[""] == ("met" if best["speedup_vs_eager"] >= wanted else "missed")
     if precision == "bf16":
         assert f"bf16 runs at {100 * best['share_of_ceiling']:.0f} % of the ceiling" in TEXT
+        at_all = best["speedup_vs_eager"] / best["share_of_ceiling"]
+        assert f"at all of it, a call would be {at_all:.2f} times eager fp32" in TEXT
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
@@ -89,11 +91,14 @@ def test_the_harnesss_share_is_the_manifests() -> None:
     assert f"Of three chains alone it is {few}" in TEXT
 
 
+CLOSING = "13 x 13 closing + dilation"
 KERNELS = {
     ("one simplex field", "opensimplex"): ("6-octave field, 1 of 128 x 128, 1 threads", 12, 1),
     ("16 simplex fields, two threads", "opensimplex"): ("6-octave field, 16 of 128 x 128, 2 threads", 18, 1),
     ("closing and dilation of one image", "OpenCV"): ("13 x 13 closing + dilation, 1 of 128 x 128, 1 threads", 1, 2),
     ("the same of 16 images, one thread", "OpenCV"): ("13 x 13 closing + dilation, 16 of 128 x 128, 1 threads", 1.5, 2),
+    ("the same of 16 images, two threads", "OpenCV"): (f"{CLOSING}, 16 of 128 x 128, 2 threads", 1.5, 2),
+    ("the same of 16 images, two threads", "SciPy"): (f"{CLOSING}, 16 of 128 x 128, 2 threads", 15, 1),
     ("the same of 16 images, one thread", "SciPy"): ("13 x 13 closing + dilation, 16 of 128 x 128, 1 threads", 15, 1),
 }  # fmt: skip
 
@@ -128,6 +133,10 @@ def test_what_channels_last_and_a_second_thread_do() -> None:
     )
     assert f"did not help with 16 fields: {two:.1f} times opensimplex, one thread {one:.1f}" in TEXT
     assert two < one
+    threads = [kernels(f"{CLOSING}, 16 of 128 x 128, {n} threads", "OpenCV") for n in (1, 2)]
+    ours = [row["ours_ms"] for row in threads]
+    assert f"of 16 images took {ours[0]:.2f} ms on one thread and {ours[1]:.2f} on two" in TEXT
+    assert ours[0] < ours[1]
 
 
 @pytest.mark.parametrize(("command", "wanted"), [("bench list", 1), ("bench doctor", 10)])

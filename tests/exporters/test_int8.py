@@ -28,15 +28,10 @@ from uadbench.engine.backends.onnxruntime import load_runtime
 from uadbench.engine.backends.torch import TorchDenoiser
 from uadbench.engine.networks.checkpoint import load_denoiser
 from uadbench.exporters.calibration import Calibration, calibration_levels, calibration_set
+from uadbench.exporters.gates import GATES
 from uadbench.exporters.int8 import float_convolutions, quantize
 from uadbench.exporters.onnx import ExportError, export_unet
-from uadbench.exporters.parity import (
-    MARGINS,
-    NETWORK_GATES,
-    TRAJECTORY_GATES,
-    network_parity,
-    relative_l2,
-)
+from uadbench.exporters.parity import network_parity, relative_l2
 
 
 class Exported(NamedTuple):
@@ -164,7 +159,7 @@ def test_onnxruntime_and_openvino_agree_to_within_the_gate(exported: Exported) -
         for name in ("openvino", "onnxruntime")
     )
     result = network_parity(a, b, slices(seed=9, count=2), seeds=(0,))
-    assert 0 < result["rel_image"] < NETWORK_GATES["int8"]
+    assert 0 < result["rel_image"] < GATES["int8"].network
 
 
 def test_onnxruntime_has_an_integer_kernel_for_every_quantized_convolution(
@@ -207,8 +202,8 @@ def test_int8_is_for_the_cpu() -> None:
 
 
 def test_the_gates_of_int8_are_no_looser_than_those_of_bf16() -> None:
-    for gates in (NETWORK_GATES, TRAJECTORY_GATES, MARGINS):
-        assert gates["int8"] <= gates["bf16"]
+    for part in ("network", "probability", "trajectory", "scores"):
+        assert getattr(GATES["int8"], part) <= getattr(GATES["bf16"], part)
 
 
 def test_a_fixed_batch_is_calibrated_in_batches_of_its_size_to_the_same_bytes_each_time_without_a_word(

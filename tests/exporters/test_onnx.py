@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from support import tiny_network as tiny
 
 from uadbench.bench.commands.export import command
+from uadbench.bench.run.calibration import slices_to_try
 from uadbench.engine.backends.artifacts import ArtifactError, manifest_path, read_artifact
 from uadbench.engine.backends.form import Form
 from uadbench.engine.backends.onnxruntime import load_runtime
@@ -135,10 +136,25 @@ def test_the_perceptual_net_computes_in_onnx_what_it_computes_in_torch(tmp_path:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * wanted.max())
 
 
-def test_bench_export_writes_verifies_and_repeats_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and the slices that they are tried on, as small as the tiny network."""
+    cut = slice(48, 48 + tiny.SIZE)
     monkeypatch.setattr("uadbench.exporters.onnx.SIZE", tiny.SIZE)
+    monkeypatch.setattr(
+        "uadbench.bench.run.calibration.slices_to_try", lambda count: slices_to_try(count)[..., cut, cut]
+    )
+    # export_unet's default size was bound when it was defined, so the small size is handed over here
+    monkeypatch.setattr(
+        "uadbench.exporters.onnx.export_unet",
+        lambda model, card, path, form, opset, calibration: export_unet(
+            model, card, path, form, opset, tiny.SIZE, calibration
+        ),
+    )
+
+
+@pytest.mark.usefixtures("small")
+def test_bench_export_writes_verifies_and_repeats_itself(tmp_path: Path) -> None:
     checkpoint, output = tiny.make_checkpoint(tmp_path), tmp_path / "out"
     arguments = [
         "--checkpoint",
@@ -150,13 +166,6 @@ def test_bench_export_writes_verifies_and_repeats_itself(
         "--output",
         str(output),
     ]
-    # export_unet's default size was bound when it was defined, so the small size is handed over here
-    monkeypatch.setattr(
-        "uadbench.exporters.onnx.export_unet",
-        lambda model, card, path, form, opset, calibration: export_unet(
-            model, card, path, form, opset, tiny.SIZE, calibration
-        ),
-    )
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
     assert "opset 23  batch 3" in result.output
@@ -208,7 +217,7 @@ def test_bench_export_asks_for_the_form_of_its_options(
             assert calibration.record["source"]["data"] == "phantom"
 
     monkeypatch.setattr("uadbench.exporters.onnx.export_unet", export)
-    monkeypatch.setattr("uadbench.bench.compare.exported.hold_against", lambda *given: 0.0)
+    monkeypatch.setattr("uadbench.bench.compare.exported.hold_network", lambda *given: 0.0)
     checkpoint = tiny.make_checkpoint(tmp_path)
     result = CliRunner().invoke(
         command, ["--only", "unet", "--checkpoint", str(checkpoint), "--output", str(tmp_path), *arguments]
@@ -220,18 +229,12 @@ def test_bench_export_asks_for_the_form_of_its_options(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small")
 def test_bench_export_writes_a_step_beside_the_network_and_tries_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uadbench.exporters.step import export_step
 
-    monkeypatch.setattr("uadbench.exporters.onnx.SIZE", tiny.SIZE)
-    monkeypatch.setattr(
-        "uadbench.exporters.onnx.export_unet",
-        lambda model, card, path, form, opset, calibration: export_unet(
-            model, card, path, form, opset, tiny.SIZE, calibration
-        ),
-    )
     monkeypatch.setattr(
         "uadbench.exporters.step.export_step",
         lambda model, card, path, pairs, form, opset: export_step(
@@ -242,7 +245,8 @@ def test_bench_export_writes_a_step_beside_the_network_and_tries_both(
     words = ["--only", "unet", "--checkpoint", str(checkpoint), "--output", str(output)]
     result = CliRunner().invoke(command, [*words, "--precision", "fp16", "--step", "350:4"])
     assert result.exit_code == 0, result.output
-    assert result.output.count("relative L2 against torch fp32") == 4  # the network, and three of the steps
+    assert result.output.count("error at 250 as a part of the image") == 1
+    assert result.output.count("relative L2 against torch fp32 at step") == 3
     assert (
         "exporting unet-gaussian-step350-4-fp16.onnx, then holding it against torch fp32 at steps 0, 2, 3: "
         "in ONNX Runtime and in torch fp16, minutes on some CPUs\n"
@@ -258,6 +262,9 @@ def test_bench_export_writes_a_step_beside_the_network_and_tries_both(
             ["--batch-size", "0"], "neither a number from 1 to 4096 nor 'dynamic'", id="batch of none"
         ),
         pytest.param(["--only", "unet", "--checkpoint", "nowhere.safetensors"], "is missing", id="no file"),
+        pytest.param(
+            ["--only", "unet", "--network", "nosuch"], "name its file by --checkpoint FILE", id="no network"
+        ),
         pytest.param(["--only", "perceptual", "--perceptual", "vgg"], "vgg", id="unknown net"),
         pytest.param(["--opset", "7"], "18<=x<=23", id="old opset"),
         pytest.param(["--opset", "21", "--attention", "fused"], "operator of opset 23", id="no operator"),
@@ -270,6 +277,7 @@ def test_bench_export_writes_a_step_beside_the_network_and_tries_both(
         ),
         pytest.param(["--step", "far"], "'far' is not T or T:N, as 350 or 350:25", id="no chain"),
         pytest.param(["--step", "2000"], "t_start is 2000; allowed is 1 to 1000", id="beyond the schedule"),
+        pytest.param(["--network", "vae", "--step", "250:5"], "it has no steps; leave it out", id="no steps"),
         pytest.param(["--step", "9:10"], "steps is 10; allowed is 1 to t_start = 9", id="many steps"),
     ],
 )
@@ -278,3 +286,4 @@ def test_bench_export_explains_what_is_wrong(tmp_path: Path, arguments: list[str
     assert result.exit_code == 2
     assert message in result.output
     assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()  # nothing is written before it is known to be possible

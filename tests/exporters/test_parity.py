@@ -11,11 +11,11 @@ from torch import Tensor
 
 from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.schedule import linear_schedule
+from uadbench.exporters.gates import GATES, gates_of
+from uadbench.exporters.levels import LEVELS
 from uadbench.exporters.parity import (
-    LEVELS,
-    MARGINS,
-    NETWORK_GATES,
     compare_chains,
+    network_fault,
     network_parity,
     record_chain,
     relative_l2,
@@ -58,7 +58,7 @@ def test_equal_networks_agree_exactly_at_every_level_and_seed() -> None:
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_the_gate_is_on_what_an_error_of_eps_does_to_the_image(precision: str, factor: float) -> None:
     """eps' = (1 + e) eps with eps = x_t gives an image error of sqrt(1 - abar_t) e, at most e."""
-    error = factor * NETWORK_GATES[precision]
+    error = factor * gates_of(precision).network
     other = Fake(lambda x, t: x * (1 + error), precision)
     result = network_parity(Fake(lambda x, t: x), other, IMAGES)
     assert result["rel_l2"] == pytest.approx(error, rel=0.05)
@@ -69,20 +69,55 @@ def test_the_gate_is_on_what_an_error_of_eps_does_to_the_image(precision: str, f
     assert result["pass"] is (factor < 1)
 
 
-def test_a_change_is_compared_in_full_on_images_without_noise_and_its_logit_is_not() -> None:
+def test_a_change_is_compared_in_full_on_images_without_noise() -> None:
     """f' = (1 + e) f with f = x / 2 gives an image error of e / 2, whatever the level."""
     seen, error = list[tuple[Tensor, int]](), 4e-4
 
     def change(x: Tensor, t: Tensor) -> Tensor:
         seen.append((x, int(t[0])))
-        return torch.cat([0.5 * x, 100 * x], dim=1)
+        return 0.5 * x
 
-    other = Fake(lambda x, t: torch.cat([0.5 * x * (1 + error), 120 * x], dim=1))
-    result = network_parity(Fake(change), other, IMAGES, noise="none")
+    other = Fake(lambda x, t: 0.5 * x * (1 + error))
+    result = network_parity(Fake(change), other, IMAGES, levels=(1, 50), noise="none")
     assert [t for _, t in seen] == [1, 50]
+    assert result["probability"] is result["probability_gate"] is None
     assert all(torch.equal(x, IMAGES) for x, _ in seen)
     assert [call["rel_image"] for call in result["calls"]] == pytest.approx([error / 2] * 2, rel=0.01)
     assert not result["pass"]
+
+
+@pytest.mark.parametrize("precision", list(GATES))
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_logit_is_compared_as_a_probability_at_its_worst_pixel(precision: str, factor: float) -> None:
+    """The change is right everywhere, and one pixel's probability is off from an even chance at strength 1 only."""
+    gates = GATES[precision]
+    off = factor * gates.probability
+
+    def answer(x: Tensor, t: Tensor, wrong: float = 0.0) -> Tensor:
+        odds = torch.full_like(x, 0.5)
+        odds[0, 0, 3, 4] += wrong if int(t[0]) == 1 else 0.0
+        return torch.cat([0.5 * x, odds.logit()], dim=1)
+
+    other = Fake(lambda x, t: answer(x, t, off), precision)
+    result = network_parity(Fake(answer), other, IMAGES, levels=(1, 2), noise="none")
+    assert result["rel_image"] == 0
+    assert [call["probability"] for call in result["calls"]] == pytest.approx([off, 0], abs=1e-7)
+    assert (result["probability"], result["probability_gate"]) == (
+        pytest.approx(off, abs=1e-7),
+        gates.probability,
+    )
+    assert result["pass"] is (factor < 1)
+    assert network_fault(result) == (
+        ""
+        if factor < 1
+        else f"a pixel's probability is off by {off:.1e}, the gate is {gates.probability:.0e}"
+    )
+
+
+def test_large_logits_of_either_kind_are_the_same_probability() -> None:
+    """100 or 120 before the sigmoid: nobody who reads a probability sees a difference."""
+    reference, other = (Fake(lambda x, t, k=k: torch.cat([x, 0 * x + k], dim=1)) for k in (100.0, 120.0))
+    assert network_parity(reference, other, IMAGES, levels=(1,), noise="none")["pass"]
 
 
 def test_a_network_that_is_wrong_at_one_level_only_is_found() -> None:
@@ -96,6 +131,9 @@ def test_nan_never_passes() -> None:
     broken = Fake(lambda x, t: x * math.nan)
     assert network_parity(Fake(_half), broken, IMAGES)["rel_image"] == math.inf
     assert not network_parity(Fake(_half), broken, IMAGES)["pass"]
+    unsure = Fake(lambda x, t: torch.cat([0.5 * x, x * math.nan], dim=1))
+    sure = Fake(lambda x, t: torch.cat([0.5 * x, x], dim=1))
+    assert not network_parity(sure, unsure, IMAGES, noise="none", levels=(1,))["pass"]
     assert not trajectory_parity(Fake(_half), broken, _walk)["pass"]
     assert not score_parity(_metrics(), _metrics(dice=math.nan), 0.01)["pass"]
 
@@ -142,7 +180,7 @@ def _metrics(
 def test_scores_pass_within_the_margin_on_the_same_cases(
     metrics: dict, passes: bool, reason: str | None
 ) -> None:
-    result = score_parity(_metrics(), metrics, MARGINS["fp32"])
+    result = score_parity(_metrics(), metrics, GATES["fp32"].scores)
     assert result["pass"] is passes
     assert (result["reason"] is None) if reason is None else (reason in result["reason"])
 
@@ -163,7 +201,7 @@ def test_a_verdict_needs_all_three_parts_and_names_those_that_fail() -> None:
     assert "max Dice +0.10" in why
     assert verdict(network, chain, None) == ("fail", "scores could not be compared")
     wrong = score_parity(_metrics(), _metrics(dice=0.3), 0.01)
-    failed, why = verdict({**network, "pass": False}, {**chain, "pass": False}, wrong)
+    failed, why = verdict({**network, "rel_image": 1e-3, "pass": False}, {**chain, "pass": False}, wrong)
     assert failed == "fail"
     assert all(part in why for part in ("network: ", "trajectory: ", "scores: max Dice differs by -10.00"))
 

@@ -68,6 +68,8 @@ def test_the_csv_has_every_column_and_a_line_a_row() -> None:
         "parity",
         "gflops",
         "share_of_ceiling",
+        "gb_per_s",
+        "share_of_copy",
         "first_call_ms",
         "peak_mib",
     ],
@@ -126,9 +128,21 @@ def stream(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_better_number_of_callers_is_said() -> None:
-    rates = {"one_images_per_s": 20.0, "images_per_s": 25.0, "ratio": 1.25, "better": 2}
-    (found,) = notes(made_profile(streams=[stream(**rates)]))
-    assert "2 callers of 1 thread each against one: 25 against 20 images/s, 2 callers are better" in found
+    rates = {
+        "one_images_per_s": 20.0,
+        "images_per_s": 25.0,
+        "ratio": 1.25,
+        "ratios": [1.3, 0.9, 1.25],
+        "worth": 1.05,
+    }
+    for better, words in (
+        (2, "2 callers are better."),
+        (1, "one caller is better."),
+        (None, "not told apart (more than 1.05 times is asked for)."),
+    ):
+        (found,) = notes(made_profile(streams=[stream(**rates, better=better)]))
+        assert "2 callers of 1 thread each against one: 25 against 20 images/s " in found
+        assert found.endswith(f"(1.25 times, 0.90 to 1.30 by turn), {words}")
     (found,) = notes(made_profile(streams=[stream(reason="not measured: why")]))
     assert found.endswith("not measured: why.")
 
@@ -138,6 +152,10 @@ def test_every_row_of_the_table_is_in_the_markdown_escaped() -> None:
     assert text.count("| unet-gaussian |") == 3
     assert "&lt;b&gt;25 steps" in text
     assert "2.00 (1.90" in text
+    assert "| of ceiling | GB/s | of copy |" in text
+    assert "| 50% | 1 | 10% |" in text
+    nothing = markdown(made_profile([made_row(gb_per_s=None, share_of_copy=None)]))
+    assert "| 50% | – | – |" in nothing
 
 
 def test_the_page_shows_table_roofline_batches_and_stages_and_escapes_what_it_is_given() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from enum import Enum, IntEnum
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,32 +16,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from support.fake_tensorrt_names import DataType, ILogger, LayerType, Severity
+
 MAGIC = b"PLAN\n"
-
-
-class Severity(IntEnum):
-    INTERNAL_ERROR = 0
-    ERROR = 1
-    WARNING = 2
-    INFO = 3
-
-
-class DataType(Enum):
-    FLOAT = 1
-    HALF = 10
-    BF16 = 16
-
-
-class LayerType(Enum):
-    CONVOLUTION = 0
-    OTHER = 1
-
-
-class ILogger:
-    Severity = Severity
-
-    def log(self, severity: Severity, msg: str) -> None:
-        raise NotImplementedError
 
 
 class FakeTensorRt:
@@ -80,6 +57,7 @@ class FakeTensorRt:
         return Runtime(self, _logger(self, log))
 
     def OnnxParser(self, network: Network, log: ILogger) -> Parser:
+        _constructed(self, log, "OnnxParser")
         return Parser(self, network, log)
 
 
@@ -93,19 +71,27 @@ def _logger(trt: FakeTensorRt, log: ILogger) -> ILogger:
     return log
 
 
+def _constructed(trt: FakeTensorRt, log: ILogger, name: str) -> None:
+    """As with pybind: a constructor that returns a null pointer is a TypeError."""
+    if trt.fails(name, log, f"no {name}"):
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
 class Builder:
     def __init__(self, trt: FakeTensorRt, log: ILogger) -> None:
         self._trt, self._log = trt, log
 
     def create_network(self, flags: int) -> Network | None:
         assert flags == 1 << 1, "the network is to be strongly typed"
+        _constructed(self._trt, self._log, "network's constructor")
         return None if self._trt.fails("create_network", self._log, "no network") else Network()
 
     def create_builder_config(self) -> Config | None:
-        return None if self._trt.fails("create_builder_config", self._log, "no config") else Config(self._trt)
+        failed = self._trt.fails("create_builder_config", self._log, "no config")
+        return None if failed else Config(self._trt, self._log)
 
-    def create_optimization_profile(self) -> Profile:
-        return Profile()
+    def create_optimization_profile(self) -> Profile | None:
+        return None if self._trt.fails("profile", self._log, "no profile") else Profile(self._trt)
 
     def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
         if self._trt.fails(
@@ -138,19 +124,23 @@ class Network:
 
 
 class Profile:
-    def __init__(self) -> None:
+    def __init__(self, trt: FakeTensorRt) -> None:
+        self._trt = trt
         self.shapes: dict[str, tuple[int, ...]] = {}
 
     def set_shape(self, name: str, least: Any, usual: Any, largest: Any) -> None:
         assert least == usual == largest
+        if "set_shape" in self._trt.faults:
+            raise ValueError("the shapes are inconsistent")
         self.shapes[name] = least
 
 
 class Config:
     """Holds what it is given."""
 
-    def __init__(self, trt: FakeTensorRt) -> None:
-        self._trt, self.cleared, self.profiles, self.capability = trt, set(), [], None
+    def __init__(self, trt: FakeTensorRt, log: ILogger) -> None:
+        self._trt, self._log = trt, log
+        self.cleared, self.profiles, self.capability = set(), [], None
         self.timing, self.profiling_verbosity = b"", None
 
     def set_memory_pool_limit(self, pool: str, size: int) -> None:
@@ -171,17 +161,26 @@ class Config:
         return 0
 
     def create_timing_cache(self, data: bytes) -> bytes | None:
+        if not data and self._trt.fails("new_timing_cache", self._log, "no cache"):
+            return None
         return None if data and "create_timing_cache" in self._trt.faults else data
 
     def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
+        if not cache and self._trt.fails("set_timing_cache", self._log, "not set"):
+            return False
         self.timing = cache
         return not cache or cache.startswith(b"times")
 
-    def get_timing_cache(self) -> SimpleNamespace:
-        return SimpleNamespace(
-            serialize=lambda: self.timing if self.timing.startswith(b"times") else b"times"
-        )
+    def get_timing_cache(self) -> SimpleNamespace | None:
+        if self._trt.fails("get_timing_cache", self._log, "no times"):
+            return None
+        return SimpleNamespace(serialize=self._serialize)
+
+    def _serialize(self) -> bytes | None:
+        if self._trt.fails("serialize", self._log, "no bytes"):
+            return None
+        return self.timing if self.timing.startswith(b"times") else b"times"
 
 
 class Parser:

@@ -123,6 +123,8 @@ def made_row(times_ms: Sequence[float] = (10.0,) * 12, **changes: Any) -> dict[s
         "gflops": 100.0,
         "ceiling_gflops": 200.0,
         "share_of_ceiling": 0.5,
+        "gb_per_s": 1.0,
+        "share_of_copy": 0.1,
         "speedup": None,
         "speedup_note": "the reference",
     }

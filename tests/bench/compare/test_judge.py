@@ -17,15 +17,17 @@ from torch import Tensor
 
 from uadbench.bench.compare.judge import judge_run
 from uadbench.bench.run import reopen
-from uadbench.exporters.parity import (
-    LEVELS,
-)
+from uadbench.exporters.levels import LEVELS
 from uadbench.reports.atomic import RunError, write_json
 from uadbench.reports.runs import load_run
 
 
 def _half(x_t: Tensor, t: Tensor) -> Tensor:
     return 0.5 * x_t
+
+
+def _change_and_logit(x: Tensor, t: Tensor) -> Tensor:
+    return torch.cat([0.5 * x, x], dim=1)
 
 
 def test_a_real_export_agrees_over_a_whole_thor_chain(tmp_path: Path) -> None:
@@ -50,12 +52,38 @@ def test_a_real_export_agrees_over_a_whole_thor_chain(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("factor", "verdict"), [(1 + 1e-6, "pass"), (1.02, "fail")])
 def test_a_method_without_noise_is_judged_too(tmp_path: Path, factor: float, verdict: str) -> None:
     run = judged_run(tmp_path, [("torch", "fp32"), ("onnxruntime", "fp32")], "mend", "none")
-    opened = {"torch": Fake(_half), "onnxruntime": Fake(lambda x, t: factor * 0.5 * x)}
+    opened = {
+        "torch": Fake(_change_and_logit),
+        "onnxruntime": Fake(lambda x, t: factor * _change_and_logit(x, t)),
+    }
     result = judge_run(load_run(run), lambda cell: opened[cell.info["backend"]], PERCEPTUALS)
     entry = result["mend-none-0-onnxruntime-fp32"]
     assert entry["verdict"] == verdict, entry["reason"]
     assert entry["network"]["rel_image"] == pytest.approx(0.5 * (factor - 1), rel=0.1)
-    assert entry["trajectory"]["levels"] == [1, 1]
+    assert entry["trajectory"]["levels"] == [2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("wrong", [1, 2, 50])
+def test_a_network_is_judged_by_all_that_its_method_reads_of_it_and_by_nothing_else(
+    tmp_path: Path, wrong: int
+) -> None:
+    """Mend reads the change at strength 2, the probability at 1, and nothing at 50."""
+
+    def other(x: Tensor, t: Tensor) -> Tensor:
+        change, logit = _change_and_logit(x, t).split(1, dim=1)
+        here = int(t[0]) == wrong
+        return torch.cat([change + 0.1 * (here and wrong == 2), logit + 0.1 * (here and wrong != 2)], dim=1)
+
+    run = judged_run(tmp_path, [("torch", "fp32"), ("onnxruntime", "fp32")], "mend", "none")
+    opened = {"torch": Fake(_change_and_logit), "onnxruntime": Fake(other)}
+    result = judge_run(load_run(run), lambda cell: opened[cell.info["backend"]], PERCEPTUALS)
+    entry = result["mend-none-0-onnxruntime-fp32"]
+    assert {call["t"] for call in entry["network"]["calls"]} == {1, 2}
+    assert entry["verdict"] == ("pass" if wrong == 50 else "fail"), entry["reason"]
+    named = {1: "a pixel's probability is off by 2.5e-02, the gate is 2e-05", 2: "of the image", 50: ""}[
+        wrong
+    ]
+    assert named in entry["reason"]
 
 
 def test_a_wrong_back_end_fails_in_network_and_trajectory(tmp_path: Path) -> None:
@@ -175,7 +203,7 @@ def test_the_chain_is_walked_with_the_cells_exact_variance(tmp_path: Path) -> No
             lambda cell, reference=reference: reference if cell.info["backend"] == "torch" else Fake(_half),
             PERCEPTUALS,
         )
-    plain, exact = (states[-5:] for states in seen.values())  # of THOR's 5 calls
+    plain, exact = (states[:5] for states in seen.values())  # of THOR's 5 calls
     assert torch.equal(plain[0], exact[0])
     assert not torch.equal(plain[1], exact[1])
     assert exact[1].var() > plain[1].var()

@@ -39,8 +39,19 @@ def test_a_machine_is_its_hardware_and_not_its_software() -> None:
     assert machine_id(here) == machine_id({**here, "packages": {"torch": "2.13"}, "memory_mib": 16_100})
     for change in (
         {"cpu": "B"},
+        {
+            "processor": {"vendor": "V", "family": "25", "model": "1", "instructions": ["avx2"]}
+        },  # not kept before
         {"cores": 4},
         {"memory_mib": 32_000},
         {"torch": {"cuda_device": "Some GPU"}},
     ):
         assert machine_id({**here, **change}) != machine_id(here)
+
+
+def test_processors_of_one_name_are_told_apart_by_family_model_and_instructions() -> None:
+    same = {"vendor": "V", "family": "25", "model": "17", "instructions": ["avx2", "avx512_bf16"]}
+    here = {"cpu": "AMD EPYC", "processor": same, "cores": 2, "machine": "x86_64", "memory_mib": 16_000}
+    assert machine_id(here) == machine_id({**here, "processor": dict(same)})
+    for change in ({"family": "26"}, {"model": "2"}, {"instructions": ["avx2"]}):
+        assert machine_id({**here, "processor": {**same, **change}}) != machine_id(here)

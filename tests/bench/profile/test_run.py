@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from support.profiled import Clock, Slow, instruments, tiny_network
 
+from uadbench.bench.profile import streams
+from uadbench.bench.profile.calls import HOST
 from uadbench.bench.profile.plan import ProfileError, ProfilePlan, check_load, plan_profile
 from uadbench.bench.profile.run import execute
 from uadbench.bench.run.interrupt import Interrupted
@@ -74,6 +77,8 @@ def test_a_profile_holds_what_the_clock_showed(tmp_path: Path, clock: Clock) -> 
     assert eager["speedup"] is None
     assert eager["gflops"] == pytest.approx(eager["flops"] / 0.4 / 1e9)
     assert eager["share_of_ceiling"] == pytest.approx(eager["gflops"] / 200)
+    assert eager["gb_per_s"] == pytest.approx(eager["bytes"] / 0.4 / 1e9)
+    assert eager["share_of_copy"] == pytest.approx(eager["gb_per_s"] / 10)
     assert eager["cpu_use"] == pytest.approx(1.0)
     assert record["finished"]
     assert all(denoiser.closed for denoiser in opened)
@@ -131,7 +136,7 @@ def test_an_arm_that_computes_something_else_fails_parity_and_shows_no_speedup(
     assert row["parity"] == "fail"
     assert row["parity_error"] > row["parity_gate"]
     assert row["speedup"] is None
-    assert row["speedup_note"] == "parity: fail"
+    assert row["speedup_note"] == "parity: one call is off by 1.0e-02 of the image, the gate is 1e-05"
 
 
 def test_an_arm_that_answers_nan_fails_parity(tmp_path: Path, clock: Clock) -> None:
@@ -235,6 +240,20 @@ def test_callers_that_share_threads_are_held_against_one(tmp_path: Path, clock: 
     assert found["onnxruntime"]["threads_each"] == 1
     # By the one fake clock, callers wait for each other: two do twice the work in twice the time.
     assert found["onnxruntime"]["ratio"] == pytest.approx(1.0)
+    assert found["onnxruntime"]["ratios"] == pytest.approx([1.0] * 3)
+    assert found["onnxruntime"]["better"] is None
+
+
+@pytest.mark.parametrize(("ratio", "better"), [(1.06, 2), (1.04, None), (0.96, None), (0.94, 1)])
+def test_one_or_more_callers_are_better_from_the_gain_on_that_a_run_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, better: int | None
+) -> None:
+    held = {"one_images_per_s": 1.0, "images_per_s": ratio, "ratio": ratio, "ratios": [ratio] * 3}
+    monkeypatch.setattr(streams, "hold_against_one", lambda *given: [held])
+    inputs = SimpleNamespace(on=print, images=[])
+    network = SimpleNamespace(path=tmp_path)
+    found = streams.compare_streams(Arm("torch", "fp32", "cpu"), network, inputs, 2, 2, None, HOST)  # type: ignore[arg-type]
+    assert (found["better"], found["worth"]) == (better, 1.05)
 
 
 def test_a_back_end_whose_threads_are_the_process_s_is_not_given_a_part(tmp_path: Path, clock: Clock) -> None:

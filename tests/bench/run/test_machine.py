@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from uadbench.bench.run import machine
-from uadbench.bench.run.machine import available_cores, environment, physical_cores, thread_limits
+from uadbench.bench.run.machine import (
+    available_cores,
+    environment,
+    physical_cores,
+    processor_of,
+    thread_limits,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +62,46 @@ def test_the_record_of_the_machine_holds_what_limits_threads_and_no_names(
     assert (found["threads"], found["cores"]) == (1, physical_cores())
     assert 1 <= found["affinity"] <= (os.cpu_count() or 1)
     assert Path.home().name not in str(found) or Path.home().name in ("root", "")
+
+
+X86 = """processor	: 0
+vendor_id	: AuthenticAMD
+cpu family	: 25
+model		: 17
+model name	: AMD EPYC
+flags		: fpu sse sse4_2 avx2 avx512_vnni avx512_bf16 avx512f
+
+processor	: 1
+vendor_id	: another
+"""
+ARM = """processor	: 0
+Features	: fp asimd bf16 i8mm
+CPU implementer	: 0x41
+CPU architecture: 8
+CPU part	: 0xd40
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        pytest.param(
+            X86,
+            {
+                "vendor": "AuthenticAMD",
+                "family": "25",
+                "model": "17",
+                "instructions": ["sse4_2", "avx2", "avx512f", "avx512_vnni", "avx512_bf16"],
+            },
+            id="x86",
+        ),
+        pytest.param(
+            ARM,
+            {"vendor": "0x41", "family": "8", "model": "0xd40", "instructions": ["asimd", "i8mm", "bf16"]},
+            id="arm",
+        ),
+        pytest.param("", {}, id="no such file"),
+    ],
+)
+def test_a_processor_is_told_by_more_than_its_name(text: str, wanted: dict[str, Any]) -> None:
+    assert processor_of(text) == wanted

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.fake_tensorrt import FakeTensorRt
 from support.rtx import trt
 from support.tiny_engines import engine_source, recipe_of
 
 from uadbench.engine.backends import BackendError
 from uadbench.engine.backends import tensorrt_build as module
 from uadbench.engine.backends.tensorrt_build import Recipe, build
-from uadbench.engine.backends.tensorrt_library import RTX, failure, make_log
+from uadbench.engine.backends.tensorrt_library import RTX, TENSORRT, failure, make_log
 
 
 def test_an_exported_network_becomes_an_engine_that_the_library_knows_for_its_own(tmp_path: Path) -> None:
@@ -89,7 +90,33 @@ def test_without_a_driver_an_engine_is_not_loaded_and_the_driver_is_named() -> N
 def test_times_of_kernels_of_another_library_are_not_taken() -> None:
     log = make_log(trt)
     config = trt.Builder(log.logger).create_builder_config()
-    kept = module._timing_cache(replace(RTX, timing=True), config, b"of something else")
+    kept = module._timing_cache(replace(RTX, timing=True), config, b"of something else", log)
     assert kept is not None
     assert len(bytes(config.get_timing_cache().serialize())) > 0
-    assert module._timing_cache(RTX, config, b"") is None
+    assert module._timing_cache(RTX, config, b"", log) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("start", "cannot start its builder: CUDA initialization failure with error: 35"),
+        ("create_network", "cannot make a network: no network; "),
+        ("network's constructor", "cannot make a network: no network's constructor; "),
+        ("OnnxParser", "cannot start its parser: no OnnxParser; "),
+        ("create_builder_config", "cannot make a builder's configuration: no config; "),
+        ("profile", "cannot make a profile of shapes: no profile; "),
+        ("set_shape", r"takes no shape \[2, 1, 32, 32\] for x: the shapes are inconsistent; "),
+        ("add_optimization_profile", "takes no profile of "),
+        ("new_timing_cache", "cannot make a store of times: no cache; "),
+        ("set_timing_cache", "does not take an empty store of times: not set; "),
+        ("build", "cannot build a fp32 engine: Error Code 2: OutOfMemory"),
+        ("get_timing_cache", "does not give the times of kernels back: no times; "),
+        ("serialize", "cannot write the times of kernels: no bytes; "),
+    ],
+)
+def test_every_way_to_fail_is_one_clear_line(tmp_path: Path, fault: str, message: str) -> None:
+    """None, False, a null pointer or a ValueError: whatever a call fails by. The old times are of something else."""
+    artifact, fake = engine_source(tmp_path), FakeTensorRt(faults=(fault,))
+    with pytest.raises(BackendError, match=f"^TensorRT {message}") as error:
+        build(fake, TENSORRT, artifact.data, recipe_of(artifact), b"of something else")
+    assert "\n" not in str(error.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,12 +86,19 @@ CELLS = [
 ]
 
 
-def becomes_an_engine(folder: Path, graph: Graph, precision: str, batch: int) -> None:
-    """Its convolutions in the file's precision; those of the perceptual distance's weighted sums stay fp32."""
-    path = graph.export(folder, BACKENDS["tensorrt-rtx"].form(precision, batch, "cuda"))
+def becomes_an_engine(
+    folder: Path, graph: Graph, precision: str, batch: int, form: Form | None = None
+) -> None:
+    """Its convolutions in the file's precision; those of the perceptual distance's weighted sums stay fp32.
+
+    form : that of the back end where None
+    """
+    path = graph.export(folder, form or BACKENDS["tensorrt-rtx"].form(precision, batch, "cuda"))
     artifact = read_artifact(path, graph.kind)
     mixed = graph.kind == "perceptual-distance" and precision != "fp32"
-    built = build(trt, RTX, artifact.data, recipe_of(artifact, precision, mixed=mixed))
+    asked = recipe_of(artifact, precision, mixed=mixed)
+    shapes = {name: (batch, *shape[1:]) for name, shape in asked.shapes.items()}  # the file's may be open
+    built = build(trt, RTX, artifact.data, replace(asked, shapes=shapes))
     assert sum(built.convolutions.values()) == artifact.manifest["operators"]["Conv"]
     heads = {"fp32": 7} if mixed else {}
     assert {k: n for k, n in built.convolutions.items() if k != precision} == heads
@@ -102,6 +110,20 @@ def test_an_exported_graph_becomes_an_engine_in_the_precision_of_its_file(
     tmp_path: Path, name: str, precision: str
 ) -> None:
     becomes_an_engine(tmp_path, GRAPHS[name], precision, batch=2)
+
+
+# Forms that no back end asks for but `bench export` writes; fp32 with the fused operator is refused by the library.
+OTHERS = [Form(precision, "plain", 2) for precision in ("fp16", "bf16")] + [
+    Form(precision, "plain" if precision == "fp32" else "fused", batch, norms)
+    for precision in PRECISIONS
+    for batch, norms in ((2, "plain"), (None, "fused"))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", OTHERS, ids=str)
+def test_other_forms_become_engines_too(tmp_path: Path, form: Form) -> None:
+    becomes_an_engine(tmp_path, GRAPHS["unet"], form.precision, batch=2, form=form)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
+from uadbench.engine.kernels import morphology
 from uadbench.engine.kernels.morphology import close, dilate, grey_closing, grey_dilation, grey_erosion
 
 PAIRS = (
@@ -84,6 +85,14 @@ def test_maps_of_a_batch_do_not_mix():
 def test_threads_share_the_maps_of_a_batch_and_change_no_bit(operation):
     maps = np.random.default_rng(3).random((37, 33, 18), dtype=np.float32)
     assert operation(maps, 13, threads=3).tobytes() == operation(maps, 13).tobytes()
+
+
+@pytest.mark.parametrize("operation", [close, dilate])
+def test_what_methods_call_stays_on_one_thread_which_is_faster_for_a_batch_of_16(operation, monkeypatch):
+    asked = []
+    monkeypatch.setattr(morphology, "in_shares", lambda work, count, threads, least: asked.append(threads))
+    operation(torch.zeros(16, 1, 32, 32), 3)
+    assert asked == [1]
 
 
 def test_a_value_that_is_not_finite_is_found_in_any_share_of_the_threads():

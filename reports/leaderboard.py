@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -26,13 +27,19 @@ def rows(runs: Sequence[Path]) -> pd.DataFrame:
     return rows_of([load_run(Path(path), held) for path in runs])
 
 
-def write_reports(runs: Sequence[Path], output: Path, held: Held | None = None) -> list[Path]:
+def write_reports(
+    runs: Sequence[Path],
+    output: Path,
+    held: Held | None = None,
+    profile: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """Write leaderboard.csv, leaderboard.md and leaderboard.html into ``output``; returns their paths.
 
     The same runs give the same bytes, in whatever order they are given. In the CSV scores are fractions and a missing
     value is an empty field; in the other two scores are percent. Where cases were run under shifts, shifts.csv
     besides; of a sweep, sweep.csv; where the truth is boxes, boxes.csv with the scores by class; of whole
-    volumes, volumes.csv with each of them. held : see ``load_run``
+    volumes, volumes.csv with each of them. held : see ``load_run``;
+    profile : a profile.json, which the page then shows too
     """
     if not runs:
         raise RunError("no run directory given; `bench run` makes one")
@@ -42,7 +49,7 @@ def write_reports(runs: Sequence[Path], output: Path, held: Held | None = None) 
     texts = {
         "leaderboard.csv": frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
         "leaderboard.md": markdown(loaded, frame),
-        "leaderboard.html": page(loaded, frame),
+        "leaderboard.html": page(loaded, frame, profile),
     }
     shifts = [rows for section in sections(loaded, frame) if len(rows := shift_rows(section))]
     if shifts:

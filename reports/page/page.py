@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,6 +19,7 @@ from uadbench.reports.page.failures import MAX_IMAGES as MAX_FAILURES
 from uadbench.reports.page.failures import failures
 from uadbench.reports.page.pictures import colour_tables
 from uadbench.reports.page.plots import plots
+from uadbench.reports.page.profile import profile_parts
 from uadbench.reports.page.templating import asset, render
 from uadbench.reports.places import short_config
 from uadbench.reports.provenance import account, environment, meanings
@@ -35,8 +36,10 @@ __all__ = ["page"]
 _SCRIPTS = ("page.js", "cases.js")
 
 
-def page(runs: Sequence[Run], frame: pd.DataFrame) -> str:
+def page(runs: Sequence[Run], frame: pd.DataFrame, profile: Mapping[str, Any] | None = None) -> str:
     """The page for runs and their table (rows.rows_of). Everything that comes from a run is escaped.
+
+    profile : a profile.json to show behind the runs
 
     The content security policy allows the page's one script by its hash, styles, and images in data addresses.
     """
@@ -60,6 +63,7 @@ def page(runs: Sequence[Run], frame: pd.DataFrame) -> str:
         published=published_tables(),
         not_comparable=NOT_COMPARABLE,
         inferno=colour_tables(),
+        profile=profile_parts(profile) if profile else None,
     )
 
 

@@ -9,11 +9,16 @@ from uadbench.reports import profile as words
 from uadbench.reports.page.profile_plots import latency_by_batch, roofline, stage_bars
 from uadbench.reports.page.templating import render
 
-__all__ = ["profile_page"]
+__all__ = ["profile_page", "profile_parts"]
 
 
 def profile_page(profile: Mapping[str, Any]) -> str:
     """The page of a profile.json; everything that comes from it is escaped."""
+    return render("profile.html", profile=profile_parts(profile))
+
+
+def profile_parts(profile: Mapping[str, Any]) -> dict[str, Any]:
+    """What templates show of a profile.json, on its own page and on a leaderboard's; nothing escaped yet."""
     plots = (
         (
             "Roofline",
@@ -33,18 +38,17 @@ def profile_page(profile: Mapping[str, Any]) -> str:
             stage_bars(profile, "stages"),
         ),
     )
-    return render(
-        "profile.html",
-        heads=words.HEADS,
-        rows=[
+    return {
+        "heads": words.HEADS,
+        "rows": [
             {"cells": cells, "doubtful": words.doubtful(row)}
             for row, cells in zip(profile["rows"], words.table_rows(profile), strict=True)
         ],
-        notes=words.notes(profile),
-        banner=words.banner(profile),
-        plots=[{"title": title, "note": note, "svg": svg} for title, note, svg in plots if svg],
-        ceilings=words.ceiling_lines(profile),
-        measured=[*words.NOTES, ("Stability", profile["stability_rule"])],
-        machine=words.machine_lines(profile),
-        summary=words.summary(profile),
-    )
+        "notes": words.notes(profile),
+        "banner": words.banner(profile),
+        "plots": [{"title": title, "note": note, "svg": svg} for title, note, svg in plots if svg],
+        "ceilings": words.ceiling_lines(profile),
+        "measured": [*words.NOTES, ("Stability", profile["stability_rule"])],
+        "machine": words.machine_lines(profile),
+        "summary": words.summary(profile),
+    }

@@ -105,7 +105,7 @@ def test_rows_are_matched_by_arm_and_batch_and_the_others_are_named() -> None:
     "content",
     [
         {"kind": "run"},
-        made_profile(schema=2),
+        made_profile(schema=1),
         made_profile(rows=[{"network": "x"}]),
         made_profile(rows=[{**made_row(), "raw": [{"ms": "10"}]}]),
         made_profile(rows=[{**made_row(), "raw": [{"ms": 0}]}]),

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from support.profiled import made_profile, made_row
 from support.runs import CELLS, make_run
 
 from uadbench.reports.leaderboard import write_reports
@@ -217,6 +218,21 @@ def test_plots_read_in_either_theme(text: str) -> None:
         assert not re.search(r"#[0-9a-f]{6}\b", plot)
         assert "var(--" in plot
         assert "<text" in plot
+
+
+def test_a_profile_stands_behind_the_runs(run: Path, tmp_path: Path) -> None:
+    """Its table, plots, notes and machine, as text, with ids of its own."""
+    rows = [made_row(), made_row(method="thor", label=EVIL, stages_ms={"network": 2.0})]
+    profile = made_profile(rows, left_out={"openvino": EVIL})
+    text = write_reports([run], tmp_path, profile=profile)[2].read_text(encoding="utf-8")
+    tags = parse(text).tags
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(ids)
+    assert "profile" in ids
+    assert EVIL not in text
+    for told in ("Roofline", "Time by stage", "Left out: openvino", "Some CPU", "matrix product 150 GFLOP/s"):
+        assert told in text
 
 
 def test_a_run_without_pictures_still_gives_a_page(run: Path, tmp_path: Path) -> None:

@@ -12,13 +12,8 @@ from uadbench.engine.training.restoring import RESTORING
 __all__ = ["LEVELS", "STRENGTHS_READ", "levels_read"]
 
 LEVELS = (1, 50, 250, 350, 1000)
-STRENGTHS_READ = (
-    1,
-    2,
-    25,
-    50,
-    100,
-)  # of a network that undoes anomalies and was taught something of its user's own
+# Of a network that undoes anomalies and was taught something of its user's own.
+STRENGTHS_READ = (1, 2, 25, 50, 100)
 
 
 def levels_read(card: Mapping[str, Any], levels: tuple[int, ...] = LEVELS) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ def test_a_methods_entry_tells_its_paper_its_calls_and_the_checkpoint_of_each_no
 
 def test_an_entry_reads_as_this() -> None:
     listed = names()["methods"]
-    assert listed["mend"] == "Mend, docs/methods/mend.md; 2 calls a case; mend-unet"
+    assert listed["mend"] == "Mend, docs/methods/mend.md; 4 calls a case; mend-unet"
     assert listed["dae"].split("; ")[1] == "1 call a case"
     assert listed["cddpm"] == (
         "cDDPM, arXiv 2312.04215; 3 calls a case; simplex: conditioned-unet-simplex; "

@@ -180,7 +180,8 @@ def test_shipped_weights_are_small_and_match_their_card() -> None:
     perceptual = open_perceptual("brain-squeeze")
     assert perceptual.name == "brain-squeeze"
     assert perceptual.sha256 == perceptual.card["content_sha256"]
-    assert {"data", "steps", "command", "losses", "seed", "licence"} <= perceptual.card.keys()
+    assert {"data", "training", "command", "losses", "licence"} <= perceptual.card.keys()
+    assert {"steps", "head_steps", "batch_size", "seed"} <= perceptual.card["training"].keys()
     assert all((head >= 0).all() for head in load_weights("brain-squeeze").heads)
 
 

@@ -72,21 +72,23 @@ def network_parity(
     schedule: Schedule | None = None,
     noise: str = "gaussian",
     conditioned: bool = False,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """One call of each on the same noised images, at each level and seed.
+    """Calls of each on the same noised images, at each level and seed.
 
     images : float32 [B, 1, H, W] in [-1, 1]
     levels : see ``levels.levels_read``
     noise : the kind that the network was trained for, so that its inputs are such as it knows; "none" for a network
         that undoes anomalies: it is shown the images as they are, once at each level, which is a strength
     conditioned : whether the network is also shown the clean images
+    batch_size : images in a call; all, by default
 
     Each of "calls" has t, seed, "max_abs" and "rel_l2" of all that the network gives; "rel_image": what the error of
     eps does to the image, |sqrt(1 - abar_t) (eps' - eps)| / |x_t|, or that of the change, |change' - change| / |x|; and
     "probability": the largest difference of a pixel's probability, null where there is no logit. The gates are on the
     last two. At t = 1 the noise is 0.01 of the image and bf16 rounds the input to 0.004, so eps itself cannot be had in
     bf16 to better than some percent (7e-2 measured), which no image ever shows. Returned besides: the worst of each,
-    "batch_size", "gate", "probability_gate" and "pass".
+    "n_images", "batch_size", "gate", "probability_gate" and "pass".
     """
     schedule = schedule or linear_schedule()
     calls, noisy = [], noise != "none"
@@ -97,7 +99,7 @@ def network_parity(
             x_t = add_noise(schedule, images, level, draw(level)) if noisy else images
             t = torch.full(images.shape[:1], level, dtype=torch.int64)
             cond = images if conditioned else None
-            wanted, found = (_answer(d, x_t, t, cond) for d in (reference, other))
+            wanted, found = (_answer(d, x_t, t, cond, batch_size) for d in (reference, other))
             weight = math.sqrt(1 - float(schedule.abar[level])) if noisy else 1.0
             calls.append({"t": level, "seed": seed, **_errors(found, wanted, x_t, weight)})
     gates = gates_of(other.precision)
@@ -108,7 +110,8 @@ def network_parity(
         "rel_image": image,
         "probability": probability,
         "max_abs": max(call["max_abs"] for call in calls),
-        "batch_size": images.shape[0],
+        "n_images": images.shape[0],
+        "batch_size": batch_size or images.shape[0],
         "calls": calls,
         "gate": gates.network,
         "probability_gate": None if probability is None else gates.probability,
@@ -142,11 +145,18 @@ def _errors(found: Tensor, wanted: Tensor, x: Tensor, weight: float) -> dict[str
     }
 
 
-def _answer(denoiser: Denoiser, x_t: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-    """One call with everything on the denoiser's device; the answer on the CPU."""
-    device = denoiser.device
-    shown = None if cond is None else cond.to(device)
-    return denoiser.denoise(x_t.to(device), t.to(device), shown).cpu()
+def _answer(
+    denoiser: Denoiser, x_t: Tensor, t: Tensor, cond: Tensor | None, batch_size: int | None
+) -> Tensor:
+    """The answers of calls with everything on the denoiser's device, on the CPU."""
+    device, size = denoiser.device, batch_size or len(x_t)
+    answers = []
+    for start in range(0, len(x_t), size):
+        x, levels, shown = (
+            None if value is None else value[start : start + size].to(device) for value in (x_t, t, cond)
+        )
+        answers.append(denoiser.denoise(x, levels, shown).cpu())  # type: ignore[arg-type]
+    return torch.cat(answers)
 
 
 def record_chain(denoiser: Denoiser, walk: Callable[[Denoiser], Tensor]) -> Chain:

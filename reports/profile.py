@@ -50,9 +50,9 @@ NOTES: tuple[tuple[str, str], ...] = (
     ),
     (
         "Parity",
-        "Calls of the arm's network against torch fp32 on the timed batch, at three levels or at the strengths that "
-        "methods tell it: the worst error as a part of the image, and whether that, and the error of a pixel's "
-        "probability where the network gives one, are within the gates of its precision.",
+        "Calls of the arm's network against torch fp32, in batches of the timed size, at three levels or at the "
+        "strengths that methods tell it: the worst error as a part of the image, and whether that, and the error of a "
+        "pixel's probability where the network gives one, are within the gates of its precision.",
     ),
     (
         "FLOP and bytes",

@@ -100,7 +100,7 @@ def open_arm(
 
 
 def hold_against(reference: Opened, other: Opened, network: NetworkFile, inputs: Inputs, seed: int) -> None:
-    """Judge the other's network on the batch it is timed with; the reference's own verdict is left empty."""
+    """Judge the other's network in batches as it is timed with; the reference's own verdict is left empty."""
     if other is reference or other.denoiser is None:
         return
     if reference.denoiser is None:
@@ -110,12 +110,13 @@ def hold_against(reference: Opened, other: Opened, network: NetworkFile, inputs:
         other.parity = network_parity(
             reference.denoiser,
             other.denoiser,
-            inputs.images,
+            inputs.judged,
             (seed,),
             levels_read(network.card, PARITY_LEVELS),
             network.schedule,
             inputs.noise,
             network.conditioned,
+            len(inputs.images),
         )
     except Exception as error:
         other.parity_note = f"comparing it raised {one_line(error)}"

@@ -46,7 +46,7 @@ def execute(
     tools = replace(tools, hint=plan.config.hint)
     for network in plan.networks:  # weights that do not fit their card, before anything is written
         load_checkpoint(network.path)
-    dataset, samples = read_samples(max(plan.batches))
+    dataset, samples = read_samples(plan.batches)
     bench = _bench(plan, dataset.lesion_sign, tools)
     groups: list[Group] = []
     record = _begin(plan, command)
@@ -56,7 +56,7 @@ def execute(
             for batch in plan.batches:
                 group = Group(network, batch, _cells(plan, network))
                 groups.append(group)
-                inputs = make_inputs(network, samples[:batch], plan.config.seed[0])
+                inputs = make_inputs(network, samples, plan.config.seed[0], batch)
                 with measure_group(group, plan, inputs, bench, tools):
                     if traces is not None:
                         _trace(traces, group, inputs, bench, tools)
@@ -162,7 +162,7 @@ def _streams(
     """One entry an arm that could be timed, at the smallest batch."""
     batch = min(plan.batches)
     group = next(g for g in groups if g.network is network and g.batch == batch)
-    inputs = make_inputs(network, samples[:batch], plan.config.seed[0])
+    inputs = make_inputs(network, samples, plan.config.seed[0], batch)
     found = []
     for arm in plan.arms:
         tools.stop()

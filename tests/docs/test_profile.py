@@ -7,6 +7,7 @@ import re
 from support.pages import code, page, table
 from support.profiled import made_profile
 
+from uadbench.bench.profile.inputs import JUDGED
 from uadbench.bench.profile.opened import PARITY_LEVELS
 from uadbench.bench.profile.stability import DRIFT, LEAST, SPREAD
 from uadbench.bench.run.streams import WORTH
@@ -35,6 +36,7 @@ def test_limits_are_those_of_the_code() -> None:
     assert f"Below {IDLE * 100:.0f} % the report says so" in FLAT
     assert f"more than {WORTH} times the images a second of the other" in FLAT
     assert f"p90 from {PERCENTILES[90]} calls, p99 from {PERCENTILES[99]}" in FLAT
+    assert f"at least {JUDGED} cases, three with a lesion to one without" in FLAT
     assert "levels {}, {} and {}".format(*PARITY_LEVELS) in FLAT
 
 

@@ -14,9 +14,22 @@ from uadbench.reports.truth import headline_of
 
 __all__ = ["FLOOR", "METHOD_COLOURS", "Look", "best_floor", "colour_of", "looks", "shown_cells"]
 
-METHOD_COLOURS = {"anoddpm": 0, "autoddpm": 1, "cddpm": 2, "ddpm": 3, "pddpm": 4, "thor": 5}
+METHOD_COLOURS = {
+    "anoddpm": 0,
+    "autoddpm": 1,
+    "cddpm": 2,
+    "ddpm": 3,
+    "pddpm": 4,
+    "thor": 5,
+    "reflect": 6,
+    "vae": 7,
+    "one-step": 8,
+    "dae": 9,
+    "disyre": 10,
+    "mend": 11,
+}
 """Numbers of the style sheet's colours: a method looks the same on every page, whatever stands beside it."""
-_OTHERS = range(6, 10)  # for plug-ins, by a hash of the name
+_OTHERS = range(12, 16)  # for plug-ins, by a hash of the name
 
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 FILLS = ("full", "none", "left", "bottom", "right", "top")

@@ -29,7 +29,7 @@ __all__ = [
     "stage_colour",
 ]
 
-SERIES = 10  # colours of methods in the style sheet, --s0 .. --s9
+SERIES = 16  # colours of methods in the style sheet, --s0 .. --s15
 
 # Colours that stand for roles while matplotlib draws; inline_svg turns them into CSS variables.
 INK, MUTED, GRID, PAPER = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04"

@@ -26,18 +26,19 @@ def test_the_readme_says_the_same() -> None:
         found = row(data, method)
         return f"{with_interval(found)} and {points(found['auprc'])}"
 
-    assert f"has {told('soop-flair', 'dae')}, and on `ixi-stroke` {told('ixi-stroke', 'dae')}" in readme
-    assert f"Mend ({told('ixi-stroke', 'mend')}) are not told apart" in readme
+    flair, t1w = (told(data, "dae") for data in DATA)
+    assert f"has {flair} in one call and on `ixi-stroke` {t1w}," in readme
+    for method, link in (("reflect", ""), ("disyre", "in eight ")):
+        flair, t1w = (told(data, method) for data in DATA)
+        assert f"](docs/methods/{method}.md) {link}{flair}, and {t1w}" in readme
 
 
 def test_the_sentences_are_those_of_the_paired_differences() -> None:
-    assert f"max Dice {lead('ixi-stroke', DAE, MEND)} points" in TEXT
-    assert f"AUPRC {lead('ixi-stroke', DAE, MEND, 'auprc')})" in TEXT
-    assert all(
-        holm("ixi-stroke", DAE, MEND, measure) > 0.05 for measure in ("dice_max", "dice_average", "auprc")
-    )
-    flair = "soop-flair"
-    assert f"Mend leads by {lead(flair, MEND, DAE)} in max Dice" in TEXT
+    t1w, flair = "ixi-stroke", "soop-flair"
+    assert f"on `ixi-stroke` by {lead(t1w, MEND, DAE)} in max Dice" in TEXT
+    assert f"{lead(t1w, MEND, DAE, 'auprc')} in AUPRC" in TEXT
+    assert f"on `soop-flair` by {lead(flair, MEND, DAE)} in max Dice" in TEXT
+    assert max(holm(t1w, MEND, DAE), holm(t1w, MEND, DAE, "auprc"), holm(flair, MEND, DAE)) < 0.05
     assert f"from it by max Dice ({lead(flair, DAE, 'intensity-none-0')})" in TEXT
     assert f"in average Dice ({lead(flair, DAE, 'intensity-none-0', 'dice_average')})" in TEXT
     assert holm(flair, DAE, "intensity-none-0", "dice_average") < 0.05

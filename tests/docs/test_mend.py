@@ -11,6 +11,7 @@ from mend_validation import DATA, MAPS
 from mend_validation import rows as scored_maps
 from support.pages import page, table
 from support.places import ROOT
+from support.published import board
 
 from uadbench.datasets import DATASETS, lesions
 from uadbench.engine.networks.checkpoint import load_checkpoint, shipped
@@ -132,3 +133,19 @@ def test_the_shipped_network_is_the_one_of_the_page() -> None:
     assert set(pd.read_csv(RESULTS / "mend-ablation.csv")["network"]) == {card["sha256"]}
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"(Mend, 2 M parameters) has seen {card['images_seen']:,} images of the same data" in readme
+
+
+def test_the_readme_says_what_the_parts_and_the_goals_pages_say() -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    frame = pd.read_csv(RESULTS / "mend-ablation.csv", keep_default_na=False)
+    switches = frame[["dataset", "mirrored", "placed", "signed", "asymmetry"]].astype(str)
+    (number,) = switches.index[switches.eq(["soop-flair", *PARTS["the sign (and so A)"]]).all(axis=1)]
+    row = frame.loc[number]
+    change, low, high = (-float(row[f"dice_max_change{end}"]) for end in ("", "_hi", "_lo"))
+    assert f"it loses [{percent(change)} [{percent(low)}, {percent(high)}] points]" in readme
+    ratios = []
+    for data in ("soop-flair", "ixi-stroke"):
+        rows = board(data)
+        own = rows[rows["method"].eq("mend")]["dice_max"].item()
+        ratios.append(own / rows[rows["kind"].eq("floor")]["dice_max"].max())
+    assert f"[{ratios[0]:.2f} on FLAIR and {ratios[1]:.2f} on T1w]" in readme

@@ -12,6 +12,7 @@ import pytest
 from support.runs import make_run
 from support.stored import change_blob
 
+from uadbench.engine.methods import METHODS
 from uadbench.reports.page.distributions import case_dice_of, paired_differences, reference_row
 from uadbench.reports.page.figures import accuracy_against_latency, latency_ticks
 from uadbench.reports.page.shown import METHOD_COLOURS, colour_of, looks, shown_cells
@@ -63,6 +64,7 @@ def test_close_latencies_are_labelled_in_the_drawing(frame: pd.DataFrame) -> Non
 def test_a_methods_colour_depends_on_its_name_alone(frame: pd.DataFrame) -> None:
     """Other methods, other data and other order change nothing; what has no place of its own is hashed to the rest."""
     assert len(set(METHOD_COLOURS.values())) == len(METHOD_COLOURS)
+    assert set(METHOD_COLOURS) == set(METHODS)
     alone = looks(frame[frame["method"] == "ddpm"])
     assert all(looks(frame)[name].colour == look.colour for name, look in alone.items())
     for name in ("one-call", "my method", ""):

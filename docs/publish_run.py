@@ -27,7 +27,8 @@ TABLES = (
     "shifts.csv",
     "boxes.csv",
     "volumes.csv",
-)  # of shifted intensities, of classes of boxes, of whole volumes
+    "sweep.csv",
+)  # of shifted intensities, of classes of boxes, of whole volumes, of what was varied
 COLUMNS = ("measure", "a", "b", "difference", "lo", "hi", "p_holm", "n_subjects")
 
 

@@ -54,7 +54,8 @@ def curves(
         for number, (key, line) in enumerate(lines):
             style = _style(number)
             line = line.assign(_x=[place[value] for value in line[over]]).sort_values("_x")
-            axes.plot(line["_x"], line[column] * factor, **style)
+            for part_of, look in _joined(line, over, style):
+                axes.plot(part_of["_x"], part_of[column] * factor, **look)
             _intervals(axes, line, column, factor, style["color"])
             entries.append((Line2D([], [], **style), _line_text(keys, key, part)))
         for _, row in best_floor(floors).iterrows():
@@ -63,7 +64,7 @@ def curves(
                 (Line2D([], [], color=MUTED, linestyle=FLOOR.dash), f"best floor: {row['variant']}")
             )
         if not numeric or len(values) <= MOST_TICKS:
-            names_at = {x: value for value, x in place.items()}
+            names_at = {x: value.replace(",", ",\n") for value, x in place.items()}
             axes.xaxis.set_major_locator(FixedLocator(sorted(names_at)))
             axes.xaxis.set_major_formatter(lambda x, _: names_at.get(x, ""))
         axes.set_ylim(bottom=0)
@@ -79,6 +80,14 @@ def _places(values: list[str]) -> tuple[dict[str, float], bool]:
         return {value: float(value) for value in values}, True
     except ValueError:
         return {value: float(place) for place, value in enumerate(values)}, False
+
+
+def _joined(
+    line: pd.DataFrame, over: str, style: dict[str, Any]
+) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
+    """A line's rows with a look: a value that is a list lies between no others, so nothing joins it to them."""
+    lists = line[over].str.contains(",")
+    return [(line[~lists], style), (line[lists], {**style, "linestyle": "none"})]
 
 
 def _style(number: int) -> dict[str, Any]:

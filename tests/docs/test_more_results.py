@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 from support.pages import page
-from support.published import RESULTS, board, points
+from support.places import ROOT
+from support.published import RESULTS, board, holm, lead, paired, points
 
 TEXT = " ".join(page("results.md").split())
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
 
 def test_nothing_finds_the_lesions_of_mslubs_patient() -> None:
@@ -22,3 +24,55 @@ def test_nothing_finds_the_lesions_of_mslubs_patient() -> None:
         f"has a Dice of {points(best['dice_max'])} over slices and of {points(by_volume.max())} by volume, the best "
         f"network {points(network)}." in TEXT
     )
+
+
+def levels(data: str, method: str, noise: str, name: str) -> pd.DataFrame:
+    """Of a sweep: what was varied, max Dice and the cell as paired.csv names it, in the order of levels."""
+    rows = pd.read_csv(RESULTS / data / "sweep.csv", dtype={name: str}).merge(
+        board(data)[["variant", "cell", "noise"]], on="variant", suffixes=("_varied", "")
+    )
+    rows = rows[rows["method"].eq(method) & rows["noise"].eq(noise)]
+    cells = rows["cell"].str.removesuffix("-openvino-bf16")
+    return rows.assign(cell=cells).set_index(name)[["dice_max", "cell"]]
+
+
+def test_a_plain_chain_of_simplex_noise_and_thor_over_their_levels() -> None:
+    data = "sweep-fig4"
+    plain, thor = (levels(data, method, "simplex", "t_start") for method in ("ddpm", "thor"))
+    low, published = (points(plain.loc[level, "dice_max"]) for level in ("50", "250"))
+    assert f"{low} from level 50, {published} from the 250 of AnoDDPM" in TEXT
+    own = points(thor.loc["250", "dice_max"])
+    assert (
+        f"level 50 ({low}) is not told apart from THOR's from 250 ({own}); from the 250 of AnoDDPM it has {published}"
+        in README
+    )
+    order = plain.sort_index(key=lambda index: index.astype(int))["dice_max"]
+    assert order.is_monotonic_decreasing
+    kept = thor.loc[["100", "150", "200", "250", "300", "350"], "dice_max"]
+    assert f"THOR has {points(kept.min())} to {points(kept.max())} from 100 to 350" in TEXT
+    harmonized, chain = thor.loc["250", "cell"], plain.loc["250", "cell"]
+    assert f"at 250 by {lead(data, harmonized, chain)}, but" in TEXT
+    low_chain = plain.loc["50", "cell"]
+    assert f"({lead(data, low_chain, harmonized)} for the chain)" in TEXT
+    assert holm(data, low_chain, harmonized) > 0.05
+    n_pairs = len(board(data)) * (len(board(data)) - 1) // 2
+    assert f"the {n_pairs} pairs of the sweep allow no p below {paired(data)['p_holm'].min():.3f}" in TEXT
+    spans = (levels(data, method, "gaussian", "t_start")["dice_max"] for method in ("thor", "ddpm"))
+    with_thor, without = (f"{points(span.min())} to {points(span.max())}" for span in spans)
+    assert f"no level helps: {with_thor} with THOR, {without} without" in TEXT
+
+
+def test_cddpm_at_a_low_level_leads_its_published_mean_of_three() -> None:
+    told = []
+    for data in ("sweep-fig5-ixi", "sweep-fig5-soop"):
+        rows = levels(data, "cddpm", "simplex", "t_test")
+        single = rows.drop(index="250,500,750")["dice_max"]
+        assert single.idxmax() == "100"
+        pair = data, rows.loc["100", "cell"], rows.loc["250,500,750", "cell"]
+        told.append(lead(*pair))
+        assert f"{holm(*pair):.3f}" == "0.020"
+    assert f"by {told[0]} on `ixi-stroke` and by {told[1]} on `soop-flair`" in TEXT
+    assert f"published mean of three by {told[1]}." in README
+    assert {tuple(row) for row in board("sweep-fig4")[["n_cases", "n_lesion"]].to_numpy().tolist()} == {
+        (49, 42)
+    }

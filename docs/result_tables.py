@@ -53,7 +53,8 @@ def table(csv: Path) -> str:
             speedup = "–" if pd.isna(row["speedup"]) else f"{row['speedup']:.2f}"
             cells += [arm_of(row).label, speedup]
         value, low, high = (score(row[f"dice_max{end}"], "dice_max") for end in ("", "_lo", "_hi"))
-        cells += [f"{value} ({low}–{high})", *(score(row[name], name) for name in shown)]
+        interval = "" if pd.isna(row["dice_max_lo"]) else f" ({low}–{high})"  # none of fewer than 10 subjects
+        cells += [f"{value}{interval}", *(score(row[name], name) for name in shown)]
         cells += [f"{row['nfe']:.0f}", milliseconds(row["latency_ms_p50"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -24,6 +24,7 @@ def test_nothing_finds_the_lesions_of_mslubs_patient() -> None:
         f"has a Dice of {points(best['dice_max'])} over slices and of {points(by_volume.max())} by volume, the best "
         f"network {points(network)}." in TEXT
     )
+    assert f"| **Mend** | {points(network)} | " in page("results.md")  # one patient has no interval
 
 
 def levels(data: str, method: str, noise: str, name: str) -> pd.DataFrame:
@@ -76,3 +77,17 @@ def test_cddpm_at_a_low_level_leads_its_published_mean_of_three() -> None:
     assert {tuple(row) for row in board("sweep-fig4")[["n_cases", "n_lesion"]].to_numpy().tolist()} == {
         (49, 42)
     }
+
+
+def test_what_is_said_of_phantoms_is_what_the_pairs_say() -> None:
+    data, mend, thor = "phantom", "mend-none-0", "thor-simplex-25-brain-squeeze"
+    reflect, disyre = (lead(data, name, mend) for name in ("reflect-none-1", "disyre-none-2"))
+    assert f"ahead of Mend, by {reflect} and {disyre}." in TEXT
+    assert max(holm(data, name, mend) for name in ("reflect-none-1", "disyre-none-2")) < 0.05
+    few, rival = "thor-simplex-25-lpips-squeeze", "anoddpm-simplex-25"
+    assert f"leads AnoDDPM by {lead(data, thor, rival)} through `brain-squeeze`" in TEXT
+    assert f"through LPIPS {lead(data, few, rival)} are not confirmed (p {holm(data, few, rival):.2f})" in TEXT
+    rows = board(data)
+    assert rows[rows["kind"].eq("floor")].set_index("method")["dice_max"].idxmax() == "asymmetry-fitted"
+    assert f"not told apart ({lead(data, thor, 'asymmetry-fitted-none-0')})" in TEXT
+    assert holm(data, few, rival) > 0.05 > holm(data, thor, rival)

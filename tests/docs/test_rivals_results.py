@@ -1,4 +1,4 @@
-"""What the pages of DISYRE, REFLECT, VAE, one step and AutoDDPM say of the committed runs."""
+"""What the pages of DISYRE, REFLECT, VAE, one step, AutoDDPM and perceptual nets say of the committed runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from support.published import RESULTS, board, holm, lead
 
 FLAIR, T1W = "soop-flair", "ixi-stroke"
 MEND, DAE, DISYRE, REFLECT = "mend-none-0", "dae-none-0", "disyre-none-2", "reflect-none-1"
+BRAIN, LPIPS = "thor-simplex-25-brain-squeeze", "thor-simplex-25-lpips-squeeze"
 ONE, DDPM, VAE, BLUR = "one-step-gaussian-0", "ddpm-gaussian-25", "vae-none-0", "blur-none-0"
 
 # page, words round the difference, data, who leads, whom, measure, whether confirmed
@@ -30,6 +31,8 @@ SAID = [
     ("one-step", "not told apart on `ixi-stroke` ({})", T1W, ONE, DDPM, "dice_max", False),
     ("one-step", "on both ({} and", FLAIR, ONE, DDPM, "dice_average", True),
     ("one-step", "and {}).", T1W, ONE, DDPM, "dice_average", True),
+    ("perceptual", "noise finds {} points more", FLAIR, BRAIN, LPIPS, "dice_max", True),
+    ("perceptual", "not told apart ({}).", T1W, BRAIN, LPIPS, "dice_max", False),
 ]
 
 

@@ -86,7 +86,9 @@ def test_what_is_said_of_phantoms_is_what_the_pairs_say() -> None:
     assert max(holm(data, name, mend) for name in ("reflect-none-1", "disyre-none-2")) < 0.05
     few, rival = "thor-simplex-25-lpips-squeeze", "anoddpm-simplex-25"
     assert f"leads AnoDDPM by {lead(data, thor, rival)} through `brain-squeeze`" in TEXT
-    assert f"through LPIPS {lead(data, few, rival)} are not confirmed (p {holm(data, few, rival):.2f})" in TEXT
+    assert (
+        f"through LPIPS {lead(data, few, rival)} are not confirmed (p {holm(data, few, rival):.2f})" in TEXT
+    )
     rows = board(data)
     assert rows[rows["kind"].eq("floor")].set_index("method")["dice_max"].idxmax() == "asymmetry-fitted"
     assert f"not told apart ({lead(data, thor, 'asymmetry-fitted-none-0')})" in TEXT

@@ -157,6 +157,7 @@ def test_the_speed_ups_of_the_sentences_are_those_of_the_profile() -> None:
     assert f"bf16 is {told('bf16', 1)} times torch fp32 on one image and {told('bf16', 4)} on four" in page
     assert f"int8 {told('int8', 1)} and {told('int8', 4)}" in page
     assert f"misses it with {told('bf16', 1)} for one call on one image" in README
-    used = json.loads((RESULTS / "profile" / "profile.json").read_text())
     shas = {json.loads(card.read_text())["sha256"] for card in (ROOT / "models").glob("*.json")}
-    assert {network["sha256"] for network in used["networks"].values()} <= shas
+    for name in ("profile", "profile-methods"):
+        used = json.loads((RESULTS / name / "profile.json").read_text())
+        assert {network["sha256"] for network in used["networks"].values()} <= shas

@@ -75,6 +75,13 @@ def test_what_the_fastest_run_of_thor_spends_outside_the_network() -> None:
             and (row["backend"], row["precision"], row["batch"]) == (fastest["backend"], "int8", batch)
         )
         shares.append(1 - stages["network"] / sum(stages.values()))
+        if batch == 1:
+            told = (f"{stages[name]:.0f}" for name in ("perceptual", "noise", "update"))
+            perceptual, noise, update = told
+            whole = (
+                f"takes {perceptual} of {sum(stages.values()):.0f} ms, noise {noise} and the update {update}."
+            )
+            assert f"Of an int8 run of one image it {whole}" in TEXT
     row = measured("THOR outside the network, fastest back end")
     assert row["measured"] == f"{100 * shares[0]:.1f} % on one image, {100 * shares[1]:.1f} % on four"
     assert row[""] == ("met" if max(shares) < 0.05 else "missed")

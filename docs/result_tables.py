@@ -1,8 +1,8 @@
 """Keeps the README's result tables equal to the committed result files.
 
 ``python docs/result_tables.py README.md`` rewrites every table between ``<!-- KIND: FOLDER -->`` and ``<!-- /KIND -->``
-from a file in FOLDER: ``results`` from leaderboard.csv, ``profile`` from profile.csv, ``shifts`` from shifts.csv,
-``compared`` from compared.csv; likewise, between ``<!-- KIND: FOLDER METHOD -->`` and its end, ``beside``, ``goals``,
+from a file in FOLDER: ``results`` and ``speedups`` from leaderboard.csv, ``profile`` from profile.csv, ``shifts`` from
+shifts.csv, ``compared`` from compared.csv; likewise, between ``<!-- KIND: FOLDER METHOD -->`` and its end, ``beside``, ``goals``,
 ``floors`` and ``variants``, those of method_tables.py. ``--check`` only tells whether that would change anything.
 """
 
@@ -15,17 +15,27 @@ from pathlib import Path
 import pandas as pd
 from method_tables import beside, floors, goals, variants
 
-from uadbench.reports.identity import arm_of, variant_of
+from uadbench.reports.identity import REFERENCE, arm_of, variant_of
 from uadbench.reports.shifts import KLD
 from uadbench.reports.text import milliseconds, score
 from uadbench.reports.vocabulary import MEASURES, SIZE_NAMES
 
-__all__ = ["FLOORS_SHOWN", "compared_table", "fill", "main", "profile_table", "shift_table", "table"]
+__all__ = [
+    "FLOORS_SHOWN",
+    "compared_table",
+    "fill",
+    "main",
+    "profile_table",
+    "shift_table",
+    "speedup_table",
+    "table",
+]
 
 FLOORS_SHOWN = 6  # of a table; the others stand in leaderboard.md
 
 _BLOCK = re.compile(
-    r"(<!-- (results|profile|shifts|compared|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)",
+    r"(<!-- (results|profile|speedups|shifts|compared|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n)"
+    r".*?(<!-- /\2 -->)",
     re.DOTALL,
 )
 
@@ -57,6 +67,21 @@ def table(csv: Path) -> str:
         cells += [f"{value}{interval}", *(score(row[name], name) for name in shown)]
         cells += [f"{row['nfe']:.0f}", milliseconds(row["latency_ms_p50"])]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def speedup_table(csv: Path) -> str:
+    """A GitHub table of one leaderboard.csv: how many times as fast each arm ran each variant as torch fp32."""
+    frame = pd.read_csv(csv, dtype={"steps": str, "noise": str}, keep_default_na=False, na_values=[""])
+    frame = frame[frame["kind"] != "floor"]
+    arms = dict.fromkeys(arm_of(row) for _, row in frame.sort_values(["backend", "precision"]).iterrows())
+    shown = [arm for arm in arms if arm != REFERENCE]
+    lines = ["| whole runs of | " + " | ".join(arm.label for arm in shown) + " |"]
+    lines.append("| --- " + "| ---: " * len(shown) + "|")
+    for label, rows in frame.groupby("variant", sort=False):
+        found = {arm_of(row): row["speedup"] for _, row in rows.iterrows()}
+        cells = ["–" if pd.isna(found.get(arm)) else f"{found[arm]:.2f}" for arm in shown]
+        lines.append("| " + " | ".join([f"**{label}**", *cells]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -104,6 +129,7 @@ def compared_table(csv: Path) -> str:
 _OF_A_FILE = {
     "results": ("leaderboard.csv", table),
     "profile": ("profile.csv", profile_table),
+    "speedups": ("leaderboard.csv", speedup_table),
     "compared": ("compared.csv", compared_table),
     "shifts": ("shifts.csv", shift_table),
 }

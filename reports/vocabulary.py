@@ -273,7 +273,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     (
         "Floors",
         "Trivial maps with no diffusion model. A method below the best of them is not worth its cost. "
-        "Zscore, intensity, asymmetry and the product of the last two are told whether lesions are bright or dark; all "
+        "Zscore, intensity, asymmetry and the product of the last two are told whether lesions are bright or dark, and "
+        "residual-median-fitted where validation lesions choose so; all "
         "but the two blurs are smoothed (sigma 1.5 px, fitted ones by their own). Of the methods Mend alone is told, "
         "and smooths so; the others get neither.",
     ),

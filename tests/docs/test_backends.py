@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
+import pandas as pd
 import pytest
+from result_tables import speedup_table
 from support.pages import code, page, table
+from support.published import RESULTS, board
 
 from uadbench.bench.compare.exported import LEVEL
 from uadbench.engine.backends import BACKENDS
@@ -65,3 +70,73 @@ def test_every_back_end_has_a_row_on_what_has_been_tried_for_each_device() -> No
     assert sorted(told) == sorted(
         (name, kind) for name, known in BACKENDS.items() for kind in known.precisions
     )
+
+
+CHAINS = ("thor", "ddpm", "autoddpm")
+
+
+def test_what_compiled_torch_gains_is_what_the_committed_run_says() -> None:
+    words = " ".join(TEXT.split())
+    rows = board("backends-phantom").set_index(["backend", "precision"])["speedup"].sort_index()
+
+    def span(backend: str, precision: str) -> str:
+        found = rows.loc[(backend, precision)]
+        return f"{found.min():.2f} to {found.max():.2f}"
+
+    compiled, lower, eager = (
+        span("torch-compile", "fp32"),
+        span("torch-compile", "bf16"),
+        span("torch", "bf16"),
+    )
+    assert f"they are {compiled} times as fast as eager fp32, in bf16 {lower} times" in words
+    assert f"where eager bf16 is {eager} times" in words
+    records = json.loads((RESULTS / "backends-phantom" / "manifest.json").read_text())["backends"]
+    seconds = [
+        max(records[f"torch-compile {precision} unet-gaussian"]["compile_seconds"].values())
+        for precision in ("fp32", "bf16")
+    ]
+    assert f"Opening took {seconds[0]:.0f} s in fp32 and {seconds[1]:.0f} s in bf16" in words
+
+
+def test_parity_of_the_committed_run_is_what_pages_say() -> None:
+    verdicts = json.loads((RESULTS / "backends-phantom" / "parity.json").read_text())
+    assert {one["verdict"] for one in verdicts.values()} == {"pass", "reference"}
+    words = " ".join(TEXT.split())
+    dice, auprc, calls = [], [], {}
+    for cell, one in verdicts.items():
+        if found := re.search(r"off by (\S+) a call .*max Dice (\S+), AUPRC (\S+) points", one["reason"]):
+            assert abs(float(found[2])) < 0.2
+            calls[cell] = found[1]
+    for name in CHAINS:
+        (cell,) = (
+            cell for cell in verdicts if cell.startswith(f"{name}-") and cell.endswith("openvino-int8")
+        )
+        found = re.search(r"max Dice (\S+), AUPRC (\S+) points", verdicts[cell]["reason"])
+        assert found
+        dice.append(found[1])
+        auprc.append(found[2])
+    assert f"max Dice differs by {dice[0]}, {dice[1]} and {dice[2]} points" in words
+    assert f"AUPRC by {auprc[0]}, {auprc[1]} and {auprc[2]};" in words
+    fp32, bf16 = (
+        {told for cell, told in calls.items() if cell.endswith(f"torch-compile-{precision}")}
+        for precision in ("fp32", "bf16")
+    )
+    assert f"off by {fp32.pop()} a call in fp32 and by {bf16.pop()} in bf16" in words
+    assert not fp32 | bf16
+
+
+def test_the_speed_ups_stand_an_arm_a_column(tmp_path: Path) -> None:
+    names = ["method", "variant", "kind", "backend", "precision", "device", "noise", "steps", "speedup"]
+    rows = [
+        ("ddpm", "DDPM", "method", "torch", "fp32", "cpu", "gaussian", "25", None),
+        ("ddpm", "DDPM", "method", "openvino", "bf16", "cpu", "gaussian", "25", 2.0),
+        ("thor", "THOR", "method", "openvino", "bf16", "cpu", "gaussian", "25", None),
+        ("blur", "blur", "floor", "torch", "fp32", "cpu", "none", "0", None),
+    ]
+    pd.DataFrame(rows, columns=names).to_csv(tmp_path / "leaderboard.csv", index=False)
+    assert speedup_table(tmp_path / "leaderboard.csv").splitlines() == [
+        "| whole runs of | openvino bf16 |",
+        "| --- | ---: |",
+        "| **DDPM** | 2.00 |",
+        "| **THOR** | – |",
+    ]

@@ -79,12 +79,22 @@ def test_what_thors_page_says_of_auroc_is_what_the_committed_tables_say(data: st
     frame = pd.read_csv(ROOT / "reports" / "results" / data / "leaderboard.csv")
     found = frame.groupby(["method", "noise"])["auroc_image"].agg(["min", "max"])  # over the perceptual nets
     text = " ".join(page("methods/thor.md").split())
-    assert "with Gaussian noise, where THOR is above DDPM on both" in text
+    assert "no such cost in AUROC with Gaussian noise, where THOR is above DDPM" in text
     assert "above AnoDDPM through `brain-squeeze` and below it through `lpips-squeeze`, on both" in text
     assert found.loc[("thor", "gaussian"), "min"] > found.loc[("ddpm", "gaussian"), "max"]
     thor = frame[frame["method"].eq("thor") & frame["noise"].eq("simplex")].set_index("perceptual")
     rival = found.loc[("anoddpm", "simplex"), "max"]
     assert thor.loc["brain-squeeze", "auroc_image"] > rival > thor.loc["lpips-squeeze", "auroc_image"]
+
+
+def test_what_thors_page_says_of_auroc_on_phantoms_is_what_the_table_says() -> None:
+    frame = pd.read_csv(ROOT / "reports" / "results" / "phantom" / "leaderboard.csv")
+    rows = frame[frame["noise"].eq("simplex")].set_index("method")["auroc_image"]
+    best, least, rival = (
+        f"{100 * value:.1f}" for value in (rows["thor"].max(), rows["thor"].min(), rows["anoddpm"])
+    )
+    assert f"through either ({best} and {least} against {rival})" in page("methods/thor.md")
+    assert rows["thor"].max() < rows["anoddpm"]
 
 
 def test_the_encoder_of_cddpm_costs_what_its_page_says() -> None:

@@ -2,8 +2,9 @@
 
 ``python docs/result_tables.py README.md`` rewrites every table between ``<!-- KIND: FOLDER -->`` and ``<!-- /KIND -->``
 from a file in FOLDER: ``results`` and ``speedups`` from leaderboard.csv, ``profile`` from profile.csv, ``shifts`` from
-shifts.csv, ``compared`` from compared.csv; likewise, between ``<!-- KIND: FOLDER METHOD -->`` and its end, ``beside``, ``goals``,
-``floors`` and ``variants``, those of method_tables.py. ``--check`` only tells whether that would change anything.
+shifts.csv, ``compared`` from compared.csv; likewise, between ``<!-- KIND: FOLDER METHOD -->`` and its end, ``beside``,
+``goals``, ``floors`` and ``variants``, those of method_tables.py. ``--check`` only tells whether that would change
+anything.
 """
 
 from __future__ import annotations

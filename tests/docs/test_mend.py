@@ -143,6 +143,13 @@ def test_the_readme_says_what_the_parts_and_the_goals_pages_say() -> None:
     row = frame.loc[number]
     change, low, high = (-float(row[f"dice_max_change{end}"]) for end in ("", "_hi", "_lo"))
     assert f"it loses [{percent(change)} [{percent(low)}, {percent(high)}] points]" in readme
+    costs = []
+    for part in ("P", "A", "the mirrored calls"):
+        found = frame[switches.drop(columns="dataset").eq([*PARTS[part]]).all(axis=1)].set_index("dataset")
+        costs += [f"{abs(100 * float(found.loc[data, 'dice_max_change'])):.1f}" for data in DATA]
+        assert all(float(found.loc[data, "dice_max_change"]) < 0.0005 for data in DATA)
+    words = "something was put in costs {} there and {} on T1w, asymmetry {} and {}, the mirrored calls {} and {}."
+    assert words.format(*costs) in readme
     told = []
     for data in ("soop-flair", "ixi-stroke"):
         rows = board(data)

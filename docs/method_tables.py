@@ -14,7 +14,7 @@ import pandas as pd
 from uadbench.reports.identity import variant_of
 from uadbench.reports.text import milliseconds
 
-__all__ = ["GOALS", "PAPERS", "SCORES", "beside", "floors", "goals", "variants"]
+__all__ = ["GOALS", "PAPERS", "SCORES", "beside", "floors", "goals", "read_board", "variants"]
 
 PAPERS = ("thor", "ddpm", "anoddpm", "autoddpm", "pddpm", "cddpm")
 SCORES = {"dice_max": "max Dice", "dice_average": "average", "auprc": "AUPRC"}
@@ -29,21 +29,27 @@ DOUBTFUL = 0.05  # p above which it is told
 SHOWN = 2  # floors of fixed and of fitted width beside methods
 
 
-def _rows(folder: Path) -> pd.DataFrame:
-    """leaderboard.csv, best max Dice first, with the cells' names of paired.csv and the group of each row."""
+def read_board(folder: Path) -> pd.DataFrame:
+    """leaderboard.csv, with the cells' names of paired.csv as "name" and their words for readers as "label"."""
     frame = pd.read_csv(
         folder / "leaderboard.csv", dtype={"steps": str, "noise": str}, keep_default_na=False, na_values=[""]
     )
-    fitted = frame["method"].str.endswith("-fitted")
-    papers, fixed, wide = GOALS
-    group = frame["method"].isin(PAPERS).map({True: papers, False: ""})
-    group = group.mask(frame["kind"].eq("floor"), fixed).mask(frame["kind"].eq("floor") & fitted, wide)
     name = [
         cell.removesuffix(f"-{arm}-{precision}")
         for cell, arm, precision in frame[["cell", "backend", "precision"]].itertuples(index=False)
     ]
     label = [variant_of(row.dropna().to_dict()).label for _, row in frame.iterrows()]
-    return frame.assign(group=group, name=name, label=label).sort_values("dice_max", ascending=False)
+    return frame.assign(name=name, label=label)
+
+
+def _rows(folder: Path) -> pd.DataFrame:
+    """The leaderboard, best max Dice first, with the group of each row."""
+    frame = read_board(folder)
+    fitted = frame["method"].str.endswith("-fitted")
+    papers, fixed, wide = GOALS
+    group = frame["method"].isin(PAPERS).map({True: papers, False: ""})
+    group = group.mask(frame["kind"].eq("floor"), fixed).mask(frame["kind"].eq("floor") & fitted, wide)
+    return frame.assign(group=group).sort_values("dice_max", ascending=False)
 
 
 def _own(rows: pd.DataFrame, method: str, folder: Path) -> pd.Series:

@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from method_tables import beside, floors, goals, variants
+from method_tables import beside, floors, goals, read_board, variants
 
-from uadbench.reports.identity import REFERENCE, arm_of, variant_of
+from uadbench.reports.identity import REFERENCE, arm_of
 from uadbench.reports.shifts import KLD
 from uadbench.reports.text import milliseconds, score
 from uadbench.reports.vocabulary import MEASURES, SIZE_NAMES
@@ -43,7 +43,7 @@ _BLOCK = re.compile(
 
 def table(csv: Path) -> str:
     """A GitHub table of one leaderboard.csv, scores in percent: methods, then the best floors, best Dice first."""
-    frame = pd.read_csv(csv, dtype={"steps": str, "noise": str}, keep_default_na=False, na_values=[""])
+    frame = read_board(csv.parent)
     frame = frame.assign(floor=frame["kind"].eq("floor")).sort_values(
         ["floor", "dice_max"], ascending=[True, False]
     )
@@ -58,8 +58,7 @@ def table(csv: Path) -> str:
         "| --- " * (1 + bool(ours)) + "| ---: " * (len(heads) - 1 - bool(ours)) + "|",
     ]
     for _, row in frame.iterrows():
-        label = variant_of(row.dropna().to_dict()).label
-        cells = [f"*floor:* {label}" if row["floor"] else f"**{label}**"]
+        cells = [f"*floor:* {row['label']}" if row["floor"] else f"**{row['label']}**"]
         if several:
             speedup = "–" if pd.isna(row["speedup"]) else f"{row['speedup']:.2f}"
             cells += [arm_of(row).label, speedup]
@@ -73,7 +72,7 @@ def table(csv: Path) -> str:
 
 def speedup_table(csv: Path) -> str:
     """A GitHub table of one leaderboard.csv: how many times as fast each arm ran each variant as torch fp32."""
-    frame = pd.read_csv(csv, dtype={"steps": str, "noise": str}, keep_default_na=False, na_values=[""])
+    frame = read_board(csv.parent)
     frame = frame[frame["kind"] != "floor"]
     arms = dict.fromkeys(arm_of(row) for _, row in frame.sort_values(["backend", "precision"]).iterrows())
     shown = [arm for arm in arms if arm != REFERENCE]
@@ -104,11 +103,14 @@ def profile_table(csv: Path) -> str:
 
 
 def shift_table(csv: Path) -> str:
-    """A GitHub table of one shifts.csv: the KL divergence of each method at each value of each kind of shift."""
+    """A GitHub table of one shifts.csv: the KL divergence of each method, as it is and at each value of each shift."""
     frame = pd.read_csv(csv)
-    frame = frame[frame[KLD].notna()]
-    wide = frame.pivot_table(index="variant", columns=["shift", "value"], values=KLD, sort=False)
-    heads = ("method", *(f"{kind} {value:g}" for kind, value in wide.columns))
+    frame = frame[frame[KLD].notna() & frame["kind"].eq("method")]
+    kind = frame["shift"].mask(frame["value"].eq(1), "as it is")  # stands in each kind, of the same cases
+    wide = frame.assign(shift=kind).pivot_table(
+        index="variant", columns=["shift", "value"], values=KLD, sort=False
+    )
+    heads = ("method", *(f"{kind} {value:g}" if value != 1 else kind for kind, value in wide.columns))
     lines = ["| " + " | ".join(heads) + " |", "| --- " + "| ---: " * len(wide.columns) + "|"]
     for variant, row in wide.iterrows():
         lines.append("| " + " | ".join((str(variant), *(f"{value:.3f}" for value in row))) + " |")
@@ -116,10 +118,10 @@ def shift_table(csv: Path) -> str:
 
 
 def compared_table(csv: Path) -> str:
-    """A GitHub table of what ``bench compare RUN RUN --csv`` wrote: of each method and score, before, after, gain."""
+    """A GitHub table of what ``bench compare RUN RUN --csv`` wrote: of each method and score, both and the gain."""
     frame = pd.read_csv(csv)
     frame = frame[~frame["cell_a"].str.endswith("-torch-fp32")]
-    lines = ["| method | score | before | after | after less before |", "| --- | --- | ---: | ---: | ---: |"]
+    lines = ["| method | score | A | B | B less A |", "| --- | --- | ---: | ---: | ---: |"]
     for row in frame.itertuples():
         a, b, gain, low, high = (100 * value for value in (row.a, row.b, row.difference, row.lo, row.hi))
         told = f"{gain:+.1f} [{low:.1f}, {high:.1f}]"

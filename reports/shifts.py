@@ -14,7 +14,7 @@ __all__ = ["COLUMNS", "KLD", "MEANS", "SHIFTED", "shift_lines", "shift_rows"]
 
 KLD = "kld_unclipped"  # renamed when clipped pixels were left out, so that values of before are not taken for it
 MEANS = (KLD, "mae", "ssim")
-COLUMNS = ("dataset", "variant", "arm", "shift", "value", "n", *MEANS, "cell", "run")
+COLUMNS = ("dataset", "variant", "kind", "arm", "shift", "value", "n", *MEANS, "cell", "run")
 
 SHIFTED = (
     "Healthy test slices, their intensities changed inside the head: how far the reconstruction follows. KLD: "
@@ -35,7 +35,7 @@ def shift_rows(section: Section) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for index, row in section.frame.iterrows():
         run, cell = section.cell(int(str(index)))
-        same = {key: row[key] for key in ("dataset", "variant", "arm", "cell")}
+        same = {key: row[key] for key in ("dataset", "variant", "kind", "arm", "cell")}
         rows += [{"index": index, **same, "run": run_id(run), **found} for found in _of_cell(cell)]
     return pd.DataFrame(rows, columns=["index", *COLUMNS])
 

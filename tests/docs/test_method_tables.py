@@ -109,19 +109,20 @@ def test_floors_stand_with_what_fitting_chose(folder: Path) -> None:
 
 def test_shifts_stand_side_by_side_a_row_a_method(tmp_path: Path) -> None:
     (tmp_path / "shifts.csv").write_text(
-        "variant,shift,value,n,kld_unclipped\nDDPM,contrast,0.6,24,0.51249\nDDPM,contrast,1,24,0.25\n"
-        "DDPM,gamma,0.8,24,1\nDDPM,gamma,1,24,0.25\ncDDPM,contrast,0.6,24,0.1\ncDDPM,contrast,1,24,0.2\n"
-        "cDDPM,gamma,0.8,24,0.4\ncDDPM,gamma,1,24,0.2\n"
+        "variant,kind,shift,value,n,kld_unclipped\nDDPM,method,contrast,0.6,24,0.51249\n"
+        "DDPM,method,contrast,1,24,0.25\nDDPM,method,gamma,0.8,24,1\nDDPM,method,gamma,1,24,0.25\n"
+        "cDDPM,method,contrast,0.6,24,0.1\ncDDPM,method,contrast,1,24,0.2\ncDDPM,method,gamma,0.8,24,0.4\n"
+        "cDDPM,method,gamma,1,24,0.2\nblur,floor,gamma,1,24,0.2\n"
     )
     assert shift_table(tmp_path / "shifts.csv").splitlines() == [
-        "| method | contrast 0.6 | contrast 1 | gamma 0.8 | gamma 1 |",
-        "| --- | ---: | ---: | ---: | ---: |",
-        "| DDPM | 0.512 | 0.250 | 1.000 | 0.250 |",
-        "| cDDPM | 0.100 | 0.200 | 0.400 | 0.200 |",
+        "| method | contrast 0.6 | as it is | gamma 0.8 |",
+        "| --- | ---: | ---: | ---: |",
+        "| DDPM | 0.512 | 0.250 | 1.000 |",
+        "| cDDPM | 0.100 | 0.200 | 0.400 |",
     ]
 
 
-def test_before_and_after_stand_with_the_paired_gain(tmp_path: Path) -> None:
+def test_two_runs_stand_with_the_paired_gain(tmp_path: Path) -> None:
     (tmp_path / "compared.csv").write_text(
         "cell_a,variant_a,measure,a,b,difference,lo,hi\n"
         "blur-none-0-torch-fp32,blur,dice_max,0.1,0.1,0,,\n"

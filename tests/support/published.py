@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from method_tables import read_board
 
 from support.places import ROOT
 
@@ -12,7 +13,7 @@ SIZES = ("small", "medium", "large")
 
 
 def board(data: str) -> pd.DataFrame:
-    return pd.read_csv(RESULTS / data / "leaderboard.csv")
+    return read_board(RESULTS / data)
 
 
 def paired(data: str) -> pd.DataFrame:

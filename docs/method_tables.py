@@ -160,7 +160,10 @@ def floors(folder: Path, method: str) -> str:
 
 
 def variants(folder: Path, method: str) -> str:
-    """The variants of a method in a sweep, in the order of its command, beside the first of the same noise."""
+    """The variants of a method in a sweep, in the order of its command, beside the first of the same noise.
+
+    Without milliseconds: a sweep is for scores, and may have run beside other work.
+    """
     rows = _rows(folder).set_index("cell")
     order = [
         cell for cell in json.loads((folder / "manifest.json").read_text())["cells"] if cell in rows.index
@@ -174,7 +177,6 @@ def variants(folder: Path, method: str) -> str:
         first = of_noise.iloc[0]
         for _, row in of_noise.iterrows():
             lead = _pair(folder, row["name"], first["name"])
-            cost = (f"{row['nfe']:.0f}", milliseconds(row["latency_ms_p50"]))
-            lines.append((row["label"], *_scores(row), *cost, _lead(lead)))
-    heads = ("variant", *SCORES.values(), "calls", "ms/image", "max Dice less the first's")
+            lines.append((row["label"], *_scores(row), f"{row['nfe']:.0f}", _lead(lead)))
+    heads = ("variant", *SCORES.values(), "calls", "max Dice less the first's")
     return _table(heads, 1, lines)

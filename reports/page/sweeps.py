@@ -87,7 +87,8 @@ def _joined(
 ) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
     """A line's rows with a look: a value that is a list lies between no others, so nothing joins it to them."""
     lists = line[over].str.contains(",")
-    return [(line[~lists], style), (line[lists], {**style, "linestyle": "none"})]
+    looks = [(line[~lists], style), (line[lists], {**style, "linestyle": "none"})]
+    return [(rows, look) for rows, look in looks if len(rows)]
 
 
 def _style(number: int) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 ``python docs/result_tables.py README.md`` rewrites every table between ``<!-- KIND: FOLDER -->`` and ``<!-- /KIND -->``
 from a file in FOLDER: ``results`` and ``speedups`` from leaderboard.csv, ``profile`` from profile.csv, ``shifts`` from
-shifts.csv, ``compared`` from compared.csv; likewise, between ``<!-- KIND: FOLDER METHOD -->`` and its end, ``beside``,
-``goals``, ``floors`` and ``variants``, those of method_tables.py. ``--check`` only tells whether that would change
-anything.
+shifts.csv, ``compared`` from compared.csv, ``parity`` from parity.json; likewise, between ``<!-- KIND: FOLDER METHOD
+-->`` and its end, ``beside``, ``goals``, ``floors`` and ``variants``, those of method_tables.py. ``--check`` only tells
+whether that would change anything.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "compared_table",
     "fill",
     "main",
+    "parity_table",
     "profile_table",
     "shift_table",
     "speedup_table",
@@ -35,7 +37,7 @@ __all__ = [
 FLOORS_SHOWN = 6  # of a table; the others stand in leaderboard.md
 
 _BLOCK = re.compile(
-    r"(<!-- (results|profile|speedups|shifts|compared|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n)"
+    r"(<!-- (results|profile|speedups|shifts|compared|parity|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n)"
     r".*?(<!-- /\2 -->)",
     re.DOTALL,
 )
@@ -82,6 +84,25 @@ def speedup_table(csv: Path) -> str:
         found = {arm_of(row): row["speedup"] for _, row in rows.iterrows()}
         cells = ["–" if pd.isna(found.get(arm)) else f"{found[arm]:.2f}" for arm in shown]
         lines.append("| " + " | ".join([f"**{label}**", *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def parity_table(file: Path) -> str:
+    """A GitHub table of one parity.json: what each arm's worst call and its chains err by, relative to the image."""
+    verdicts = json.loads(file.read_text())
+    rows = read_board(file.parent).set_index("cell")
+    arms: dict[str, dict[str, tuple[float, float]]] = {}
+    for cell, verdict in sorted(verdicts.items()):
+        if verdict.get("trajectory"):
+            both = (verdict["network"]["rel_image"], verdict["trajectory"]["final"])
+            arms.setdefault(arm_of(rows.loc[cell]).label, {})[rows.loc[cell, "label"]] = both
+    labels = dict.fromkeys(label for found in arms.values() for label in found)
+    lines = ["| back end | one call | " + " | ".join(labels) + " |"]
+    lines.append("| --- " + "| ---: " * (1 + len(labels)) + "|")
+    for arm, found in arms.items():
+        worst = max(call for call, _ in found.values())
+        ends = (f"{found[label][1]:.1e}" if label in found else "–" for label in labels)
+        lines.append("| " + " | ".join((arm, f"{worst:.1e}", *ends)) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -135,6 +156,7 @@ _OF_A_FILE = {
     "speedups": ("leaderboard.csv", speedup_table),
     "compared": ("compared.csv", compared_table),
     "shifts": ("shifts.csv", shift_table),
+    "parity": ("parity.json", parity_table),
 }
 _OF_A_METHOD = {"beside": beside, "goals": goals, "floors": floors, "variants": variants}
 

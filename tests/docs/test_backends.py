@@ -133,7 +133,9 @@ def test_the_speed_ups_stand_an_arm_a_column(tmp_path: Path) -> None:
         ("thor", "THOR", "method", "openvino", "bf16", "cpu", "gaussian", "25", None),
         ("blur", "blur", "floor", "torch", "fp32", "cpu", "none", "0", None),
     ]
-    pd.DataFrame(rows, columns=names).to_csv(tmp_path / "leaderboard.csv", index=False)
+    frame = pd.DataFrame(rows, columns=names)
+    cells = [f"{row.method}-{row.backend}-{row.precision}" for row in frame.itertuples()]
+    frame.assign(cell=cells, title=frame["variant"]).to_csv(tmp_path / "leaderboard.csv", index=False)
     assert speedup_table(tmp_path / "leaderboard.csv").splitlines() == [
         "| whole runs of | openvino bf16 |",
         "| --- | ---: |",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from method_tables import GOALS, beside, floors, goals, variants
-from result_tables import compared_table, fill, main, shift_table
+from result_tables import compared_table, fill, main, parity_table, shift_table
 from support.pages import page
 from support.places import ROOT
 
@@ -130,6 +130,26 @@ def test_two_runs_stand_with_the_paired_gain(tmp_path: Path) -> None:
     )
     assert compared_table(tmp_path / "compared.csv").splitlines()[2:] == [
         "| DDPM | AUPRC | 25.0 | 50.0 | +25.0 [-1.0, 30.0] |"
+    ]
+
+
+def test_parity_stands_as_the_worst_call_and_the_end_of_each_chain(folder: Path) -> None:
+    def verdict(call: float, end: float) -> dict[str, object]:
+        return {"network": {"rel_image": call}, "trajectory": {"final": end}}
+
+    (folder / "parity.json").write_text(
+        json.dumps(
+            {
+                "thor-simplex-25-torch-fp32": verdict(1e-3, 2e-3),
+                "thor-gaussian-25-torch-fp32": verdict(3e-3, 1e-4),
+                "mine-none-0-torch-fp32": {"verdict": "not judged"},
+            }
+        )
+    )
+    assert parity_table(folder / "parity.json").splitlines() == [
+        "| back end | one call | THOR · gaussian · 25 steps | THOR · simplex · 25 steps |",
+        "| --- | ---: | ---: | ---: |",
+        "| torch fp32 | 3.0e-03 | 1.0e-04 | 2.0e-03 |",
     ]
 
 

@@ -1,0 +1,60 @@
+"""What pages say of switches, seeds, steps and levels is what the committed sweeps and comparisons say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from support.pages import page
+from support.published import board, holm, lead, pair_of
+
+THOR = " ".join(page("methods/thor.md").split())
+
+
+def one(data: str, method: str, **settings: Any) -> str:
+    """The cell, as paired.csv names it, whose settings differ from the method's own in these and no others."""
+    rows = board(data)
+    rows = rows[rows["method"] == method]
+    (name,) = rows.loc[[json.loads(text) == settings for text in rows["settings"]], "name"]
+    return str(name)
+
+
+def signed(told: str) -> str:
+    return told if told.startswith("-") else f"+{told}"
+
+
+SWITCHES = {"map_at": "every-50", "perceptual_norm": "twice", "renoise": "t"}
+
+
+def test_each_switch_of_thor_has_its_effect_on_validation_lesions() -> None:
+    data = "sweep-switches-ixi"
+    plain = one(data, "thor")
+    for name, value in SWITCHES.items():
+        pair = data, one(data, "thor", **{name: value}), plain
+        doubt = f", p {holm(*pair):.2g}" if holm(*pair) > 0.05 else ""
+        assert f'| `{name} = "{value}"` | {signed(lead(*pair))}{doubt} |' in THOR
+    (lesions,), (subjects,) = set(board(data)["n_lesion"]), {int(pair_of(*pair, "dice_max")[0]["n_subjects"])}
+    assert f"`ixi-stroke`, {lesions} lesions of {subjects} subjects" in THOR
+
+
+def test_what_the_switches_do_together() -> None:
+    data = "sweep-switches-ixi"
+    plain = one(data, "thor")
+    both, every = one(data, "thor", map_at="every-50", perceptual_norm="twice"), one(data, "thor", **SWITCHES)
+    assert f"help together ({lead(data, both, plain)})" in THOR
+    assert holm(data, both, plain) < 0.05
+    assert f"in the authors' code gain {lead(data, every, plain)}, not confirmed" in THOR
+    assert holm(data, every, plain) > 0.05
+    scores = board(data).set_index("name")["dice_max"]
+    for others in (
+        {},
+        {"map_at": "every-50"},
+        {"perceptual_norm": "twice"},
+        {k: SWITCHES[k] for k in list(SWITCHES)[:2]},
+    ):
+        assert scores[one(data, "thor", **others, renoise="t")] < scores[one(data, "thor", **others)]
+    flair = "sweep-switches-soop"
+    rows = board(flair)
+    names = rows.loc[rows["method"] == "thor", "name"]
+    first = one(flair, "thor")
+    assert all(holm(flair, name, first) > 0.05 for name in names if name != first)

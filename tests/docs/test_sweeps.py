@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 from support.pages import page
-from support.published import board, holm, lead, pair_of
+from support.published import board, holm, lead, pair_of, points
 
-THOR = " ".join(page("methods/thor.md").split())
+THOR, MORE, PROTOCOL = (
+    " ".join(page(name).split()) for name in ("methods/thor.md", "results.md", "protocol.md")
+)
 
 
 def one(data: str, method: str, **settings: Any) -> str:
@@ -58,3 +60,18 @@ def test_what_the_switches_do_together() -> None:
     names = rows.loc[rows["method"] == "thor", "name"]
     first = one(flair, "thor")
     assert all(holm(flair, name, first) > 0.05 for name in names if name != first)
+
+
+def test_seeds_move_the_rows_by_what_is_told() -> None:
+    rows = board("sweep-seeds")
+    rows = rows[rows["n_seeds"] > 1]
+    assert set(rows["n_seeds"]) == {3}
+    span = rows.groupby("method")["dice_max"].agg(["min", "max"])
+    moved = {name: points(row["max"] - row["min"]) for name, row in span.iterrows()}
+    low, high = (points(span.loc["thor", end]) for end in ("min", "max"))
+    assert (
+        f"{moved['thor']} points with THOR ({low} to {high}), {moved['anoddpm']} with AnoDDPM, "
+        f"{moved['cddpm']} with cDDPM and {moved['pddpm']} with pDDPM" in MORE
+    )
+    assert f"three seeds of THOR gave {low} to {high} on the same {rows['n_lesion'].iloc[0]} lesions" in THOR
+    assert f"moved max Dice by up to {max(moved.values(), key=float)} points" in PROTOCOL

@@ -14,7 +14,7 @@ import pandas as pd
 from uadbench.reports.identity import variant_of
 from uadbench.reports.text import milliseconds
 
-__all__ = ["GOALS", "PAPERS", "SCORES", "beside", "floors", "goals", "read_board", "variants"]
+__all__ = ["GOALS", "PAPERS", "SCORES", "beside", "floors", "goals", "read_board", "twofold", "variants"]
 
 PAPERS = ("thor", "ddpm", "anoddpm", "autoddpm", "pddpm", "cddpm")
 SCORES = {"dice_max": "max Dice", "dice_average": "average", "auprc": "AUPRC"}
@@ -159,16 +159,34 @@ def floors(folder: Path, method: str) -> str:
     return _table(("floor", "sigma", *SCORES.values(), f"{method} less it, max Dice"), 1, lines)
 
 
+def twofold(folder: Path) -> str:
+    """Every method that stands in two variants in one run, in the order of its command: A, B, and B less A."""
+    lines = []
+    for (title, noise), pair in _ordered(folder).groupby(["title", "noise"], sort=False):
+        if len(pair) == 2:
+            (_, a), (_, b) = pair.iterrows()
+            scores = (f"{100 * one[score]:.1f}" for score in ("dice_max", "dice_average") for one in (a, b))
+            calls = (f"{one['nfe']:.0f}" for one in (a, b))
+            lead = _lead(_pair(folder, b["name"], a["name"]))
+            lines.append((f"{title} · {noise}", *calls, *scores, lead))
+    of_both = (f"{what} {one}" for what in ("calls", "max Dice", "average") for one in "AB")
+    return _table(("method", *of_both, "max Dice, B less A"), 1, lines)
+
+
+def _ordered(folder: Path) -> pd.DataFrame:
+    """The leaderboard's methods in the order of the run's command, by cell."""
+    rows = _rows(folder).set_index("cell")
+    cells = json.loads((folder / "manifest.json").read_text())["cells"]
+    rows = rows.loc[[cell for cell in cells if cell in rows.index]]
+    return rows[rows["kind"] == "method"]
+
+
 def variants(folder: Path, method: str) -> str:
     """The variants of a method in a sweep, in the order of its command, beside the first of the same noise.
 
     Without milliseconds: a sweep is for scores, and may have run beside other work.
     """
-    rows = _rows(folder).set_index("cell")
-    order = [
-        cell for cell in json.loads((folder / "manifest.json").read_text())["cells"] if cell in rows.index
-    ]
-    rows = rows.loc[order]
+    rows = _ordered(folder)
     rows = rows[rows["method"] == method]
     if rows.empty:
         raise LookupError(f"{folder / 'leaderboard.csv'} has no row of {method}")

@@ -1,10 +1,10 @@
 """Keeps the README's result tables equal to the committed result files.
 
-``python docs/result_tables.py README.md`` rewrites every table between ``<!-- KIND: FOLDER -->`` and ``<!-- /KIND -->``
-from a file in FOLDER: ``results`` and ``speedups`` from leaderboard.csv, ``profile`` from profile.csv, ``shifts`` from
-shifts.csv, ``compared`` from compared.csv, ``parity`` from parity.json; likewise, between ``<!-- KIND: FOLDER METHOD
--->`` and its end, ``beside``, ``goals``, ``floors`` and ``variants``, those of method_tables.py. ``--check`` only tells
-whether that would change anything.
+``python docs/result_tables.py README.md`` rewrites every table between ``<!-- KIND: FOLDER -->`` and ``<!-- /KIND
+-->`` from a file in FOLDER: ``results`` and ``speedups`` from leaderboard.csv, ``profile`` from profile.csv,
+``shifts`` from shifts.csv, ``compared`` from compared.csv, ``parity`` from parity.json, ``twofold`` from the
+leaderboard and paired.csv; likewise, between ``<!-- KIND: FOLDER METHOD -->`` and its end, ``beside``, ``goals``,
+``floors`` and ``variants``, those of method_tables.py. ``--check`` only tells whether that would change anything.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from method_tables import beside, floors, goals, read_board, variants
+from method_tables import beside, floors, goals, read_board, twofold, variants
 
 from uadbench.reports.identity import REFERENCE, arm_of
 from uadbench.reports.shifts import KLD
@@ -35,12 +35,6 @@ __all__ = [
 ]
 
 FLOORS_SHOWN = 6  # of a table; the others stand in leaderboard.md
-
-_BLOCK = re.compile(
-    r"(<!-- (results|profile|speedups|shifts|compared|parity|beside|goals|floors|variants): (\S+)(?: (\S+))? -->\n)"
-    r".*?(<!-- /\2 -->)",
-    re.DOTALL,
-)
 
 
 def table(csv: Path) -> str:
@@ -158,7 +152,10 @@ _OF_A_FILE = {
     "shifts": ("shifts.csv", shift_table),
     "parity": ("parity.json", parity_table),
 }
+_OF_A_FOLDER = {"twofold": twofold}
 _OF_A_METHOD = {"beside": beside, "goals": goals, "floors": floors, "variants": variants}
+_KINDS = "|".join((*_OF_A_FILE, *_OF_A_FOLDER, *_OF_A_METHOD))
+_BLOCK = re.compile(rf"(<!-- ({_KINDS}): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 def fill(text: str, root: Path) -> str:
@@ -166,6 +163,8 @@ def fill(text: str, root: Path) -> str:
 
     def made(found: re.Match[str]) -> str:
         start, kind, folder, method, end = found.groups()
+        if kind in _OF_A_FOLDER:
+            return start + _OF_A_FOLDER[kind](root / folder) + end
         if kind in _OF_A_METHOD:
             return start + _OF_A_METHOD[kind](root / folder, method) + end
         name, make = _OF_A_FILE[kind]

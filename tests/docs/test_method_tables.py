@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from method_tables import GOALS, beside, floors, goals, variants
+from method_tables import GOALS, beside, floors, goals, twofold, variants
 from result_tables import compared_table, fill, main, parity_table, shift_table
 from support.pages import page
 from support.places import ROOT
@@ -166,6 +166,9 @@ def test_variants_stand_in_the_commands_order_beside_the_first_of_their_noise(fo
         "| THOR · gaussian · 25 steps | 20.0 [15.0, 25.0] | 30.0 | 10.0 | 25 | – |",
         "| THOR · simplex · 25 steps | 30.0 [25.0, 35.0] | 20.0 | 20.0 | 25 | – |",
         "| THOR · simplex · 25 steps · window 9 | 35.0 [25.0, 35.0] | 20.0 | 20.0 | 25 | +5.0 [-1.0, 10.0], p 0.4 |",
+    ]
+    assert twofold(folder).splitlines()[2:] == [
+        "| THOR · simplex | 25 | 25 | 30.0 | 35.0 | 20.0 | 20.0 | +5.0 [-1.0, 10.0], p 0.4 |"
     ]
     with pytest.raises(LookupError, match="has no row of yours"):
         variants(folder, "yours")

@@ -39,7 +39,7 @@ def read_board(folder: Path) -> pd.DataFrame:
         for cell, arm, precision in frame[["cell", "backend", "precision"]].itertuples(index=False)
     ]
     label = [variant_of(row.dropna().to_dict()).label for _, row in frame.iterrows()]
-    return frame.assign(name=name, label=label)
+    return frame.copy().assign(name=name, label=label)  # copied: read_csv leaves many columns in pieces
 
 
 def _rows(folder: Path) -> pd.DataFrame:

@@ -75,3 +75,21 @@ def test_seeds_move_the_rows_by_what_is_told() -> None:
     )
     assert f"three seeds of THOR gave {low} to {high} on the same {rows['n_lesion'].iloc[0]} lesions" in THOR
     assert f"moved max Dice by up to {max(moved.values(), key=float)} points" in PROTOCOL
+
+
+def test_no_number_of_calls_is_told_apart() -> None:
+    data = "sweep-steps"
+    rows = board(data)
+    rows = rows[rows["kind"] == "method"]
+    score = {(row.method, row.noise, row.steps): points(row.dice_max) for row in rows.itertuples()}
+
+    def few_and_many(method: str, noise: str) -> str:
+        return f"{score[method, noise, '5']} and {score[method, noise, '50']}"
+
+    simplex = f"THOR has {few_and_many('thor', 'simplex')}, AnoDDPM {few_and_many('anoddpm', 'simplex')}"
+    assert f"noise {simplex}; with Gaussian noise THOR has {few_and_many('thor', 'gaussian')}" in MORE
+    assert f", DDPM {few_and_many('ddpm', 'gaussian')}. The tables keep 25" in MORE
+    for _, of_method in rows.groupby(["method", "noise"]):
+        names = list(of_method["name"])
+        assert len(names) == 4
+        assert all(holm(data, a, b) > 0.05 for i, a in enumerate(names) for b in names[:i])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pandas as pd
 from support.pages import page
-from support.published import board, holm, lead, pair_of, points
+from support.published import RESULTS, board, holm, lead, pair_of, points
 
 THOR, MORE, PROTOCOL = (
     " ".join(page(name).split()) for name in ("methods/thor.md", "results.md", "protocol.md")
@@ -93,3 +94,18 @@ def test_no_number_of_calls_is_told_apart() -> None:
         names = list(of_method["name"])
         assert len(names) == 4
         assert all(holm(data, a, b) > 0.05 for i, a in enumerate(names) for b in names[:i])
+
+
+def test_what_eta_and_the_exact_variance_do() -> None:
+    read = (pd.read_csv(RESULTS / name / "compared.csv") for name in ("chain-eta-0", "chain-exact"))
+    without, exact = (rows[rows["measure"].eq("dice_max")].set_index("variant_a") for rows in read)
+    name = "AnoDDPM · simplex · 25 steps"
+    row = without.loc[name]
+    assert row["lo"] > 0
+    assert f"not confirmed (p {row['p_holm']:.2f} over all rows" in MORE
+    assert without.loc["DDPM · gaussian · 25 steps", "p_holm"] > 0.05 < row["p_holm"]
+    row = exact.loc[name]
+    lost = (
+        f"{points(-row['difference'])} [{points(-row['hi'])}, {points(-row['lo'])}] (p {row['p_holm']:.3f})"
+    )
+    assert f"with the exact variance it loses {lost}" in MORE

@@ -97,11 +97,11 @@ def test_the_result_tables_are_those_of_the_result_files() -> None:
 def test_a_table_shows_the_values_of_its_file(tmp_path: Path) -> None:
     columns = (
         "dataset,method,title,noise,steps,backend,precision,kind,dice_max,dice_max_lo,dice_max_hi,dice_average,"
-        "dice_small,dice_medium,dice_large,auprc,nfe,latency_ms_p50,speedup,t_start"
+        "dice_small,dice_medium,dice_large,auprc,nfe,latency_ms_p50,speedup,t_start,cell"
     )
     rows = [
-        "d,blur,,none,0,torch,fp32,floor,0.5,0.4,0.6,0.35,,0.2,0.3,0.1,0,1.5,,",
-        "d,thor,THOR,gaussian,25,torch,fp32,method,0.25,0.2,0.3,0.15,,0.2,0.3,0.1,25,1000,,350",
+        "d,blur,,none,0,torch,fp32,floor,0.5,0.4,0.6,0.35,,0.2,0.3,0.1,0,1.5,,,blur-none-0",
+        "d,thor,THOR,gaussian,25,torch,fp32,method,0.25,0.2,0.3,0.15,,0.2,0.3,0.1,25,1000,,350,thor-gaussian-25",
     ]
     (tmp_path / "leaderboard.csv").write_text("\n".join([columns, *rows]) + "\n")
     lines = table(tmp_path / "leaderboard.csv").splitlines()
@@ -113,8 +113,8 @@ def test_a_table_shows_the_best_floors_alone(tmp_path: Path) -> None:
     columns = (
         "dataset,method,noise,steps,backend,precision,kind,dice_max,dice_max_lo,dice_max_hi,dice_average"
     )
-    rest = "dice_small,dice_medium,dice_large,auprc,nfe,latency_ms_p50,speedup,t_start"
-    rows = [f"d,f{i},none,0,torch,fp32,floor,0.{i},0.1,0.9,0.2,,,,0.1,0,1,," for i in range(1, 9)]
+    rest = "dice_small,dice_medium,dice_large,auprc,nfe,latency_ms_p50,speedup,t_start,cell"
+    rows = [f"d,f{i},none,0,torch,fp32,floor,0.{i},0.1,0.9,0.2,,,,0.1,0,1,,,f{i}" for i in range(1, 9)]
     (tmp_path / "leaderboard.csv").write_text("\n".join([f"{columns},{rest}", *rows]) + "\n")
     shown = re.findall(r"\*floor:\* (f\d)", table(tmp_path / "leaderboard.csv"))
     assert shown == [f"f{i}" for i in range(8, 8 - FLOORS_SHOWN, -1)]

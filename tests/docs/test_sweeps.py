@@ -109,3 +109,16 @@ def test_what_eta_and_the_exact_variance_do() -> None:
         f"{points(-row['difference'])} [{points(-row['hi'])}, {points(-row['lo'])}] (p {row['p_holm']:.3f})"
     )
     assert f"with the exact variance it loses {lost}" in MORE
+
+
+def test_cddpm_is_nearer_under_darker_shifts_alone() -> None:
+    rows = pd.read_csv(RESULTS / "shift" / "shifts.csv")
+    rows = rows[rows["kind"] == "method"]
+    told = " ".join(page("methods/cddpm.md").split())
+    assert f"On {set(rows['n']).pop()} healthy phantoms" in told
+    wide = rows.pivot_table(index=["shift", "value"], columns="variant", values="kld_unclipped")
+    own = wide.pop("cDDPM · simplex")
+    nearer, farther = own.lt(wide.min(axis=1)), own.gt(wide.max(axis=1))
+    assert list(own[nearer].index) == [("contrast", 0.6), ("contrast", 0.8), ("gain", 0.8)]
+    assert farther.eq(~nearer).all()
+    assert "nearer than both for contrasts of 0.6 and 0.8 and a gain of 0.8" in told

@@ -26,6 +26,7 @@ GOALS = {
 }
 """What Mend is held against -> how many times the best of them, each score's own best, it was to reach."""
 DOUBTFUL = 0.05  # p above which it is told
+TWOFOLD = ("dice_max", "dice_average")
 SHOWN = 2  # floors of fixed and of fitted width beside methods
 
 
@@ -165,12 +166,13 @@ def twofold(folder: Path) -> str:
     for (title, noise), pair in _ordered(folder).groupby(["title", "noise"], sort=False):
         if len(pair) == 2:
             (_, a), (_, b) = pair.iterrows()
-            scores = (f"{100 * one[score]:.1f}" for score in ("dice_max", "dice_average") for one in (a, b))
-            calls = (f"{one['nfe']:.0f}" for one in (a, b))
-            lead = _lead(_pair(folder, b["name"], a["name"]))
-            lines.append((f"{title} · {noise}", *calls, *scores, lead))
-    of_both = (f"{what} {one}" for what in ("calls", "max Dice", "average") for one in "AB")
-    return _table(("method", *of_both, "max Dice, B less A"), 1, lines)
+            cells = [f"{title} · {noise}", *(f"{one['nfe']:.0f}" for one in (a, b))]
+            for score in TWOFOLD:
+                lead = _lead(_pair(folder, b["name"], a["name"], score))
+                cells += [*(f"{100 * one[score]:.1f}" for one in (a, b)), lead]
+            lines.append(tuple(cells))
+    heads = [f"{SCORES[score]} {what}" for score in TWOFOLD for what in ("A", "B", "B less A")]
+    return _table(("method", "calls A", "calls B", *heads), 1, lines)
 
 
 def _ordered(folder: Path) -> pd.DataFrame:

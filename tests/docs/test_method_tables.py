@@ -168,7 +168,7 @@ def test_variants_stand_in_the_commands_order_beside_the_first_of_their_noise(fo
         "| THOR · simplex · 25 steps · window 9 | 35.0 [25.0, 35.0] | 20.0 | 20.0 | 25 | +5.0 [-1.0, 10.0], p 0.4 |",
     ]
     assert twofold(folder).splitlines()[2:] == [
-        "| THOR · simplex | 25 | 25 | 30.0 | 35.0 | 20.0 | 20.0 | +5.0 [-1.0, 10.0], p 0.4 |"
+        "| THOR · simplex | 25 | 25 | 30.0 | 35.0 | +5.0 [-1.0, 10.0], p 0.4 | 20.0 | 20.0 | – |"
     ]
     with pytest.raises(LookupError, match="has no row of yours"):
         variants(folder, "yours")

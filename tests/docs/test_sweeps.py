@@ -7,11 +7,14 @@ from typing import Any
 
 import pandas as pd
 from support.pages import page
+from support.places import ROOT
 from support.published import RESULTS, board, holm, lead, pair_of, points
 
 THOR, MORE, PROTOCOL = (
     " ".join(page(name).split()) for name in ("methods/thor.md", "results.md", "protocol.md")
 )
+
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
 
 def one(data: str, method: str, **settings: Any) -> str:
@@ -122,3 +125,51 @@ def test_cddpm_is_nearer_under_darker_shifts_alone() -> None:
     assert list(own[nearer].index) == [("contrast", 0.6), ("contrast", 0.8), ("gain", 0.8)]
     assert farther.eq(~nearer).all()
     assert "nearer than both for contrasts of 0.6 and 0.8 and a gain of 0.8" in told
+
+
+BEFORE = ("ixi-stroke-simplex", "ixi-stroke-gaussian", "soop-flair-simplex", "soop-flair-gaussian")
+
+
+def trained_longer(name: str, method: str) -> tuple[str, str, str]:
+    """The run, the cell of the present network and that of the first."""
+    noise, data = name.rpartition("-")[2], f"before-{name}"
+    present, first = (one(data, method, checkpoint=f"unet-{noise}{end}") for end in ("", "-first"))
+    return data, present, first
+
+
+def test_what_longer_training_changed() -> None:
+    pairs = {
+        (name, method): trained_longer(name, method)
+        for name in BEFORE
+        for method in ("thor", "anoddpm" if name.endswith("simplex") else "ddpm")
+    }
+    simplex, anoddpm, gaussian, ddpm, *flair = (lead(*pair) for pair in pairs.values())
+    t1w = f"{simplex} points of max Dice for THOR with simplex noise, {anoddpm} for AnoDDPM, {gaussian} and {ddpm} for"
+    assert t1w in MORE
+    assert all(holm(*pair) < 0.05 for (name, _), pair in pairs.items() if name.startswith("ixi"))
+    assert f"of which DDPM's {flair[-1]} alone are confirmed" in MORE
+    assert [holm(*pair) < 0.05 for (name, _), pair in pairs.items() if name.startswith("soop")] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+    moved = {}
+    for measure in ("dice_max", "dice_average"):
+        values = [lead(*pair, measure).split()[0] for (n, _), pair in pairs.items() if n.startswith("soop")]
+        moved[measure] = (min(values, key=float), max(values, key=float))
+    (low, high), (low_average, high_average) = moved["dice_max"], moved["dice_average"]
+    assert (
+        f"the averages rise by {low_average} to {high_average}, all confirmed, max Dice by {low} to {high}"
+        in MORE
+    )
+    assert (
+        f"THOR with simplex noise gains {simplex} points on T1w, AnoDDPM {anoddpm}; on FLAIR neither gains"
+        in README
+    )
+    thor, plain = (
+        lead(*pairs[BEFORE[2], method], "dice_average").split()[0] for method in ("thor", "anoddpm")
+    )
+    assert f"in max Dice ({flair[0]} and {flair[1]}), {thor} and {plain} in the papers' average." in README
+    soop = [pair for (name, _), pair in pairs.items() if name.startswith("soop")]
+    assert all(holm(*pair, "dice_average") < 0.05 for pair in soop)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -100,12 +101,18 @@ def parity_table(file: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def profile_table(csv: Path) -> str:
-    """A GitHub table of one profile.csv: a line for each network or method and back end, of its smallest batches."""
+def profile_table(csv: Path, batch: str = "") -> str:
+    """A GitHub table of one profile.csv: a line for each network or method and back end, of its smallest batches.
+
+    batch : of these in their place; LookupError where there is none
+    """
     frame = pd.read_csv(csv, dtype={"method": str, "label": str}, keep_default_na=False, na_values=[""])
     heads = ("what", "back end", "ms/image", "images/s", "speed-up", "parity", "of ceiling", "stability")
     lines = ["| " + " | ".join(heads) + " |", "| --- | --- " + "| ---: " * (len(heads) - 2) + "|"]
-    for _, row in frame[frame["batch"] == frame["batch"].min()].iterrows():
+    rows = frame[frame["batch"] == (int(batch) if batch else frame["batch"].min())]
+    if rows.empty:
+        raise LookupError(f"{csv} has no batch of {batch}")
+    for _, row in rows.iterrows():
         what = row["network"] if row["method"] == "-" else f"**{row['label']}**"
         gain = "–"
         if not pd.isna(row["speedup_vs_eager"]):
@@ -144,31 +151,29 @@ def compared_table(csv: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-_OF_A_FILE = {
-    "results": ("leaderboard.csv", table),
-    "profile": ("profile.csv", profile_table),
-    "speedups": ("leaderboard.csv", speedup_table),
-    "compared": ("compared.csv", compared_table),
-    "shifts": ("shifts.csv", shift_table),
-    "parity": ("parity.json", parity_table),
+_TABLES: dict[str, Callable[[Path, str], str]] = {
+    "results": lambda folder, _: table(folder / "leaderboard.csv"),
+    "speedups": lambda folder, _: speedup_table(folder / "leaderboard.csv"),
+    "profile": lambda folder, batch: profile_table(folder / "profile.csv", batch),
+    "shifts": lambda folder, _: shift_table(folder / "shifts.csv"),
+    "compared": lambda folder, _: compared_table(folder / "compared.csv"),
+    "parity": lambda folder, _: parity_table(folder / "parity.json"),
+    "twofold": lambda folder, _: twofold(folder),
+    "beside": beside,
+    "goals": goals,
+    "floors": floors,
+    "variants": variants,
 }
-_OF_A_FOLDER = {"twofold": twofold}
-_OF_A_METHOD = {"beside": beside, "goals": goals, "floors": floors, "variants": variants}
-_KINDS = "|".join((*_OF_A_FILE, *_OF_A_FOLDER, *_OF_A_METHOD))
-_BLOCK = re.compile(rf"(<!-- ({_KINDS}): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+"""Kind of a table -> what makes it, from a folder and what may stand behind that."""
+_BLOCK = re.compile(rf"(<!-- ({'|'.join(_TABLES)}): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 def fill(text: str, root: Path) -> str:
     """The text with every marked table made anew from the result folders below ``root``."""
 
     def made(found: re.Match[str]) -> str:
-        start, kind, folder, method, end = found.groups()
-        if kind in _OF_A_FOLDER:
-            return start + _OF_A_FOLDER[kind](root / folder) + end
-        if kind in _OF_A_METHOD:
-            return start + _OF_A_METHOD[kind](root / folder, method) + end
-        name, make = _OF_A_FILE[kind]
-        return start + make(root / folder / name) + end
+        start, kind, folder, of, end = found.groups()
+        return start + _TABLES[kind](root / folder, of or "") + end
 
     return _BLOCK.sub(made, text)
 

@@ -173,3 +173,20 @@ def test_what_longer_training_changed() -> None:
     assert f"in max Dice ({flair[0]} and {flair[1]}), {thor} and {plain} in the papers' average." in README
     soop = [pair for (name, _), pair in pairs.items() if name.startswith("soop")]
     assert all(holm(*pair, "dice_average") < 0.05 for pair in soop)
+
+
+def test_the_authors_practice_is_confirmed_on_test_lesions() -> None:
+    data = "practice-ixi"
+    plain, every = one(data, "thor"), one(data, "thor", map_at="every-50", perceptual_norm="twice")
+    changed = [every, one(data, "thor", map_at="every-50"), one(data, "thor", perceptual_norm="twice")]
+    assert all(holm(data, name, plain) < 0.05 for name in changed)
+    (lesions,) = set(board(data)["n_lesion"])
+    assert f"On the {lesions} test lesions of `ixi-stroke` both are confirmed" in THOR
+    floor = "zscore-none-0"
+    ahead = (
+        f"gains {lead(data, every, plain)} and is ahead of the z-score, the best floor of fixed width, by "
+    )
+    assert ahead + lead(data, every, floor) in THOR
+    assert holm(data, every, floor) < 0.05 < holm(data, plain, floor)
+    rows = board(data)
+    assert rows[rows["kind"] == "floor"].set_index("name")["dice_max"].idxmax() == floor

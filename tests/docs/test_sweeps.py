@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from support.pages import page
 from support.places import ROOT
-from support.published import RESULTS, board, holm, lead, pair_of, points
+from support.published import RESULTS, board, holm, lead, pair_of, points, with_interval
 
 THOR, MORE, PROTOCOL = (
     " ".join(page(name).split()) for name in ("methods/thor.md", "results.md", "protocol.md")
@@ -175,6 +175,11 @@ def test_what_longer_training_changed() -> None:
     assert all(holm(*pair, "dice_average") < 0.05 for pair in soop)
 
 
+def best_of(data: str) -> float:
+    rows = board(data)
+    return float(rows.loc[rows["kind"] == "method", "dice_max"].max())
+
+
 def test_the_authors_practice_is_confirmed_on_test_lesions() -> None:
     data = "practice-ixi"
     plain, every = one(data, "thor"), one(data, "thor", map_at="every-50", perceptual_norm="twice")
@@ -188,5 +193,50 @@ def test_the_authors_practice_is_confirmed_on_test_lesions() -> None:
     )
     assert ahead + lead(data, every, floor) in THOR
     assert holm(data, every, floor) < 0.05 < holm(data, plain, floor)
-    rows = board(data)
-    assert rows[rows["kind"] == "floor"].set_index("name")["dice_max"].idxmax() == floor
+    rows = board(data).set_index("name")
+    assert rows[rows["kind"] == "floor"]["dice_max"].idxmax() == floor
+    assert f"has {with_interval(rows.loc[every])} there. Mend has" in README
+    best = {
+        "soop-flair": best_of("level-soop-cddpm"),
+        "ixi-stroke": max(map(best_of, ("level-ixi-cddpm", "level-ixi-anoddpm", data))),
+    }
+    mend = {name: board(name).set_index("method").loc["mend", "dice_max"] for name in best}
+    flair, t1w = (f"{mend[name] / best[name]:.2f}" for name in best)
+    assert f"Mend has {flair} and {t1w} times the best of these." in README
+
+
+def test_what_a_level_chosen_on_validation_lesions_changes() -> None:
+    cddpm = {
+        data: (f"level-{data}-cddpm", one(f"level-{data}-cddpm", "cddpm", t_test=[100]))
+        for data in ("soop", "ixi")
+    }
+    plain = "level-ixi-anoddpm"
+    low = one(plain, "anoddpm", t_start=50)
+    soop, ixi = (lead(*low_level, one(low_level[0], "cddpm")) for low_level in cddpm.values())
+    gained = f"cDDPM gains {soop} on FLAIR and {ixi} on T1w, AnoDDPM {lead(plain, low, one(plain, 'anoddpm'))} on T1w."
+    assert gained in MORE
+    of_cddpm = [with_interval(board(run).set_index("name").loc[name]) for run, name in cddpm.values()]
+    of_low = with_interval(board(plain).set_index("name").loc[low])
+    told = f"cDDPM has {of_cddpm[0]} on FLAIR and {of_cddpm[1]} on T1w, AnoDDPM {of_low} on T1w, ahead of THOR by its"
+    assert told in README
+    best = {"soop": "asymmetry-intensity-none-0", "ixi": "zscore-none-0"}
+    for data, floor in best.items():
+        run, name = cddpm[data]
+        rows = board(run)
+        assert rows[rows["kind"] == "floor"].set_index("name")["dice_max"].idxmax() == floor
+        assert f"({lead(run, floor, name)}" in MORE
+        assert holm(run, floor, name) > 0.05
+    assert f"AnoDDPM is ahead of the z-score by {lead(plain, low, 'zscore-none-0')}." in MORE
+    assert holm(plain, low, "zscore-none-0") < 0.05
+
+
+def test_thor_beside_anoddpm_from_a_low_level() -> None:
+    rows = {}
+    for name in ("thor", "thor-practice"):
+        frame = pd.read_csv(RESULTS / "level-ixi-anoddpm" / f"{name}.csv").set_index("measure")
+        rows[name] = frame.loc["dice_max"]
+    behind, even = rows["thor"], rows["thor-practice"]
+    told = f"{points(-behind['difference'])} [{points(-behind['hi'])}, {points(-behind['lo'])}] on T1w, through LPIPS"
+    assert told in MORE
+    assert behind["p_holm"] < 0.05 < even["p_holm"]
+    assert f"({points(even['difference'])} [{points(even['lo'])}, {points(even['hi'])}] for THOR;" in MORE

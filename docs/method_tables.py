@@ -14,7 +14,18 @@ import pandas as pd
 from uadbench.reports.identity import variant_of
 from uadbench.reports.text import milliseconds
 
-__all__ = ["GOALS", "PAPERS", "SCORES", "beside", "floors", "goals", "read_board", "twofold", "variants"]
+__all__ = [
+    "GOALS",
+    "PAPERS",
+    "SCORES",
+    "beside",
+    "floors",
+    "goals",
+    "read_board",
+    "told_lead",
+    "twofold",
+    "variants",
+]
 
 PAPERS = ("thor", "ddpm", "anoddpm", "autoddpm", "pddpm", "cddpm")
 SCORES = {"dice_max": "max Dice", "dice_average": "average", "auprc": "AUPRC"}
@@ -74,7 +85,7 @@ def _pair(
     return None
 
 
-def _lead(pair: tuple[float, float, float, float] | None) -> str:
+def told_lead(pair: tuple[float, float, float, float] | None) -> str:
     """'+1.3 [-0.2, 2.7], p 0.12'."""
     if pair is None:
         return "–"
@@ -119,7 +130,7 @@ def beside(folder: Path, method: str) -> str:
         sizes = " / ".join(f"{100 * row[f'dice_{size}']:.1f}" for size in SIZES)
         label = f"*floor:* {row['label']}" if row["kind"] == "floor" else row["label"]
         label = f"**{label}**" if row["method"] == method else label
-        lead = _lead(_pair(folder, own, row["name"]))
+        lead = told_lead(_pair(folder, own, row["name"]))
         cost = (f"{row['nfe']:.0f}", milliseconds(row["latency_ms_p50"]))
         lines.append((label, best, average, sizes, auprc, *cost, lead))
     sizes = "small / medium / large"
@@ -142,7 +153,9 @@ def goals(folder: Path, method: str) -> str:
             pair = _pair(folder, own["name"], best["name"], score)
             times = own[score] / best[score]
             met = pair is not None and times >= wanted and pair[1] > 0 and pair[3] <= DOUBTFUL
-            cells.append(f"{times:.2f}, {'met' if met else '**missed**'} ({best['method']}; {_lead(pair)})")
+            cells.append(
+                f"{times:.2f}, {'met' if met else '**missed**'} ({best['method']}; {told_lead(pair)})"
+            )
         lines.append((group, f"{wanted:g} times", *cells))
     return _table(("the best of", "wanted", *SCORES.values()), 5, lines)
 
@@ -156,19 +169,26 @@ def floors(folder: Path, method: str) -> str:
     for _, row in rows[rows["kind"].eq("floor")].iterrows():
         width = chosen.get(row["name"], {}).get("record", {}).get("sigma")
         sigma = "fixed" if width is None else f"{width:g}"
-        lines.append((row["label"], sigma, *_scores(row), _lead(_pair(folder, own, row["name"]))))
+        lines.append((row["label"], sigma, *_scores(row), told_lead(_pair(folder, own, row["name"]))))
     return _table(("floor", "sigma", *SCORES.values(), f"{method} less it, max Dice"), 1, lines)
 
 
 def twofold(folder: Path) -> str:
-    """Every method that stands in two variants in one run, in the order of its command: A, B, and B less A."""
+    """Every method that stands in two variants in one run, in the order of its command: A, B, and B less A.
+
+    Methods of one variant are left out; LookupError where one has more than two.
+    """
     lines = []
-    for (title, noise), pair in _ordered(folder).groupby(["title", "noise"], sort=False):
+    of = ["title", "noise", "perceptual"]  # of which many methods have none
+    for key, pair in _ordered(folder).groupby(of, sort=False, dropna=False):
+        what = " · ".join(part for part in key if isinstance(part, str))
+        if len(pair) > 2:
+            raise LookupError(f"{folder / 'leaderboard.csv'} has {len(pair)} rows of {what}, not two")
         if len(pair) == 2:
             (_, a), (_, b) = pair.iterrows()
-            cells = [f"{title} · {noise}", *(f"{one['nfe']:.0f}" for one in (a, b))]
+            cells = [what, *(f"{one['nfe']:.0f}" for one in (a, b))]
             for score in TWOFOLD:
-                lead = _lead(_pair(folder, b["name"], a["name"], score))
+                lead = told_lead(_pair(folder, b["name"], a["name"], score))
                 cells += [*(f"{100 * one[score]:.1f}" for one in (a, b)), lead]
             lines.append(tuple(cells))
     heads = [f"{SCORES[score]} {what}" for score in TWOFOLD for what in ("A", "B", "B less A")]
@@ -197,6 +217,6 @@ def variants(folder: Path, method: str) -> str:
         first = of_noise.iloc[0]
         for _, row in of_noise.iterrows():
             lead = _pair(folder, row["name"], first["name"])
-            lines.append((row["label"], *_scores(row), f"{row['nfe']:.0f}", _lead(lead)))
+            lines.append((row["label"], *_scores(row), f"{row['nfe']:.0f}", told_lead(lead)))
     heads = ("variant", *SCORES.values(), "calls", "max Dice less the first's")
     return _table(heads, 1, lines)

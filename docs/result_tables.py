@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from method_tables import beside, floors, goals, read_board, twofold, variants
+from method_tables import beside, floors, goals, read_board, told_lead, twofold, variants
 
 from uadbench.reports.identity import REFERENCE, arm_of
 from uadbench.reports.shifts import KLD
@@ -145,9 +145,9 @@ def compared_table(csv: Path) -> str:
     frame = frame[~frame["cell_a"].str.endswith("-torch-fp32")]
     lines = ["| method | score | A | B | B less A |", "| --- | --- | ---: | ---: | ---: |"]
     for row in frame.itertuples():
-        a, b, gain, low, high = (100 * value for value in (row.a, row.b, row.difference, row.lo, row.hi))
-        told = f"{gain:+.1f} [{low:.1f}, {high:.1f}]"
-        lines.append(f"| {row.variant_a} | {MEASURES[row.measure].title} | {a:.1f} | {b:.1f} | {told} |")
+        told = told_lead((row.difference, row.lo, row.hi, row.p_holm))
+        scores = f"{100 * row.a:.1f} | {100 * row.b:.1f}"
+        lines.append(f"| {row.variant_a} | {MEASURES[row.measure].title} | {scores} | {told} |")
     return "\n".join(lines) + "\n"
 
 

@@ -46,7 +46,7 @@ PAIRS = [
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     frame = pd.DataFrame(ROWS, columns=COLUMNS).assign(
-        backend="torch", precision="fp32", settings="{}", seed=0
+        backend="torch", precision="fp32", settings="{}", seed=0, perceptual=None
     )
     slugs = [f"{r.method}-{r.noise}-{'0' if r.steps == '-' else r.steps}" for r in frame.itertuples()]
     frame = frame.assign(cell=[f"{slug}-torch-fp32" for slug in slugs])
@@ -124,12 +124,12 @@ def test_shifts_stand_side_by_side_a_row_a_method(tmp_path: Path) -> None:
 
 def test_two_runs_stand_with_the_paired_gain(tmp_path: Path) -> None:
     (tmp_path / "compared.csv").write_text(
-        "cell_a,variant_a,measure,a,b,difference,lo,hi\n"
-        "blur-none-0-torch-fp32,blur,dice_max,0.1,0.1,0,,\n"
-        "ddpm-gaussian-25-openvino-bf16,DDPM,auprc,0.25,0.5,0.25,-0.01,0.3\n"
+        "cell_a,variant_a,measure,a,b,difference,lo,hi,p_holm\n"
+        "blur-none-0-torch-fp32,blur,dice_max,0.1,0.1,0,,,\n"
+        "ddpm-gaussian-25-openvino-bf16,DDPM,auprc,0.25,0.5,0.25,-0.01,0.3,0.06\n"
     )
     assert compared_table(tmp_path / "compared.csv").splitlines()[2:] == [
-        "| DDPM | AUPRC | 25.0 | 50.0 | +25.0 [-1.0, 30.0] |"
+        "| DDPM | AUPRC | 25.0 | 50.0 | +25.0 [-1.0, 30.0], p 0.06 |"
     ]
 
 
@@ -170,6 +170,10 @@ def test_variants_stand_in_the_commands_order_beside_the_first_of_their_noise(fo
     assert twofold(folder).splitlines()[2:] == [
         "| THOR · simplex | 25 | 25 | 30.0 | 35.0 | +5.0 [-1.0, 10.0], p 0.4 | 20.0 | 20.0 | – |"
     ]
+    pd.concat([other, other.assign(cell="more"), frame]).to_csv(folder / "leaderboard.csv", index=False)
+    (folder / "manifest.json").write_text(json.dumps({"cells": [*cells, *other["cell"], "more"]}))
+    with pytest.raises(LookupError, match="has 3 rows of THOR · simplex, not two"):
+        twofold(folder)
     with pytest.raises(LookupError, match="has no row of yours"):
         variants(folder, "yours")
 

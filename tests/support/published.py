@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pandas as pd
 from method_tables import read_board
 
@@ -47,3 +50,11 @@ def lead(data: str, first: str, second: str, measure: str = "dice_max") -> str:
 
 def holm(data: str, first: str, second: str, measure: str = "dice_max") -> float:
     return float(pair_of(data, first, second, measure)[0]["p_holm"])
+
+
+def one(data: str, method: str, **settings: Any) -> str:
+    """The cell, as paired.csv names it, whose settings differ from the method's own in these and no others."""
+    rows = board(data)
+    rows = rows[rows["method"] == method]
+    (name,) = rows.loc[[json.loads(text) == settings for text in rows["settings"]], "name"]
+    return str(name)

@@ -65,7 +65,7 @@ def test_mend_is_ahead_of_every_floor_and_of_the_papers_methods() -> None:
     flair, t1w = (lead(data, MEND, f"{floor}-none-0") for data, floor in best)
     assert f"of the best fitted one by {flair} on FLAIR and by {t1w} on T1w" in README
     flair, t1w = lead("soop-flair", MEND, CDDPM), lead("ixi-stroke", MEND, THOR["brain-squeeze"])
-    assert f"of the papers' best method by {flair} and {t1w}." in README
+    assert f"of the papers' best method as published by {flair} and {t1w}." in README
     dae, disyre, reflect = (
         lead("soop-flair", MEND, DAE),
         lead("ixi-stroke", MEND, DISYRE),

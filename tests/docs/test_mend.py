@@ -159,4 +159,4 @@ def test_the_readme_says_what_the_parts_and_the_goals_pages_say() -> None:
             for chosen in (rows["method"].isin(PAPERS), rows["kind"].eq("floor"))
         )
         told.append(f"{papers:.2f} and {floor:.2f} times on")
-    assert f"{told[0]} FLAIR, {told[1]} T1w." in readme
+    assert f"{told[0]} FLAIR, {told[1]} T1w, of the papers' methods as published." in readme

@@ -14,6 +14,13 @@ LOW = {
     "level-ixi-cddpm": ("cddpm", {"t_test": [100]}),
     "level-ixi-anoddpm": ("anoddpm", {"t_start": 50}),
 }
+CHAINS = {
+    "thor-gaussian": "-lpips-squeeze",
+    "ddpm-gaussian": "",
+    "autoddpm-gaussian": "-lpips-squeeze",
+    "thor-simplex": "-lpips-squeeze",
+    "anoddpm-simplex": "",
+}
 BEFORE = ("ixi-stroke-simplex", "ixi-stroke-gaussian", "soop-flair-simplex", "soop-flair-gaussian")
 
 
@@ -113,6 +120,24 @@ def test_mend_against_the_best_of_these() -> None:
     assert (
         f"Mend has {flair:.2f} times on `soop-flair`, where cDDPM alone was tried, and {t1w:.2f} times"
         in MEND
+    )
+
+
+def test_with_every_level_no_method_is_told_apart_from_its_25_calls() -> None:
+    for data in ("soop-flair", "ixi-stroke", "phantom"):
+        name = f"paper-{data}"
+        rows = board(name)
+        (cases,), (lesions,) = set(rows["n_cases"]), set(rows["n_lesion"])
+        assert f"`{data}`, {lesions} lesions" in MORE
+        assert f"the first {cases} test cases of each set" in MORE
+        chains = rows[rows["steps"].isin(["25", "paper"]) & rows["kind"].eq("method")]
+        pairs = [tuple(of["name"]) for _, of in chains.groupby(["method", "noise"])]
+        assert len(pairs) == 5
+        assert all(
+            holm(name, a, b, measure) > 0.05 for a, b in pairs for measure in ("dice_max", "dice_average")
+        )
+    assert (
+        "no method is told apart](docs/results.md#every-level-as-the-papers-do) from its 25 calls" in README
     )
 
 

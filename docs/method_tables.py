@@ -21,6 +21,7 @@ __all__ = [
     "beside",
     "floors",
     "goals",
+    "paired_lead",
     "read_board",
     "told_lead",
     "twofold",
@@ -72,7 +73,7 @@ def _own(rows: pd.DataFrame, method: str, folder: Path) -> pd.Series:
     return found.iloc[0]
 
 
-def _pair(
+def paired_lead(
     folder: Path, ours: str, theirs: str, measure: str = "dice_max"
 ) -> tuple[float, float, float, float] | None:
     """Ours less theirs, its interval and Holm's p; None for itself and where the pair was not tested."""
@@ -130,7 +131,7 @@ def beside(folder: Path, method: str) -> str:
         sizes = " / ".join(f"{100 * row[f'dice_{size}']:.1f}" for size in SIZES)
         label = f"*floor:* {row['label']}" if row["kind"] == "floor" else row["label"]
         label = f"**{label}**" if row["method"] == method else label
-        lead = told_lead(_pair(folder, own, row["name"]))
+        lead = told_lead(paired_lead(folder, own, row["name"]))
         cost = (f"{row['nfe']:.0f}", milliseconds(row["latency_ms_p50"]))
         lines.append((label, best, average, sizes, auprc, *cost, lead))
     sizes = "small / medium / large"
@@ -150,7 +151,7 @@ def goals(folder: Path, method: str) -> str:
         cells = []
         for score in SCORES:
             best = rows.loc[rows.loc[rows["group"] == group, score].idxmax()]
-            pair = _pair(folder, own["name"], best["name"], score)
+            pair = paired_lead(folder, own["name"], best["name"], score)
             times = own[score] / best[score]
             met = pair is not None and times >= wanted and pair[1] > 0 and pair[3] <= DOUBTFUL
             cells.append(
@@ -169,7 +170,7 @@ def floors(folder: Path, method: str) -> str:
     for _, row in rows[rows["kind"].eq("floor")].iterrows():
         width = chosen.get(row["name"], {}).get("record", {}).get("sigma")
         sigma = "fixed" if width is None else f"{width:g}"
-        lines.append((row["label"], sigma, *_scores(row), told_lead(_pair(folder, own, row["name"]))))
+        lines.append((row["label"], sigma, *_scores(row), told_lead(paired_lead(folder, own, row["name"]))))
     return _table(("floor", "sigma", *SCORES.values(), f"{method} less it, max Dice"), 1, lines)
 
 
@@ -180,15 +181,15 @@ def twofold(folder: Path) -> str:
     """
     lines = []
     of = ["title", "noise", "perceptual"]  # of which many methods have none
-    for key, pair in _ordered(folder).groupby(of, sort=False, dropna=False):
+    for key, rows in _ordered(folder).groupby(of, sort=False, dropna=False):
         what = " · ".join(part for part in key if isinstance(part, str))
-        if len(pair) > 2:
-            raise LookupError(f"{folder / 'leaderboard.csv'} has {len(pair)} rows of {what}, not two")
-        if len(pair) == 2:
-            (_, a), (_, b) = pair.iterrows()
+        if len(rows) > 2:
+            raise LookupError(f"{folder / 'leaderboard.csv'} has {len(rows)} rows of {what}, not two")
+        if len(rows) == 2:
+            (_, a), (_, b) = rows.iterrows()
             cells = [what, *(f"{one['nfe']:.0f}" for one in (a, b))]
             for score in TWOFOLD:
-                lead = told_lead(_pair(folder, b["name"], a["name"], score))
+                lead = told_lead(paired_lead(folder, b["name"], a["name"], score))
                 cells += [*(f"{100 * one[score]:.1f}" for one in (a, b)), lead]
             lines.append(tuple(cells))
     heads = [f"{SCORES[score]} {what}" for score in TWOFOLD for what in ("A", "B", "B less A")]
@@ -216,7 +217,7 @@ def variants(folder: Path, method: str) -> str:
     for _, of_noise in rows.groupby("noise", sort=False):
         first = of_noise.iloc[0]
         for _, row in of_noise.iterrows():
-            lead = _pair(folder, row["name"], first["name"])
+            lead = paired_lead(folder, row["name"], first["name"])
             lines.append((row["label"], *_scores(row), f"{row['nfe']:.0f}", told_lead(lead)))
     heads = ("variant", *SCORES.values(), "calls", "max Dice less the first's")
     return _table(heads, 1, lines)

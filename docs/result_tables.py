@@ -101,18 +101,12 @@ def parity_table(file: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def profile_table(csv: Path, batch: str = "") -> str:
-    """A GitHub table of one profile.csv: a line for each network or method and back end, of its smallest batches.
-
-    batch : of these in their place; LookupError where there is none
-    """
+def profile_table(csv: Path) -> str:
+    """A GitHub table of one profile.csv: a line for each network or method and back end, of its smallest batches."""
     frame = pd.read_csv(csv, dtype={"method": str, "label": str}, keep_default_na=False, na_values=[""])
     heads = ("what", "back end", "ms/image", "images/s", "speed-up", "parity", "of ceiling", "stability")
     lines = ["| " + " | ".join(heads) + " |", "| --- | --- " + "| ---: " * (len(heads) - 2) + "|"]
-    rows = frame[frame["batch"] == (int(batch) if batch else frame["batch"].min())]
-    if rows.empty:
-        raise LookupError(f"{csv} has no batch of {batch}")
-    for _, row in rows.iterrows():
+    for _, row in frame[frame["batch"] == frame["batch"].min()].iterrows():
         what = row["network"] if row["method"] == "-" else f"**{row['label']}**"
         gain = "–"
         if not pd.isna(row["speedup_vs_eager"]):
@@ -154,7 +148,7 @@ def compared_table(csv: Path) -> str:
 _TABLES: dict[str, Callable[[Path, str], str]] = {
     "results": lambda folder, _: table(folder / "leaderboard.csv"),
     "speedups": lambda folder, _: speedup_table(folder / "leaderboard.csv"),
-    "profile": lambda folder, batch: profile_table(folder / "profile.csv", batch),
+    "profile": lambda folder, _: profile_table(folder / "profile.csv"),
     "shifts": lambda folder, _: shift_table(folder / "shifts.csv"),
     "compared": lambda folder, _: compared_table(folder / "compared.csv"),
     "parity": lambda folder, _: parity_table(folder / "parity.json"),

@@ -24,17 +24,12 @@ CHAIN_CALLS = 20  # from so many on, a method walks a chain
 
 def ahead_of(data: str, method: str, others: pd.DataFrame) -> None:
     """Of each of the rows, in max Dice and after Holm's correction."""
-    own = {
-        f"{r['cell']}".removesuffix(f"-{r['backend']}-{r['precision']}"): r
-        for _, r in BOARDS[data].iterrows()
-    }
-    (name,) = (name for name, row in own.items() if row["method"] == method)
-    names = [name for name, row in own.items() if row["cell"] in set(others["cell"])]
-    assert names
-    for other in names:
-        row, sign = pair_of(data, name, other, "dice_max")
-        assert sign * row["difference"] > 0, other
-        assert row["p_holm"] < 0.05, other
+    (name,) = BOARDS[data].loc[BOARDS[data]["method"] == method, "name"]
+    assert len(others)
+    for other in others["name"]:
+        difference, _, _, p = pair_of(data, name, other)
+        assert difference > 0, other
+        assert p < 0.05, other
 
 
 def test_floors_lead_the_papers_methods_by_what_is_said() -> None:
@@ -133,11 +128,11 @@ def test_thor_leads_anoddpm_by_what_is_said() -> None:
     assert f"on FLAIR by {many} through `brain-squeeze`; through LPIPS {few} are not" in README
     assert f"confirmed (p {p:.2f}), {average} in the papers' average are." in README
     assert p > 0.05 > holm("soop-flair", THOR["lpips-squeeze"], rival, "dice_average")
-    nets = pair_of("soop-flair", THOR["brain-squeeze"], THOR["lpips-squeeze"], "dice_max")[0]["difference"]
-    leads = pair_of("soop-flair", THOR["brain-squeeze"], rival, "dice_max")[0]["difference"]
+    nets = pair_of("soop-flair", THOR["brain-squeeze"], THOR["lpips-squeeze"])[0]
+    leads = pair_of("soop-flair", THOR["brain-squeeze"], rival)[0]
     assert abs(nets) > abs(leads) / 2
     nets, leads = (
-        pair_of("soop-flair", THOR["brain-squeeze"], other, "dice_average")[0]["difference"]
+        pair_of("soop-flair", THOR["brain-squeeze"], other, "dice_average")[0]
         for other in (THOR["lpips-squeeze"], rival)
     )
     assert abs(nets) < abs(leads) / 2

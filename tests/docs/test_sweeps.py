@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from method_tables import told_lead
 from support.pages import page
-from support.published import RESULTS, board, holm, lead, one, pair_of, points
+from support.published import RESULTS, board, holm, lead, one, pair_of, paired, points
 
 THOR, MORE, PROTOCOL, DDPM, CDDPM = (
     " ".join(page(name).split())
@@ -14,26 +14,15 @@ THOR, MORE, PROTOCOL, DDPM, CDDPM = (
 SWITCHES = {"map_at": "every-50", "perceptual_norm": "twice", "renoise": "t"}
 
 
-def in_table(data: str, first: str, second: str) -> str:
-    """What the first is ahead of the second, as tables tell it: with a sign, and with p where it is doubtful."""
-    row, sign = pair_of(data, first, second, "dice_max")
-    low, high = sorted((sign * row["lo"], sign * row["hi"]))
-    return told_lead((sign * row["difference"], low, high, row["p_holm"]))
-
-
 def test_each_switch_of_thor_has_its_effect_on_validation_lesions() -> None:
     data = "sweep-switches-ixi"
     plain = one(data, "thor")
     for name, value in SWITCHES.items():
-        told = in_table(data, one(data, "thor", **{name: value}), plain)
+        told = told_lead(pair_of(data, one(data, "thor", **{name: value}), plain))
         end = ", where it is 10 levels |" if name == "renoise" else " |"
         assert f'| `{name} = "{value}"` | {told}{end}' in THOR
-    (lesions,), (subjects,) = set(board(data)["n_lesion"]), set(paired_subjects(data))
+    (lesions,), (subjects,) = set(board(data)["n_lesion"]), set(paired(data)["n_subjects"])
     assert f"`ixi-stroke`, {lesions} lesions of {subjects} subjects" in THOR
-
-
-def paired_subjects(data: str) -> list[int]:
-    return pd.read_csv(RESULTS / data / "paired.csv")["n_subjects"].unique().tolist()
 
 
 def test_what_the_switches_do_together() -> None:
@@ -115,7 +104,8 @@ def test_no_number_of_calls_is_told_apart() -> None:
     simplex = f"THOR has {few_and_many('thor', 'simplex')}, AnoDDPM {few_and_many('anoddpm', 'simplex')}"
     assert f"noise {simplex}; with Gaussian noise THOR has {few_and_many('thor', 'gaussian')}" in MORE
     assert f", DDPM {few_and_many('ddpm', 'gaussian')}. The tables keep 25" in MORE
-    assert f"though with {paired_subjects(data)[0]} subjects differences of some points could hide" in MORE
+    (subjects,) = set(paired(data)["n_subjects"])
+    assert f"though with {subjects} subjects differences of some points could hide" in MORE
     for _, of_method in rows.groupby(["method", "noise"]):
         names = list(of_method["name"])
         assert len(names) == 4

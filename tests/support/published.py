@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pandas as pd
-from method_tables import read_board
+from method_tables import paired_lead, read_board
 
 from support.places import ROOT
 
@@ -31,25 +31,24 @@ def with_interval(row: pd.Series, score: str = "dice_max") -> str:
     return f"{points(row[score])} [{points(row[f'{score}_lo'])}, {points(row[f'{score}_hi'])}]"
 
 
-def pair_of(data: str, first: str, second: str, measure: str) -> tuple[pd.Series, int]:
-    """The row of paired.csv, and -1 where it takes the second less the first, as rows do, else 1."""
-    frame = paired(data)
-    frame = frame[frame["measure"] == measure]
-    for a, b, sign in ((first, second, -1), (second, first, 1)):
-        for _, row in frame[(frame["a"] == a) & (frame["b"] == b)].iterrows():
-            return row, sign
-    raise LookupError(f"{data} has no pair {first}, {second}")
+def pair_of(
+    data: str, first: str, second: str, measure: str = "dice_max"
+) -> tuple[float, float, float, float]:
+    """What the first is ahead of the second, its interval and Holm's p; LookupError where they were not tested."""
+    found = paired_lead(RESULTS / data, first, second, measure)
+    if found is None:
+        raise LookupError(f"{data} has no pair {first}, {second}")
+    return found
 
 
 def lead(data: str, first: str, second: str, measure: str = "dice_max") -> str:
     """What the first is ahead of the second, in points, with its interval."""
-    row, sign = pair_of(data, first, second, measure)
-    low, high = sorted((sign * row["lo"], sign * row["hi"]))
-    return f"{points(sign * row['difference'])} [{points(low)}, {points(high)}]"
+    difference, low, high, _ = pair_of(data, first, second, measure)
+    return f"{points(difference)} [{points(low)}, {points(high)}]"
 
 
 def holm(data: str, first: str, second: str, measure: str = "dice_max") -> float:
-    return float(pair_of(data, first, second, measure)[0]["p_holm"])
+    return pair_of(data, first, second, measure)[3]
 
 
 def one(data: str, method: str, **settings: Any) -> str:

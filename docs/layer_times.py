@@ -1,37 +1,49 @@
 """Where a call's time goes on this CPU: ``python docs/layer_times.py TABLE.csv``, on an idle machine, about a minute.
 
 OpenVINO's own counters, of one call of ``unet-gaussian`` on one image in each precision: milliseconds by kind of layer,
-medians over ``CALLS`` calls, the precisions in turns. "all layers" is their sum, "the call" what it takes by the host's
-clock without counters, for these cost time of their own. Convolutions have their GFLOP/s, too.
+medians over ``TURNS`` turns of the precisions, each the last of ``CALLS`` calls in a row, which finds its data in the
+caches as the calls of a chain do. "all layers" is their sum, "the call" what it takes by the host's clock without
+counters, for these cost time of their own; its error is that of the predicted noise, relative L2 against torch fp32.
+Convolutions have their GFLOP/s, too, and their share of the best convolution's, measured before and after.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
-from uadbench.bench.run.calibration import training_slices
+from uadbench.bench.profile.ceilings import measure_ceilings
+from uadbench.bench.run.calibration import slices_to_try, training_slices
 from uadbench.engine.backends import BACKENDS
 from uadbench.engine.backends.artifacts import Artifact, feed, read_artifact
-from uadbench.engine.backends.openvino import HINTS, load_runtime
-from uadbench.engine.networks.checkpoint import load_denoiser, shipped
+from uadbench.engine.backends.openvino import load_runtime
+from uadbench.engine.networks.checkpoint import load_denoiser, schedule_of, shipped
+from uadbench.engine.steps import add_noise
 from uadbench.exporters.cache import cached_artifact
 
-__all__ = ["ALL", "CALL", "CALLS", "GROUPS", "group_of", "main"]
+__all__ = ["ALL", "CALL", "CALLS", "GROUPS", "TURNS", "convolved", "group_of", "main"]
 
-NETWORK, SIDE, LEVEL, THREADS = "unet-gaussian", 128, 250, 2
-WARM, CALLS = 20, 100
+NETWORK, LEVEL, THREADS = "unet-gaussian", 250, 2
+ARMS = {
+    "fp32": ("fp32", "f32"),
+    "bf16": ("bf16", "bf16"),
+    "int8": ("int8", "f32"),
+    "int8, the rest bf16": ("int8", "bf16"),
+}
+"""What is timed -> the precision whose file it is, OpenVINO's hint; the last is no arm of the back end."""
+TURNS, CALLS = 50, 4
 EIGHT_BITS = ("i8", "u8")
+WHOLE, IN_8_BITS = "convolutions", "convolutions in 8 bits"
 GROUPS = {
-    "Convolution": "convolutions",
+    "Convolution": WHOLE,
     "Subgraph": "element-wise and attention",
     "Add": "element-wise and attention",
     "ReduceMean": "means of norms",
@@ -46,20 +58,19 @@ ALL, CALL = "all layers", "the call"
 def group_of(kind: str, kernel: str) -> str:
     """What a layer is called here, by OpenVINO's kind of it and the name of the kernel that computed it."""
     group = GROUPS.get(kind, "moving data")
-    return f"{group} in 8 bits" if group == "convolutions" and kernel.lower().endswith(EIGHT_BITS) else group
+    return IN_8_BITS if group == WHOLE and kernel.lower().endswith(EIGHT_BITS) else group
 
 
-def _requests(artifact: Artifact, precision: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """Two calls of the network: with counters, which gives their list, and without."""
+def _requests(artifact: Artifact, hint: str, x: torch.Tensor) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Two calls of the network: with counters, which gives their list, and without, which gives the noise."""
     core = load_runtime().Core()
     model = core.read_model(artifact.data)
     model.reshape({one["name"]: [1, *one["shape"][1:]] for one in artifact.manifest["inputs"]})
-    x = torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     inputs = {name: value.numpy() for name, value in feed(artifact, x, torch.tensor([LEVEL]), None).items()}
 
     def made(counted: bool) -> Any:
         config = {
-            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "INFERENCE_PRECISION_HINT": hint,
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": THREADS,
@@ -74,7 +85,7 @@ def _requests(artifact: Artifact, precision: str) -> tuple[Callable[[], Any], Ca
         counting.infer(inputs)
         return counting.get_profiling_info()
 
-    return counted, lambda: plain.infer(inputs)
+    return counted, lambda: next(iter(plain.infer(inputs).values()))
 
 
 def _sums(layers: Iterable[Any]) -> tuple[dict[str, float], Counter[str]]:
@@ -89,40 +100,85 @@ def _sums(layers: Iterable[Any]) -> tuple[dict[str, float], Counter[str]]:
     return {**times, ALL: sum(times.values())}, numbers + Counter({ALL: numbers.total()})
 
 
-def _convolved(checkpoint: Path) -> float:
-    """Operations of a call's convolutions, a multiplication and an addition as two."""
-    model, _ = load_denoiser(checkpoint)
-    with torch.inference_mode(), FlopCounterMode(display=False) as flops:
-        model(torch.zeros(1, 1, SIDE, SIDE), torch.tensor([LEVEL]))
-    return float(flops.get_flop_counts()["Global"][torch.ops.aten.convolution])
+def convolved(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
+    """Operations of each convolution in a call, an addition and a multiplication as two, by its weight."""
+    found = {}
+
+    def count(name: str) -> Callable[..., None]:
+        def seen(module: Any, inputs: Any, output: torch.Tensor) -> None:
+            found[f"{name}.weight"] = 2 * output.numel() * module.weight[0].numel()
+
+        return seen
+
+    hooks = [
+        one.register_forward_hook(count(name))
+        for name, one in model.named_modules()
+        if isinstance(one, nn.Conv2d)
+    ]
+    with torch.inference_mode():
+        model(x, torch.tensor([LEVEL - 1]))
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
-def measure(calls: int = CALLS, warm: int = WARM) -> pd.DataFrame:
-    """A row a precision and group of layers: precision, what, layers, ms (median), gflops."""
-    checkpoint = shipped(NETWORK)
-    both = {}
-    for precision in HINTS:
+def measure(turns: int = TURNS) -> pd.DataFrame:
+    """A row an arm and group of layers: precision, what, layers, ms (median), gflops, share_of_ceiling, error."""
+    checkpoint, clean = shipped(NETWORK), slices_to_try(1)
+    model, card = load_denoiser(checkpoint)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    x = add_noise(schedule_of(card), clean, LEVEL, noise)
+    operations = convolved(model, x)
+    calls, work = {}, {}
+    for arm, (precision, hint) in ARMS.items():
         form = BACKENDS["openvino"].form(precision, 1, "cpu")
         artifact = read_artifact(cached_artifact(checkpoint, form=form, healthy=training_slices()))
-        both[precision] = _requests(artifact, precision)
-    times: dict[str, list[dict[str, float]]] = {precision: [] for precision in both}
-    numbers: dict[str, Counter[str]] = {}
-    for turn in range(warm + calls):
-        for precision, (counted, plain) in both.items():
-            start = time.perf_counter()
-            plain()
-            took = 1e3 * (time.perf_counter() - start)
-            sums, numbers[precision] = _sums(counted())
-            if turn >= warm:
-                times[precision].append({**sums, CALL: took})
-    operations = _convolved(checkpoint)
+        calls[arm] = _requests(artifact, hint, x)
+        quantized = artifact.manifest.get("quantization", {}).get("quantized", ())
+        in_8_bits = sum(operations[name.removeprefix("network.")] for name in quantized)
+        work[arm] = {IN_8_BITS: in_8_bits, WHOLE: sum(operations.values()) - in_8_bits}
+    before = _ceilings()
+    medians, numbers = _timed(calls, turns)
+    ceilings = {name: max(best, before[name]) for name, best in _ceilings().items()}
+    with torch.inference_mode():
+        predicted = model(x, torch.tensor([LEVEL - 1]))
     rows = []
-    for precision, found in times.items():
-        medians = pd.DataFrame(found).median().sort_values(ascending=False)
-        rows += [(precision, what, numbers[precision][what], ms) for what, ms in medians.items()]
-    frame = pd.DataFrame(rows, columns=["precision", "what", "layers", "ms"])
-    whole = frame["what"].eq("convolutions") & frame["precision"].ne("int8")  # there they are two rows
-    return frame.assign(gflops=(operations / frame["ms"] / 1e6).where(whole))
+    for arm, times in medians.items():
+        off = torch.from_numpy(calls[arm][1]().copy()) - predicted
+        for what, ms in times.items():
+            gflops = work[arm].get(what, math.nan) / ms / 1e6
+            share = gflops / ceilings["int8" if what == IN_8_BITS else ARMS[arm][1]]
+            error = float(off.norm() / predicted.norm()) if what == CALL else math.nan
+            rows.append((arm, what, numbers[arm][what], ms, gflops, share, error))
+    columns = ["precision", "what", "layers", "ms", "gflops", "share_of_ceiling", "error"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _timed(
+    calls: Mapping[str, tuple[Callable[[], Any], Callable[[], Any]]], turns: int
+) -> tuple[dict[str, pd.Series], dict[str, Counter[str]]]:
+    """Median milliseconds by group of layers, most first, and how many layers those are, of each arm."""
+    times: dict[str, list[dict[str, float]]] = {arm: [] for arm in calls}
+    numbers: dict[str, Counter[str]] = {}
+    for _ in range(turns):
+        for arm, (counted, plain) in calls.items():
+            for _ in range(CALLS):
+                start = time.perf_counter()
+                plain()
+                took = 1e3 * (time.perf_counter() - start)
+            for _ in range(CALLS):
+                sums, numbers[arm] = _sums(counted())
+            times[arm].append({**sums, CALL: took})
+    ordered = {arm: pd.DataFrame(found).median().sort_values(ascending=False) for arm, found in times.items()}
+    return ordered, numbers
+
+
+def _ceilings() -> dict[str, float]:
+    """GFLOP/s of the best convolution here, by OpenVINO's hint and for 8 bits."""
+    found = measure_ceilings("cpu", ("fp32", "bf16", "int8"))["precisions"]
+    return {
+        name: found[of]["conv_gflops"] for name, of in (("f32", "fp32"), ("bf16", "bf16"), ("int8", "int8"))
+    }
 
 
 def main(arguments: list[str]) -> int:

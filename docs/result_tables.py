@@ -2,9 +2,10 @@
 
 ``python docs/result_tables.py README.md`` rewrites every table between ``<!-- KIND: FOLDER -->`` and ``<!-- /KIND
 -->`` from a file in FOLDER: ``results`` and ``speedups`` from leaderboard.csv, ``profile`` from profile.csv,
-``shifts`` from shifts.csv, ``compared`` from compared.csv, ``parity`` from parity.json, ``twofold`` from the
-leaderboard and paired.csv; likewise, between ``<!-- KIND: FOLDER METHOD -->`` and its end, ``beside``, ``goals``,
-``floors`` and ``variants``, those of method_tables.py. ``--check`` only tells whether that would change anything.
+``layers`` from layer-times.csv, ``shifts`` from shifts.csv, ``compared`` from compared.csv, ``parity`` from
+parity.json, ``twofold`` from the leaderboard and paired.csv; likewise, between ``<!-- KIND: FOLDER METHOD -->`` and
+its end, ``beside``, ``goals``, ``floors`` and ``variants``, those of method_tables.py, and ``batches``, from the
+profiles in FOLDER and in METHOD beside it. ``--check`` only tells whether that would change anything.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 from method_tables import beside, floors, goals, read_board, told_lead, twofold, variants
+from profile_tables import batches_table, layers_table, profile_table
 
 from uadbench.reports.identity import REFERENCE, arm_of
 from uadbench.reports.shifts import KLD
@@ -29,7 +31,6 @@ __all__ = [
     "fill",
     "main",
     "parity_table",
-    "profile_table",
     "shift_table",
     "speedup_table",
     "table",
@@ -101,23 +102,6 @@ def parity_table(file: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def profile_table(csv: Path) -> str:
-    """A GitHub table of one profile.csv: a line for each network or method and back end, of its smallest batches."""
-    frame = pd.read_csv(csv, dtype={"method": str, "label": str}, keep_default_na=False, na_values=[""])
-    heads = ("what", "back end", "ms/image", "images/s", "speed-up", "parity", "of ceiling", "stability")
-    lines = ["| " + " | ".join(heads) + " |", "| --- | --- " + "| ---: " * (len(heads) - 2) + "|"]
-    for _, row in frame[frame["batch"] == frame["batch"].min()].iterrows():
-        what = row["network"] if row["method"] == "-" else f"**{row['label']}**"
-        gain = "–"
-        if not pd.isna(row["speedup_vs_eager"]):
-            gain = f"{row['speedup_vs_eager']:.2f} ({row['speedup_lo']:.2f}–{row['speedup_hi']:.2f})"
-        share = "–" if pd.isna(row["share_of_ceiling"]) else f"{row['share_of_ceiling']:.0%}"
-        cells = (what, f"{row['backend']} {row['precision']}", milliseconds(row["image_ms_p50"]))
-        cells += (f"{row['images_per_s']:.3g}", gain, row["parity"], share, row["stability"])
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
 def shift_table(csv: Path) -> str:
     """A GitHub table of one shifts.csv: the KL divergence of each method, as it is and at each value of each shift."""
     frame = pd.read_csv(csv)
@@ -149,6 +133,8 @@ _TABLES: dict[str, Callable[[Path, str], str]] = {
     "results": lambda folder, _: table(folder / "leaderboard.csv"),
     "speedups": lambda folder, _: speedup_table(folder / "leaderboard.csv"),
     "profile": lambda folder, _: profile_table(folder / "profile.csv"),
+    "batches": lambda folder, larger: batches_table([folder, folder.parent / larger]),
+    "layers": lambda folder, _: layers_table(folder / "layer-times.csv"),
     "shifts": lambda folder, _: shift_table(folder / "shifts.csv"),
     "compared": lambda folder, _: compared_table(folder / "compared.csv"),
     "parity": lambda folder, _: parity_table(folder / "parity.json"),

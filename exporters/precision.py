@@ -61,23 +61,26 @@ class PlainNorm(nn.Module):
     keep them last turns the image round and back again for every norm.
     """
 
-    ones: Tensor
-
     def __init__(self, layer: nn.GroupNorm) -> None:
         super().__init__()
         self.weight, self.bias, self.eps = layer.weight, layer.bias, layer.eps
         self.groups, self.channels = layer.num_groups, layer.num_channels
-        self.register_buffer(
-            "ones", torch.ones(1, self.groups, self.channels // self.groups), persistent=False
-        )
 
     def forward(self, x: Tensor) -> Tensor:
-        pixels = tuple(range(2, x.ndim))
-        each, beside = (-1, self.groups, self.ones.shape[2]), (-1, self.channels, *[1] * len(pixels))
-        mean = x.mean(pixels).reshape(each).mean(2, keepdim=True)
-        x = x - (mean * self.ones).reshape(beside)
+        pixels, in_group = tuple(range(2, x.ndim)), self.channels // self.groups
+        each, beside = (-1, self.groups, in_group), (-1, self.channels, *[1] * len(pixels))
+
+        def of_group(values: Tensor) -> Tensor:
+            """The mean over a group's channels, for each of them: [B, C] -> [B, groups, C / groups].
+
+            Expanded, not multiplied by ones: where the image is in 8 bits, OpenVINO 2026.4.1 gets such a product wrong
+            for more images than there are groups.
+            """
+            return values.reshape(each).mean(2, keepdim=True).expand(-1, -1, in_group)
+
+        x = x - of_group(x.mean(pixels)).reshape(beside)
         squares = torch.linalg.vector_norm(x, dim=pixels).square() / math.prod(x.shape[2:])
-        scale = self.ones / (squares.reshape(each).mean(2, keepdim=True) + self.eps).sqrt()
+        scale = 1 / (of_group(squares) + self.eps).sqrt()
         if self.weight is None:
             return x * scale.reshape(beside)
         scale = scale * self.weight.reshape(each)

@@ -10,7 +10,8 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from result_tables import FLOORS_SHOWN, fill, profile_table, table
+from profile_tables import profile_table
+from result_tables import FLOORS_SHOWN, fill, table
 from support.runs import CELLS, make_run
 
 from uadbench.bench.cli import cli

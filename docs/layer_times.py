@@ -24,7 +24,7 @@ from uadbench.bench.profile.ceilings import measure_ceilings
 from uadbench.bench.run.calibration import slices_to_try, training_slices
 from uadbench.engine.backends import BACKENDS
 from uadbench.engine.backends.artifacts import Artifact, feed, read_artifact
-from uadbench.engine.backends.openvino import load_runtime
+from uadbench.engine.backends.openvino import HINTS, load_runtime
 from uadbench.engine.networks.checkpoint import load_denoiser, schedule_of, shipped
 from uadbench.engine.steps import add_noise
 from uadbench.exporters.cache import cached_artifact
@@ -32,13 +32,6 @@ from uadbench.exporters.cache import cached_artifact
 __all__ = ["ALL", "CALL", "CALLS", "GROUPS", "TURNS", "convolved", "group_of", "main"]
 
 NETWORK, LEVEL, THREADS = "unet-gaussian", 250, 2
-ARMS = {
-    "fp32": ("fp32", "f32"),
-    "bf16": ("bf16", "bf16"),
-    "int8": ("int8", "f32"),
-    "int8, the rest bf16": ("int8", "bf16"),
-}
-"""What is timed -> the precision whose file it is, OpenVINO's hint; the last is no arm of the back end."""
 TURNS, CALLS = 50, 4
 EIGHT_BITS = ("i8", "u8")
 WHOLE, IN_8_BITS = "convolutions", "convolutions in 8 bits"
@@ -130,8 +123,8 @@ def measure(turns: int = TURNS) -> pd.DataFrame:
     x = add_noise(schedule_of(card), clean, LEVEL, noise)
     operations = convolved(model, x)
     calls, work = {}, {}
-    for arm, (precision, hint) in ARMS.items():
-        form = BACKENDS["openvino"].form(precision, 1, "cpu")
+    for arm, hint in HINTS.items():
+        form = BACKENDS["openvino"].form(arm, 1, "cpu")
         artifact = read_artifact(cached_artifact(checkpoint, form=form, healthy=training_slices()))
         calls[arm] = _requests(artifact, hint, x)
         quantized = artifact.manifest.get("quantization", {}).get("quantized", ())
@@ -147,7 +140,7 @@ def measure(turns: int = TURNS) -> pd.DataFrame:
         off = torch.from_numpy(calls[arm][1]().copy()) - predicted
         for what, ms in times.items():
             gflops = work[arm].get(what, math.nan) / ms / 1e6
-            share = gflops / ceilings["int8" if what == IN_8_BITS else ARMS[arm][1]]
+            share = gflops / ceilings["int8" if what == IN_8_BITS else HINTS[arm]]
             error = float(off.norm() / predicted.norm()) if what == CALL else math.nan
             rows.append((arm, what, numbers[arm][what], ms, gflops, share, error))
     columns = ["precision", "what", "layers", "ms", "gflops", "share_of_ceiling", "error"]

@@ -30,6 +30,7 @@ __all__ = ["METHOD", "float_convolutions", "quantize"]
 
 METHOD = "static QDQ; weights int8, symmetric, by channel; activations uint8, asymmetric, by tensor, min-max"
 SOFTMAXES = ("Attention", "Softmax")
+LINEAR = ("MatMul", "Gemm")  # where an input is a weight
 
 
 def quantize(proto: Any, form: Form, calibration: Calibration) -> tuple[Any, dict[str, Any]]:
@@ -64,7 +65,7 @@ def quantize(proto: Any, form: Form, calibration: Calibration) -> tuple[Any, dic
 
 
 def float_convolutions(proto: Any) -> set[str]:
-    """Names of the convolutions that stay fp32: first, last, 1 x 1, and those next to attention."""
+    """Names of the convolutions that stay fp32: first, last, 1 x 1, and attention's projections."""
     graph = proto.graph
     makers = {name: node for node in graph.node for name in node.output}
     users: dict[str, list[Any]] = {}
@@ -79,6 +80,7 @@ def float_convolutions(proto: Any) -> set[str]:
         return users.get(name, [])
 
     sides = {value.name: value.dims[2:] for value in graph.initializer}
+    linear = {n.name for n in graph.node if n.op_type in LINEAR and any(name in sides for name in n.input)}
     small = {
         node.name
         for node in graph.node
@@ -87,10 +89,14 @@ def float_convolutions(proto: Any) -> set[str]:
     softmaxes = [node for node in graph.node if node.op_type in SOFTMAXES]
     return (
         small
-        | _nearest(_images(graph.input), after, lambda node: node.output)
-        | _nearest(_images(graph.output), before, lambda node: node.input)
-        | _nearest([name for node in softmaxes for name in node.input], before, lambda node: node.input)
-        | _nearest([name for node in softmaxes for name in node.output], after, lambda node: node.output)
+        | _nearest(_images(graph.input), after, lambda node: node.output, linear)
+        | _nearest(_images(graph.output), before, lambda node: node.input, linear)
+        | _nearest(
+            [name for node in softmaxes for name in node.input], before, lambda node: node.input, linear
+        )
+        | _nearest(
+            [name for node in softmaxes for name in node.output], after, lambda node: node.output, linear
+        )
     )
 
 
@@ -103,8 +109,9 @@ def _nearest(
     names: Iterable[str],
     neighbours: Callable[[str], Iterable[Any]],
     beyond: Callable[[Any], Iterable[str]],
+    linear: set[str],
 ) -> set[str]:
-    """The convolutions that are reached from these tensors without passing another."""
+    """The convolutions that are reached from these tensors without passing another, or a linear layer."""
     found: set[str] = set()
     seen: set[str] = set()
     waiting = list(names)
@@ -115,7 +122,7 @@ def _nearest(
             seen.add(node.name)
             if node.op_type == "Conv":
                 found.add(node.name)
-            else:
+            elif node.name not in linear:
                 waiting += beyond(node)
     return found
 

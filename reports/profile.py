@@ -58,8 +58,8 @@ NOTES: tuple[tuple[str, str], ...] = (
         "FLOP and bytes",
         "Counted on tensors without data: products, convolutions and attention, a multiply-add as two; every "
         "operation but views reads its inputs and writes its outputs once, in the arm's precision; in int8 a byte for "
-        "what quantized convolutions read and write, fp32 for the rest. A back end that fuses operations moves fewer "
-        "bytes. Of a method, its network calls.",
+        "what quantized convolutions read and write, fp32 for the rest (int8-bf16: bf16). A back end that fuses "
+        "operations moves fewer bytes. Of a method, its network calls.",
     ),
     (
         "Ceiling",

@@ -135,7 +135,7 @@ def _backends() -> Iterator[Check]:
     import torch
 
     from uadbench.bench.run.machine import available_cores
-    from uadbench.engine.backends import BACKENDS
+    from uadbench.engine.backends import BACKENDS, IN_8_BITS
 
     torch.set_num_threads(available_cores())
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
@@ -148,7 +148,7 @@ def _backends() -> Iterator[Check]:
                 needed = (name, precision, device) == ("torch", "fp32", "cpu")
                 title = f"{name} {precision}" + ("" if device == "cpu" else f" {device}")
                 # Minutes of all cores for each precision to compile, half a minute to calibrate.
-                long = device == "cpu" and (backend.slow or precision == "int8")
+                long = device == "cpu" and (backend.slow or precision in IN_8_BITS)
                 attempt = partial(_available if long else _forward, name, precision, device)
                 yield _tried("back end", title, needed, attempt)
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @options.data_root
 @click.option("--noise", metavar="KIND", help="gaussian, simplex or default (each method's own).")
 @options.backends
-@click.option("--precision", metavar="NAMES", help="fp32 (default), bf16, int8; comma-separated for several.")
+@click.option(
+    "--precision", metavar="NAMES", help="fp32 (default), bf16, int8, int8-bf16; comma-separated for several."
+)
 @click.option(
     "--steps", metavar="N[,N]", help="Network calls of a chain, 1 to 1000; `paper` visits every timestep."
 )

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from uadbench.engine.backends import IN_8_BITS
+
 __all__ = ["int8_calls", "measure_ceilings"]
 
 DTYPES = {
@@ -19,7 +21,7 @@ DTYPES = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-"""Precisions that torch can be asked for; beside them there is int8."""
+"""Precisions that torch can be asked for; beside them there are those in 8 bits."""
 
 SIZES = {  # kind of device -> (matrix side, images of the convolution, MiB of the copy)
     "cpu": (2048, 1, 256),
@@ -40,21 +42,21 @@ def measure_ceilings(
     """The best of several calls of each.
 
     Returns {"copy_gb_s", "sizes", "precisions": {name: {"matmul_gflops", "conv_gflops"}}}: a square matrix product, a
-    3 x 3 convolution of 256 channels to 256 on 64 x 64 pixels, channels last, and a copy, bytes read and written. int8
-    is uint8 times int8, as in the files for int8 back ends. A precision that torch cannot compute with on this device
-    is left out.
+    3 x 3 convolution of 256 channels to 256 on 64 x 64 pixels, channels last, and a copy, bytes read and written. int8,
+    and int8-bf16, is uint8 times int8, as in the files for int8 back ends. A precision that torch cannot compute with
+    on this device is left out.
     """
     side, images, mib = (QUICK if quick else SIZES)[device.partition(":")[0]]
     work = 2 * side**3, 2 * images * 256 * 256 * 9 * 64 * 64
     found = {}
     for name in precisions:
-        if name not in (*DTYPES, "int8"):
+        if name not in (*DTYPES, *IN_8_BITS):
             continue
         with torch.inference_mode(), _tf32(device, name == "tf32"):
             try:
                 calls = (
                     int8_calls(device, side, images)
-                    if name == "int8"
+                    if name in IN_8_BITS
                     else _real_calls(device, DTYPES[name], side, images)
                 )
                 rates = [

@@ -13,13 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from uadbench.engine.backends import IN_8_BITS
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
 
 __all__ = ["Count", "count_call", "count_network"]
 
-ITEM_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 4}
-"""Bytes of a real number, by precision; in int8 of those that stay fp32."""
+ITEM_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 4, "int8-bf16": 2}
+"""Bytes of a real number, by precision; in the last two of those that are not in 8 bits."""
 
 _ALLOCATING = (
     "empty",
@@ -56,7 +57,7 @@ class Count:
         size = ITEM_BYTES.get(precision)
         if size is None:
             return None
-        in_8_bits = self.convolved if precision == "int8" else 0
+        in_8_bits = self.convolved if precision in IN_8_BITS else 0
         return (self.reals - in_8_bits) * size + in_8_bits + self.other_bytes
 
 

@@ -14,7 +14,16 @@ from uadbench.engine.backends.form import Form
 from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.plugins import first_line
 
-__all__ = ["BACKENDS", "HINTS", "PRECISIONS", "Backend", "BackendError", "check_backend", "open_backend"]
+__all__ = [
+    "BACKENDS",
+    "HINTS",
+    "IN_8_BITS",
+    "PRECISIONS",
+    "Backend",
+    "BackendError",
+    "check_backend",
+    "open_backend",
+]
 
 
 HINTS = ("latency", "throughput")
@@ -22,16 +31,18 @@ HINTS = ("latency", "throughput")
 
 OURS = "uadbench.engine.backends"
 INT8 = Form("int8", norms="plain")
+IN_8_BITS = ("int8", "int8-bf16")
+"""Precisions whose file is in int8; what it leaves in floating point is computed in fp32, or in bf16."""
 
 
 def _default_form(precision: str, batch_size: int, device: str) -> Form:
     """fp32 and any batch size; the int8 file is the one that OpenVINO takes."""
-    return INT8 if precision == "int8" else Form()
+    return INT8 if precision in IN_8_BITS else Form()
 
 
 def _plain_norms(precision: str, batch_size: int, device: str) -> Form:
     """For OpenVINO, which lowers to bf16 itself, and turns the image round and back again for each fused norm."""
-    return INT8 if precision == "int8" else Form(norms="plain")
+    return INT8 if precision in IN_8_BITS else Form(norms="plain")
 
 
 def _fixed_on_gpus(precision: str, batch_size: int, device: str) -> Form:
@@ -80,7 +91,9 @@ BACKENDS: dict[str, Backend] = {
     "onnxruntime": Backend(
         "onnxruntime", {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}, "onnx", _fixed_on_gpus
     ),
-    "openvino": Backend("openvino", {"cpu": ("fp32", "bf16", "int8")}, "onnx", _plain_norms, hinted=True),
+    "openvino": Backend(
+        "openvino", {"cpu": ("fp32", "bf16", "int8", "int8-bf16")}, "onnx", _plain_norms, hinted=True
+    ),
     "tensorrt": Backend("tensorrt", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True),
     "tensorrt-rtx": Backend(
         "tensorrt_rtx", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True

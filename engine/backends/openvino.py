@@ -1,4 +1,4 @@
-"""OpenVINO: the exported U-Net on the CPU, fp32, bf16 or int8, precision and performance hint always explicit."""
+"""OpenVINO: the exported U-Net on the CPU in a precision and with a performance hint that are always explicit."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from uadbench.engine.backends.errors import BackendError
 
 __all__ = ["PRECISIONS", "OpenVinoDenoiser", "check", "load_runtime", "open_denoiser"]
 
-# What an int8 file leaves in floating point is fp32: bf16 there adds a third to the error, and where a processor has no
-# fast bf16 it is slower besides.
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+# What an int8 file leaves in floating point is fp32 in int8, bf16 in int8-bf16, which adds a third to the error, and is
+# slower where a processor has no fast bf16. OpenVINO lowers to bf16 itself, so the file for bf16 is fp32.
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
+FILES = {"fp32": "fp32", "bf16": "fp32", "int8": "int8", "int8-bf16": "int8"}
 INTEGERS = ("i8", "u8")
 PRECISIONS = tuple(HINTS)
 # Constants and what only moves or renames data say nothing about the arithmetic.
@@ -50,8 +51,7 @@ class OpenVinoDenoiser:
         hint: str = "latency",
     ) -> None:
         check(precision, device)
-        # To bf16 it lowers by its own hint.
-        check_precision(artifact, "int8" if precision == "int8" else "fp32")
+        check_precision(artifact, FILES[precision])
         openvino = load_runtime()
         self.precision, self._hint = precision, hint
         self._artifact, self._openvino = artifact, openvino
@@ -217,10 +217,12 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
         openvino = load_runtime()
     except ImportError as error:
         raise BackendError(f"openvino cannot be imported ({error}); `pip install 'uadbench[cpu]'`") from error
-    if precision == "bf16":
+    if HINTS[precision] == "bf16":
         capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if "BF16" not in capabilities:
-            raise BackendError("openvino finds no bf16 instructions on this CPU; use --precision fp32")
+            raise BackendError(
+                "openvino finds no bf16 instructions on this CPU; use --precision fp32 or int8"
+            )
 
 
 def _precisions(compiled: Any, leave_out: tuple[str, ...], only: str | None = None) -> dict[str, int]:

@@ -133,11 +133,19 @@ def test_the_manifest_tells_the_calibration_and_hashes_of_all_that_went_in(expor
     assert json.loads(manifest_path(exported.path).read_text())["quantization"] == told
 
 
-@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize(
+    ("name", "precision"), [("openvino", "int8"), ("openvino", "int8-bf16"), ("onnxruntime", "int8")]
+)
 def test_a_back_end_computes_in_int8_within_its_gate_on_slices_that_were_not_calibrated_on(
-    exported: Exported, name: str
+    exported: Exported, name: str, precision: str
 ) -> None:
-    denoiser = open_backend(name, exported.path, "int8", threads=1, batch_size=2)
+    try:
+        check_backend(name, precision)
+    except BackendError as error:
+        if "bf16 instructions" not in str(error):
+            raise
+        pytest.skip(str(error))
+    denoiser = open_backend(name, exported.path, precision, threads=1, batch_size=2)
     reference = TorchDenoiser(exported.model, CARD)
     result = network_parity(reference, denoiser, slices(seed=9, count=2), seeds=(0,))
     assert result["pass"]
@@ -145,7 +153,7 @@ def test_a_back_end_computes_in_int8_within_its_gate_on_slices_that_were_not_cal
     record = json.loads(json.dumps(denoiser.describe()))
     assert record["artifact_sha256"] == exported.manifest["sha256"]
     if name == "openvino":
-        assert record["precision_hint"] == "f32"
+        assert record["precision_hint"] == {"int8": "f32", "int8-bf16": "bf16"}[precision]
         assert record["layers_by_precision"]["u8"] >= len(exported.manifest["quantization"]["quantized"])
     else:
         assert record["quantized_convolutions"] == len(exported.manifest["quantization"]["quantized"])
@@ -303,3 +311,31 @@ def test_first_and_last_are_told_by_what_reaches_them_without_another_convolutio
     )
     kept = float_convolutions(onnx.helper.make_model(graph))
     assert kept == {"first", "first of cond", "skip", "queries", "out of attention", "last"}
+
+
+def test_where_attention_projects_by_linear_layers_no_convolution_is_taken_for_its_projection() -> None:
+    """Plain attention, of the papers' network; its products of queries, keys and values are by no weight."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["x", "w3"], ["a"], name="first"),
+        node("Conv", ["a", "w3"], ["b"], name="before"),
+        node("MatMul", ["b", "p"], ["q"], name="queries"),
+        node("MatMul", ["b", "p"], ["k"], name="keys"),
+        node("MatMul", ["q", "k"], ["l"], name="logits"),
+        node("Softmax", ["l"], ["s"], name="softmax"),
+        node("Conv", ["b", "w3"], ["v"], name="values"),
+        node("MatMul", ["s", "v"], ["o"], name="attended"),
+        node("Gemm", ["o", "p"], ["h"], name="out of attention"),
+        node("Conv", ["h", "w3"], ["m"], name="after"),
+        node("Conv", ["m", "w3"], ["eps"], name="last"),
+    ]
+    value, number = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    weights = {"w3": np.ones((1, 1, 3, 3), np.float32), "p": np.ones((8, 8), np.float32)}
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [value("x", number, [1, 1, 8, 8])],
+        [value("eps", number, [1, 1, 8, 8])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    assert float_convolutions(onnx.helper.make_model(graph)) == {"first", "last"}

@@ -12,14 +12,16 @@ from uadbench.bench.profile.ceilings import int8_calls, measure_ceilings
 
 def test_rates_are_the_work_over_the_time_of_a_call() -> None:
     ticks = itertools.count()
-    found = measure_ceilings("cpu", ("fp32", "fp8", "int8"), quick=True, clock=lambda: float(next(ticks)))
-    assert set(found["precisions"]) == {"fp32", "int8"}  # torch has no other of these
+    found = measure_ceilings(
+        "cpu", ("fp32", "fp8", "int8", "int8-bf16"), quick=True, clock=lambda: float(next(ticks))
+    )
+    assert set(found["precisions"]) == {"fp32", "int8", "int8-bf16"}  # torch has no other of these
     for rates in found["precisions"].values():
         assert rates["matmul_gflops"] == pytest.approx(2 * 1024**3 / 1e9)
         assert rates["conv_gflops"] == pytest.approx(2 * 64 * 64 * 256 * 256 * 9 / 1e9)
     assert found["copy_gb_s"] == pytest.approx(2 * 128 * 2**20 / 1e9)
     assert found["sizes"] == {"matrix": 1024, "images": 1, "copy_mib": 128}
-    assert next(ticks) == 5 * 2 * 3  # of each three calls, as one alone is longer than the time there is
+    assert next(ticks) == 7 * 2 * 3  # of each three calls, as one alone is longer than the time there is
 
 
 def test_in_8_bits_the_product_and_the_convolution_are_what_they_are_called() -> None:

@@ -36,6 +36,7 @@ def test_in_int8_the_large_convolutions_move_bytes_and_all_else_fp32() -> None:
     )
     assert found.convolved == 8 * 256 + 8 * 8 * 9 + 8 * 256
     assert found.bytes("int8") == found.bytes("fp32") - 3 * found.convolved
+    assert found.bytes("int8-bf16") == found.bytes("bf16") - found.convolved
 
 
 def test_a_linear_layer_on_a_sequence_costs_no_views() -> None:

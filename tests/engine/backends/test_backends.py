@@ -192,7 +192,9 @@ def test_a_call_that_does_not_fit_the_network_is_explained(tmp_path: Path, name:
         pytest.param("torch", "fp32", "mps", "unknown device 'mps'", id="torch mps"),
         pytest.param("torch", "fp32", "cuda:x", "unknown device 'cuda:x'", id="torch device number"),
         pytest.param("openvino", "fp32", "GPU", "unknown device 'GPU'", id="OpenVINO GPU"),
-        pytest.param("openvino", "fp16", "cpu", "fp32, bf16, int8, not 'fp16'", id="OpenVINO fp16"),
+        pytest.param(
+            "openvino", "fp16", "cpu", "fp32, bf16, int8, int8-bf16, not 'fp16'", id="OpenVINO fp16"
+        ),
         pytest.param("openvino", "fp32", "cuda", "runs on cpu, not on 'cuda'", id="OpenVINO device"),
         pytest.param("torch", "fp16", "cpu", "torch runs fp32 or bf16", id="torch fp16"),
         pytest.param(

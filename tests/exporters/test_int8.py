@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from support import tiny_network as tiny
 from support.forms import KINDS
 from support.int8 import CARD, INT8, healthy, slices
-from torch import Tensor, nn
+from torch import nn
 
 from uadbench.engine.backends import BackendError, check_backend, open_backend
 from uadbench.engine.backends import openvino as openvino_backend
@@ -29,8 +29,8 @@ from uadbench.engine.backends.torch import TorchDenoiser
 from uadbench.engine.networks.checkpoint import load_denoiser
 from uadbench.exporters.calibration import Calibration, calibration_levels, calibration_set
 from uadbench.exporters.gates import GATES
-from uadbench.exporters.int8 import float_convolutions, quantize
-from uadbench.exporters.onnx import ExportError, export_unet
+from uadbench.exporters.int8 import quantize
+from uadbench.exporters.onnx import export_unet
 from uadbench.exporters.parity import network_parity, relative_l2
 
 
@@ -257,85 +257,3 @@ def test_another_package_that_provides_onnxruntime_quantizes_too(
     monkeypatch.setattr("uadbench.exporters.int8.installed_packages", lambda: [])
     _, told = quantize(onnx.load(str(tiny.make_artifact(tmp_path))), Form("int8"), few)
     assert told["library"] == load_runtime().__version__
-
-
-def test_a_network_without_a_convolution_that_may_be_quantized_is_refused(tmp_path: Path) -> None:
-    class Two(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = nn.Sequential(
-                nn.Conv2d(1, 4, 3, padding=1), nn.SiLU(), nn.Conv2d(4, 1, 3, padding=1)
-            )
-
-        def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
-            return self.layers(x) + 0 * timesteps[:, None, None, None]
-
-    with pytest.raises(ExportError, match="none of the network's 2 convolutions can be quantized"):
-        export_unet(
-            Two().eval().requires_grad_(False),
-            CARD,
-            tmp_path / "net.onnx",
-            Form("int8"),
-            size=tiny.SIZE,
-            calibration=calibration_set(CARD, healthy()),
-        )
-    assert not list(tmp_path.iterdir())
-
-
-def test_first_and_last_are_told_by_what_reaches_them_without_another_convolution() -> None:
-    """Images x and cond each have a first; levels reach every block and have none; attention's stay at any size."""
-    node = onnx.helper.make_node
-    nodes = [
-        node("Conv", ["x", "w3"], ["a"], name="first"),
-        node("Conv", ["cond", "w3"], ["b"], name="first of cond"),
-        node("Conv", ["b", "w3"], ["c"], name="second of cond"),
-        node("Add", ["a", "c"], ["d"], name="sum"),
-        node("Add", ["d", "timesteps"], ["e"], name="level"),
-        node("Conv", ["e", "w3"], ["f"], name="middle"),
-        node("Conv", ["f", "w1"], ["g"], name="skip"),
-        node("Conv", ["g", "w3"], ["h"], name="queries"),
-        node("Softmax", ["h"], ["i"], name="softmax"),
-        node("Conv", ["i", "w3"], ["j"], name="out of attention"),
-        node("Conv", ["j", "w3"], ["k"], name="late"),
-        node("Conv", ["k", "w3"], ["l"], name="last"),
-        node("Sigmoid", ["l"], ["eps"], name="squashed"),
-    ]
-    image, number = [1, 1, 8, 8], onnx.TensorProto.FLOAT
-    value = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        nodes,
-        "g",
-        [value("x", number, image), value("cond", number, image), value("timesteps", number, [1])],
-        [value("eps", number, image)],
-        [numpy_helper.from_array(np.ones((1, 1, k, k), np.float32), f"w{k}") for k in (1, 3)],
-    )
-    kept = float_convolutions(onnx.helper.make_model(graph))
-    assert kept == {"first", "first of cond", "skip", "queries", "out of attention", "last"}
-
-
-def test_where_attention_projects_by_linear_layers_no_convolution_is_taken_for_its_projection() -> None:
-    """Plain attention, of the papers' network; its products of queries, keys and values are by no weight."""
-    node = onnx.helper.make_node
-    nodes = [
-        node("Conv", ["x", "w3"], ["a"], name="first"),
-        node("Conv", ["a", "w3"], ["b"], name="before"),
-        node("MatMul", ["b", "p"], ["q"], name="queries"),
-        node("MatMul", ["b", "p"], ["k"], name="keys"),
-        node("MatMul", ["q", "k"], ["l"], name="logits"),
-        node("Softmax", ["l"], ["s"], name="softmax"),
-        node("Conv", ["b", "w3"], ["v"], name="values"),
-        node("MatMul", ["s", "v"], ["o"], name="attended"),
-        node("Gemm", ["o", "p"], ["h"], name="out of attention"),
-        node("Conv", ["h", "w3"], ["m"], name="after"),
-        node("Conv", ["m", "w3"], ["eps"], name="last"),
-    ]
-    value, number = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    weights = {"w3": np.ones((1, 1, 3, 3), np.float32), "p": np.ones((8, 8), np.float32)}
-    graph = onnx.helper.make_graph(
-        nodes,
-        "g",
-        [value("x", number, [1, 1, 8, 8])],
-        [value("eps", number, [1, 1, 8, 8])],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    assert float_convolutions(onnx.helper.make_model(graph)) == {"first", "last"}

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from uadbench.bench.profile.ceilings import measure_ceilings
 from uadbench.bench.run.calibration import slices_to_try, training_slices
@@ -95,24 +96,14 @@ def _sums(layers: Iterable[Any]) -> tuple[dict[str, float], Counter[str]]:
 
 def convolved(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
     """Operations of each convolution in a call, an addition and a multiplication as two, by its weight."""
-    found = {}
-
-    def count(name: str) -> Callable[..., None]:
-        def seen(module: Any, inputs: Any, output: torch.Tensor) -> None:
-            found[f"{name}.weight"] = 2 * output.numel() * module.weight[0].numel()
-
-        return seen
-
-    hooks = [
-        one.register_forward_hook(count(name))
+    with torch.inference_mode(), FlopCounterMode(display=False) as flops:
+        model(x, torch.tensor([LEVEL - 1]))
+    counts = flops.get_flop_counts()  # by class of the network and path of the module
+    return {
+        f"{name}.weight": counts[f"{type(model).__name__}.{name}"][torch.ops.aten.convolution]
         for name, one in model.named_modules()
         if isinstance(one, nn.Conv2d)
-    ]
-    with torch.inference_mode():
-        model(x, torch.tensor([LEVEL - 1]))
-    for hook in hooks:
-        hook.remove()
-    return found
+    }
 
 
 def measure(turns: int = TURNS) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -53,9 +54,19 @@ def batches_table(profiles: Sequence[Path]) -> str:
         cells = [f"{backend} {precision}"]
         for batch in batches:
             row = rows.get((backend, precision, batch))
-            cells += ["–", "–"] if row is None else [milliseconds(row["image_ms_p50"]), _gain(row)]
+            if row is None:
+                cells += ["–", "–"]
+                continue
+            unstable = "" if row["stability"] == "stable" else f", {row['stability']}"
+            cells += [milliseconds(row["image_ms_p50"]) + unstable, _gain(row)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _layers(row: Any) -> str:
+    if pd.isna(row.gflops):
+        return f"{row.ms:.1f}"
+    return f"{row.ms:.1f} ({row.gflops:.0f} GFLOP/s, {row.share_of_ceiling:.0%})"
 
 
 def layers_table(csv: Path) -> str:
@@ -65,15 +76,7 @@ def layers_table(csv: Path) -> str:
     precisions = list(frame["precision"].unique())
     lines = ["| layers | " + " | ".join(precisions) + " |", "| --- " + "| ---: " * len(precisions) + "|"]
     for what in frame["what"].drop_duplicates():
-        cells = []
-        for precision in precisions:
-            row = rows.get((precision, what))
-            rate = (
-                ""
-                if row is None or pd.isna(row.gflops)
-                else f" ({row.gflops:.0f} GFLOP/s, {row.share_of_ceiling:.0%})"
-            )
-            cells.append("–" if row is None else f"{row.ms:.1f}{rate}")
+        cells = (_layers(rows[one, what]) if (one, what) in rows else "–" for one in precisions)
         lines.append("| " + " | ".join([what, *cells]) + " |")
     errors = frame.set_index("precision")["error"].dropna()
     lines.append("| " + " | ".join(["error", *(f"{errors[one]:.1e}" for one in precisions)]) + " |")

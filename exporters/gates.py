@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from uadbench.engine.backends.form import IN_8_BITS
+
 __all__ = ["GATES", "Gates", "gates_of"]
 
 
@@ -36,14 +38,13 @@ class Gates:
     distance: float | None
 
 
-# int8 and int8-bf16 have the gates of bf16 in every part: they may not be worse for whoever reads the scores.
+# Those in 8 bits have the gates of bf16 in every part: they may not be worse for whoever reads the scores.
 GATES: Mapping[str, Gates] = MappingProxyType(
     {
         "fp32": Gates(1e-5, 2e-5, 1e-4, 0.01, step=1e-5, features=1e-4, distance=1e-4),
         "fp16": Gates(1.5e-3, 5e-3, 1e-3, 0.01, step=3e-3, features=3e-2, distance=3e-3),
         "bf16": Gates(3e-2, 5e-2, 2e-2, 0.02, step=3e-2, features=0.3, distance=3e-2),
-        "int8": Gates(3e-2, 5e-2, 2e-2, 0.02, step=None, features=None, distance=None),
-        "int8-bf16": Gates(3e-2, 5e-2, 2e-2, 0.02, step=None, features=None, distance=None),
+        **dict.fromkeys(IN_8_BITS, Gates(3e-2, 5e-2, 2e-2, 0.02, step=None, features=None, distance=None)),
     }
 )
 """By precision."""

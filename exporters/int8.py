@@ -30,7 +30,7 @@ __all__ = ["METHOD", "float_convolutions", "quantize"]
 
 METHOD = "static QDQ; weights int8, symmetric, by channel; activations uint8, asymmetric, by tensor, min-max"
 SOFTMAXES = ("Attention", "Softmax")
-LINEAR = ("MatMul", "Gemm")  # where an input is a weight
+LINEAR = ("MatMul", "Gemm")  # where an input is a weight: attention's projections, for one
 
 
 def quantize(proto: Any, form: Form, calibration: Calibration) -> tuple[Any, dict[str, Any]]:
@@ -73,14 +73,17 @@ def float_convolutions(proto: Any) -> set[str]:
         for name in node.input:
             users.setdefault(name, []).append(node)
 
+    sides = {value.name: value.dims[2:] for value in graph.initializer}
+
+    def passable(node: Any) -> bool:
+        return node.op_type not in LINEAR or not any(name in sides for name in node.input)
+
     def before(name: str) -> Iterable[Any]:
-        return [makers[name]] if name in makers else []
+        return filter(passable, [makers[name]] if name in makers else [])
 
     def after(name: str) -> Iterable[Any]:
-        return users.get(name, [])
+        return filter(passable, users.get(name, []))
 
-    sides = {value.name: value.dims[2:] for value in graph.initializer}
-    linear = {n.name for n in graph.node if n.op_type in LINEAR and any(name in sides for name in n.input)}
     small = {
         node.name
         for node in graph.node
@@ -89,14 +92,10 @@ def float_convolutions(proto: Any) -> set[str]:
     softmaxes = [node for node in graph.node if node.op_type in SOFTMAXES]
     return (
         small
-        | _nearest(_images(graph.input), after, lambda node: node.output, linear)
-        | _nearest(_images(graph.output), before, lambda node: node.input, linear)
-        | _nearest(
-            [name for node in softmaxes for name in node.input], before, lambda node: node.input, linear
-        )
-        | _nearest(
-            [name for node in softmaxes for name in node.output], after, lambda node: node.output, linear
-        )
+        | _nearest(_images(graph.input), after, lambda node: node.output)
+        | _nearest(_images(graph.output), before, lambda node: node.input)
+        | _nearest([name for node in softmaxes for name in node.input], before, lambda node: node.input)
+        | _nearest([name for node in softmaxes for name in node.output], after, lambda node: node.output)
     )
 
 
@@ -109,9 +108,8 @@ def _nearest(
     names: Iterable[str],
     neighbours: Callable[[str], Iterable[Any]],
     beyond: Callable[[Any], Iterable[str]],
-    linear: set[str],
 ) -> set[str]:
-    """The convolutions that are reached from these tensors without passing another, or a linear layer."""
+    """The convolutions that are reached from these tensors without passing another."""
     found: set[str] = set()
     seen: set[str] = set()
     waiting = list(names)
@@ -122,7 +120,7 @@ def _nearest(
             seen.add(node.name)
             if node.op_type == "Conv":
                 found.add(node.name)
-            elif node.name not in linear:
+            else:
                 waiting += beyond(node)
     return found
 

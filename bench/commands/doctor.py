@@ -135,7 +135,8 @@ def _backends() -> Iterator[Check]:
     import torch
 
     from uadbench.bench.run.machine import available_cores
-    from uadbench.engine.backends import BACKENDS, IN_8_BITS
+    from uadbench.engine.backends import BACKENDS
+    from uadbench.engine.backends.form import IN_8_BITS
 
     torch.set_num_threads(available_cores())
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from uadbench.engine.backends import IN_8_BITS
+from uadbench.engine.backends.form import IN_8_BITS
 
 __all__ = ["int8_calls", "measure_ceilings"]
 

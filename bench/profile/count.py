@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from uadbench.engine.backends import IN_8_BITS
+from uadbench.engine.backends.form import IN_8_BITS
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from uadbench.engine.backends.errors import BackendError
-from uadbench.engine.backends.form import Form
+from uadbench.engine.backends.form import IN_8_BITS, Form
 from uadbench.engine.interfaces import Denoiser
 from uadbench.engine.plugins import first_line
 
 __all__ = [
     "BACKENDS",
     "HINTS",
-    "IN_8_BITS",
     "PRECISIONS",
     "Backend",
     "BackendError",
@@ -31,8 +30,6 @@ HINTS = ("latency", "throughput")
 
 OURS = "uadbench.engine.backends"
 INT8 = Form("int8", norms="plain")
-IN_8_BITS = ("int8", "int8-bf16")
-"""Precisions whose file is in int8; what it leaves in floating point is computed in fp32, or in bf16."""
 
 
 def _default_form(precision: str, batch_size: int, device: str) -> Form:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ATTENTIONS", "FORM_PRECISIONS", "NORMS", "Form"]
+__all__ = ["ATTENTIONS", "FORM_PRECISIONS", "IN_8_BITS", "NORMS", "Form"]
 
 FORM_PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+IN_8_BITS = ("int8", "int8-bf16")
+"""A back end's precisions whose file is in int8; what that leaves in floating point is computed in fp32, or in bf16."""
 ATTENTIONS = ("fused", "plain")
 NORMS = ("fused", "plain")
 

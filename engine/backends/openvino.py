@@ -14,13 +14,13 @@ from torch import Tensor
 
 from uadbench.engine.backends.artifacts import Artifact, check_precision, feed, read_artifact
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.form import IN_8_BITS
 
 __all__ = ["PRECISIONS", "OpenVinoDenoiser", "check", "load_runtime", "open_denoiser"]
 
 # What an int8 file leaves in floating point is fp32 in int8, bf16 in int8-bf16, which adds a third to the error, and is
-# slower where a processor has no fast bf16. OpenVINO lowers to bf16 itself, so the file for bf16 is fp32.
+# slower where a processor has no fast bf16.
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
-FILES = {"fp32": "fp32", "bf16": "fp32", "int8": "int8", "int8-bf16": "int8"}
 INTEGERS = ("i8", "u8")
 PRECISIONS = tuple(HINTS)
 # Constants and what only moves or renames data say nothing about the arithmetic.
@@ -51,7 +51,8 @@ class OpenVinoDenoiser:
         hint: str = "latency",
     ) -> None:
         check(precision, device)
-        check_precision(artifact, FILES[precision])
+        # To bf16 it lowers by its own hint.
+        check_precision(artifact, "int8" if precision in IN_8_BITS else "fp32")
         openvino = load_runtime()
         self.precision, self._hint = precision, hint
         self._artifact, self._openvino = artifact, openvino

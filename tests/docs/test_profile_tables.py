@@ -13,7 +13,7 @@ from support.places import ROOT
 from support.published import RESULTS
 from torch import nn
 
-COLUMNS = "network,method,label,backend,precision,batch,image_ms_p50,speedup_vs_eager,speedup_lo,speedup_hi"
+COLUMNS = "network,method,label,backend,precision,batch,image_ms_p50,speedup_vs_eager,speedup_lo,speedup_hi,stability"
 
 
 def profile(folder: Path, *rows: str) -> Path:
@@ -25,17 +25,17 @@ def profile(folder: Path, *rows: str) -> Path:
 def test_batches_of_two_profiles_stand_beside_each_other(tmp_path: Path) -> None:
     small = profile(
         tmp_path / "small",
-        "a,-,one call,torch,fp32,1,40,,,",
-        "a,thor,THOR,torch,fp32,1,500,,,",
-        "a,-,one call,openvino,bf16,1,20,2,1.9,2.1",
-        "b,-,one call,torch,fp32,1,7,,,",
+        "a,-,one call,torch,fp32,1,40,,,,stable",
+        "a,thor,THOR,torch,fp32,1,500,,,,stable",
+        "a,-,one call,openvino,bf16,1,20,2,1.9,2.1,noisy",
+        "b,-,one call,torch,fp32,1,7,,,,stable",
     )
-    large = profile(tmp_path / "large", "a,-,one call,torch,fp32,16,35.25,,,")
+    large = profile(tmp_path / "large", "a,-,one call,torch,fp32,16,35.25,,,,stable")
     assert batches_table([small, large]).splitlines() == [
         "| back end | ms/image, batch 1 | speed-up, batch 1 | ms/image, batch 16 | speed-up, batch 16 |",
         "| --- | ---: | ---: | ---: | ---: |",
         "| torch fp32 | 40.0 | – | 35.2 | – |",
-        "| openvino bf16 | 20.0 | 2.00 (1.90–2.10) | – | – |",
+        "| openvino bf16 | 20.0, noisy | 2.00 (1.90–2.10) | – | – |",
     ]
 
 

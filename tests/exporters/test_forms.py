@@ -13,9 +13,9 @@ from onnx.reference import ReferenceEvaluator
 from support.forms import KINDS, SIZE, Kind, inputs
 from torch import Tensor, nn
 
-from uadbench.engine.backends import BACKENDS, IN_8_BITS, BackendError, open_backend
+from uadbench.engine.backends import BACKENDS, BackendError, open_backend
 from uadbench.engine.backends.artifacts import ArtifactError, check_precision, read_artifact
-from uadbench.engine.backends.form import Form
+from uadbench.engine.backends.form import IN_8_BITS, Form
 from uadbench.engine.backends.onnxruntime import load_runtime
 from uadbench.engine.perceptual.distance import open_squeeze
 from uadbench.exporters.onnx import export_perceptual, export_unet, lowered_stages

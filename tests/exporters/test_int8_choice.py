@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,6 +42,15 @@ def test_a_network_without_a_convolution_that_may_be_quantized_is_refused(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def kept(nodes: list[Any], images: list[str], weights: dict[str, np.ndarray], *others: Any) -> set[str]:
+    """What stays fp32 of a graph from these images and other inputs to eps."""
+    value, number = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    inputs = [*(value(name, number, [1, 1, 8, 8]) for name in images), *others]
+    stored = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    graph = onnx.helper.make_graph(nodes, "g", inputs, [value("eps", number, [1, 1, 8, 8])], stored)
+    return float_convolutions(onnx.helper.make_model(graph))
+
+
 def test_first_and_last_are_told_by_what_reaches_them_without_another_convolution() -> None:
     """Images x and cond each have a first; levels reach every block and have none; attention's stay at any size."""
     node = onnx.helper.make_node
@@ -59,17 +69,10 @@ def test_first_and_last_are_told_by_what_reaches_them_without_another_convolutio
         node("Conv", ["k", "w3"], ["l"], name="last"),
         node("Sigmoid", ["l"], ["eps"], name="squashed"),
     ]
-    image, number = [1, 1, 8, 8], onnx.TensorProto.FLOAT
-    value = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        nodes,
-        "g",
-        [value("x", number, image), value("cond", number, image), value("timesteps", number, [1])],
-        [value("eps", number, image)],
-        [numpy_helper.from_array(np.ones((1, 1, k, k), np.float32), f"w{k}") for k in (1, 3)],
-    )
-    kept = float_convolutions(onnx.helper.make_model(graph))
-    assert kept == {"first", "first of cond", "skip", "queries", "out of attention", "last"}
+    weights = {f"w{k}": np.ones((1, 1, k, k), np.float32) for k in (1, 3)}
+    level = onnx.helper.make_tensor_value_info("timesteps", onnx.TensorProto.FLOAT, [1])
+    found = kept(nodes, ["x", "cond"], weights, level)
+    assert found == {"first", "first of cond", "skip", "queries", "out of attention", "last"}
 
 
 def test_where_attention_projects_by_linear_layers_no_convolution_is_taken_for_its_projection() -> None:
@@ -88,13 +91,5 @@ def test_where_attention_projects_by_linear_layers_no_convolution_is_taken_for_i
         node("Conv", ["h", "w3"], ["m"], name="after"),
         node("Conv", ["m", "w3"], ["eps"], name="last"),
     ]
-    value, number = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     weights = {"w3": np.ones((1, 1, 3, 3), np.float32), "p": np.ones((8, 8), np.float32)}
-    graph = onnx.helper.make_graph(
-        nodes,
-        "g",
-        [value("x", number, [1, 1, 8, 8])],
-        [value("eps", number, [1, 1, 8, 8])],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    assert float_convolutions(onnx.helper.make_model(graph)) == {"first", "last"}
+    assert kept(nodes, ["x"], weights) == {"first", "last"}

@@ -31,7 +31,7 @@ def profile_table(csv: Path) -> str:
     for _, row in frame[frame["batch"] == frame["batch"].min()].iterrows():
         what = row["network"] if row["method"] == "-" else f"**{row['label']}**"
         share = "–" if pd.isna(row["share_of_ceiling"]) else f"{row['share_of_ceiling']:.0%}"
-        cells = (what, f"{row['backend']} {row['precision']}", milliseconds(row["image_ms_p50"]))
+        cells = [what, f"{row['backend']} {row['precision']}", milliseconds(row["image_ms_p50"])]
         cells += (f"{row['images_per_s']:.3g}", _gain(row), row["parity"], share, row["stability"])
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

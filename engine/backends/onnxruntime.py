@@ -32,7 +32,7 @@ __all__ = [
 PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}
 # Read from the libraries of onnxruntime and onnxruntime-gpu 1.31.1.
 WHY_NOT = {
-    ("cpu", "bf16"): " (its CPU provider has no bf16 arithmetic)",
+    **{("cpu", name): " (its CPU provider has no bf16 arithmetic)" for name in ("bf16", "int8-bf16")},
     ("cuda", "bf16"): " (its CUDA provider resizes no bf16)",
     ("cuda", "int8"): " (files in int8 are for CPUs)",
 }

@@ -29,6 +29,7 @@ from uadbench.engine.backends.openvino import HINTS, load_runtime
 from uadbench.engine.networks.checkpoint import load_denoiser, schedule_of, shipped
 from uadbench.engine.steps import add_noise
 from uadbench.exporters.cache import cached_artifact
+from uadbench.exporters.precision import in_form
 
 __all__ = ["ALL", "CALL", "CALLS", "GROUPS", "TURNS", "convolved", "group_of", "main"]
 
@@ -38,6 +39,7 @@ EIGHT_BITS = ("i8", "u8")
 WHOLE, IN_8_BITS = "convolutions", "convolutions in 8 bits"
 GROUPS = {
     "Convolution": WHOLE,
+    "ConvolutionBackpropData": WHOLE,
     "Subgraph": "element-wise and attention",
     "Add": "element-wise and attention",
     "ReduceMean": "means of norms",
@@ -102,7 +104,7 @@ def convolved(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
     return {
         f"{name}.weight": counts[f"{type(model).__name__}.{name}"][torch.ops.aten.convolution]
         for name, one in model.named_modules()
-        if isinstance(one, nn.Conv2d)
+        if isinstance(one, (nn.Conv2d, nn.ConvTranspose2d))
     }
 
 
@@ -112,14 +114,14 @@ def measure(turns: int = TURNS) -> pd.DataFrame:
     model, card = load_denoiser(checkpoint)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     x = add_noise(schedule_of(card), clean, LEVEL, noise)
-    operations = convolved(model, x)
     calls, work = {}, {}
     for arm, hint in HINTS.items():
         form = BACKENDS["openvino"].form(arm, 1, "cpu")
         artifact = read_artifact(cached_artifact(checkpoint, form=form, healthy=training_slices()))
         calls[arm] = _requests(artifact, hint, x)
         quantized = artifact.manifest.get("quantization", {}).get("quantized", ())
-        in_8_bits = sum(operations[name.removeprefix("network.")] for name in quantized)
+        operations = convolved(in_form(model, form), x)
+        in_8_bits = sum(operations[name] for name in quantized)
         work[arm] = {IN_8_BITS: in_8_bits, WHOLE: sum(operations.values()) - in_8_bits}
     before = _ceilings()
     medians, numbers = _timed(calls, turns)

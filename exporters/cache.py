@@ -19,7 +19,7 @@ from uadbench.engine.backends.onnxruntime_library import PACKAGES as QUANTIZERS
 from uadbench.engine.kernels import simplex, simplex_omissions
 from uadbench.engine.networks.checkpoint import load_denoiser
 from uadbench.engine.sealed import entry_name, kept, open_store
-from uadbench.exporters import calibration, graph, int8
+from uadbench.exporters import calibration, graph, int8, layout
 from uadbench.exporters import onnx as exporter
 from uadbench.exporters import precision as lower
 from uadbench.exporters.calibration import Healthy
@@ -94,7 +94,7 @@ def _entry_name(model: nn.Module, card: Mapping[str, Any], form: Form, healthy: 
     """
     ours = {type(part) for part in model.modules() if type(part).__module__.startswith("uadbench.")}
     code = {inspect.getfile(kind) for kind in ours} | {
-        str(part.__file__) for part in (exporter, graph, lower)
+        str(part.__file__) for part in (exporter, graph, layout, lower)
     }
     more: dict[str, Any] = {}
     if form.precision == "int8":

@@ -56,7 +56,7 @@ def export_unet(
     form = form or Form()
     after = _quantizer(form, calibration)
     example = denoiser_inputs(card, form, size)
-    record = {"kind": "unet", **origin(card), "attention": form.attention, "norms": form.norms}
+    record = {"kind": "unet", **origin(card), "attention": form.attention, "image_layout": form.layout}
     return write_graph(
         in_form(model, form),
         tuple(example.values()),

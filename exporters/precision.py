@@ -9,7 +9,6 @@ the operator could be told a precision for it, but TensorRT refuses that (seen w
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import torch
@@ -19,12 +18,13 @@ from torch.overrides import TorchFunctionMode
 
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.form import Form
+from uadbench.exporters.layout import PlainNorm, channels_last
 
 __all__ = ["DTYPES", "ExportError", "in_form", "lowered"]
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PRODUCTS = (nn.modules.conv._ConvNd, nn.Linear)
-NORMS = (nn.GroupNorm, nn.LayerNorm)
+NORMS = (nn.GroupNorm, nn.LayerNorm, PlainNorm)
 SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
 
 
@@ -50,41 +50,8 @@ class Norm(nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x.float()).to(x.dtype)
-
-
-class PlainNorm(nn.Module):
-    """A group norm from each channel's means, [B, C, ...] -> the same; two passes, as one would cancel in fp32.
-
-    The operator's reshape to [B, groups, rest] wants the channels before the pixels, so a back end whose convolutions
-    keep them last turns the image round and back again for every norm.
-    """
-
-    def __init__(self, layer: nn.GroupNorm) -> None:
-        super().__init__()
-        self.weight, self.bias, self.eps = layer.weight, layer.bias, layer.eps
-        self.groups, self.channels = layer.num_groups, layer.num_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        pixels, in_group = tuple(range(2, x.ndim)), self.channels // self.groups
-        each, beside = (-1, self.groups, in_group), (-1, self.channels, *[1] * len(pixels))
-
-        def of_group(values: Tensor) -> Tensor:
-            """The mean over a group's channels, for each of them: [B, C] -> [B, groups, C / groups].
-
-            Expanded, not multiplied by ones: where the image is in 8 bits, OpenVINO 2026.4.1 gets such a product wrong
-            for more images than there are groups.
-            """
-            return values.reshape(each).mean(2, keepdim=True).expand(-1, -1, in_group)
-
-        x = x - of_group(x.mean(pixels)).reshape(beside)
-        squares = torch.linalg.vector_norm(x, dim=pixels).square() / math.prod(x.shape[2:])
-        scale = 1 / (of_group(squares) + self.eps).sqrt()
-        if self.weight is None:
-            return x * scale.reshape(beside)
-        scale = scale * self.weight.reshape(each)
-        return x * scale.reshape(beside) + self.bias.reshape(beside)
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        return self.layer(x.float(), *(one.float() for one in more)).to(x.dtype)
 
 
 class InForm(nn.Module):
@@ -106,12 +73,11 @@ def in_form(network: nn.Module, form: Form) -> nn.Module:
     Raises ExportError where its weights do not fit into the precision.
     """
     precision = "fp32" if form.precision == "int8" else form.precision
-    if (precision, form.attention, form.norms) == ("fp32", "fused", "fused"):
+    if (precision, form.attention, form.layout) == ("fp32", "fused", "channels-first"):
         return network
-    holder = nn.ModuleList([lowered(network, precision)])  # so that the network itself may be a norm
-    if form.norms == "plain":
-        _write_out_norms(holder)
-    return InForm(holder[0], form.attention == "plain").eval().requires_grad_(False)
+    if form.layout == "channels-last":
+        network = channels_last(network, transposed=form.precision != "int8")
+    return InForm(lowered(network, precision), form.attention == "plain").eval().requires_grad_(False)
 
 
 def lowered(network: nn.Module, precision: str) -> nn.Module:
@@ -124,14 +90,6 @@ def lowered(network: nn.Module, precision: str) -> nn.Module:
         _replace(holder, dtype)
         network = holder[0]
     return network
-
-
-def _write_out_norms(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, nn.GroupNorm):
-            setattr(module, name, PlainNorm(child))
-        else:
-            _write_out_norms(child)
 
 
 def _replace(module: nn.Module, dtype: torch.dtype) -> None:

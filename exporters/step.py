@@ -59,7 +59,7 @@ def export_step(
         "kind": "step",
         **origin(card),
         "attention": form.attention,
-        "norms": form.norms,
+        "image_layout": form.layout,
         "chain": {
             "schedule": dict(card.get("schedule") or LINEAR),
             "pairs": [list(pair) for pair in pairs],

@@ -84,9 +84,9 @@ class Request:
     help="One operator (opset 23), the default, or MatMul, Softmax, MatMul for older consumers.",
 )
 @click.option(
-    "--norms",
-    type=click.Choice(["fused", "plain"]),
-    help="One operator, the default, or means over pixels and channels, which OpenVINO runs faster (int8's default).",
+    "--layout",
+    type=click.Choice(["channels-first", "channels-last"]),
+    help="As torch has it, the default, or written for what keeps channels last, as OpenVINO does (int8's default).",
 )
 @click.option(
     "--batch",
@@ -123,7 +123,7 @@ def command(
     only: str | None,
     precision: str,
     attention: str | None,
-    norms: str | None,
+    layout: str | None,
     batch_size: int | None,
     chain: tuple[int, int | None] | None,
     opset: int | None,
@@ -141,16 +141,16 @@ def command(
     if precision == "int8" and (only != "unet" or chain):
         raise click.UsageError("int8 is for the U-Net alone: give --only unet, and no --step")
     chosen = attention or ("fused" if opset in (None, 23) else "plain")
-    usual = "plain" if precision == "int8" else "fused"
-    norms = norms or usual
+    usual = "channels-last" if precision == "int8" else "channels-first"
+    layout = layout or usual
     differs = (
         precision if precision != "fp32" else "",
         chosen if chosen != "fused" else "",
-        f"norms-{norms}" if norms != usual else "",
+        layout if layout != usual else "",
         f"batch{batch_size}" if batch_size else "",
     )
     suffix = "".join(f"-{word}" for word in differs if word)
-    request = Request(output, suffix, Form(precision, chosen, batch_size, norms), opset)
+    request = Request(output, suffix, Form(precision, chosen, batch_size, layout), opset)
     errors: dict[Path, float] = {}
     if only != "perceptual":
         errors |= _network(network, checkpoint, request, chain)

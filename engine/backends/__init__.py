@@ -29,7 +29,7 @@ HINTS = ("latency", "throughput")
 """One call as soon as can be, or as many images a second as can be."""
 
 OURS = "uadbench.engine.backends"
-INT8 = Form("int8", norms="plain")
+INT8 = Form("int8", layout="channels-last")
 
 
 def _default_form(precision: str, batch_size: int, device: str) -> Form:
@@ -37,9 +37,9 @@ def _default_form(precision: str, batch_size: int, device: str) -> Form:
     return INT8 if precision in IN_8_BITS else Form()
 
 
-def _plain_norms(precision: str, batch_size: int, device: str) -> Form:
-    """For OpenVINO, which lowers to bf16 itself, and turns the image round and back again for each fused norm."""
-    return INT8 if precision in IN_8_BITS else Form(norms="plain")
+def _channels_last(precision: str, batch_size: int, device: str) -> Form:
+    """For OpenVINO, which lowers to bf16 itself, and keeps channels last wherever it is let."""
+    return INT8 if precision in IN_8_BITS else Form(layout="channels-last")
 
 
 def _fixed_on_gpus(precision: str, batch_size: int, device: str) -> Form:
@@ -89,7 +89,7 @@ BACKENDS: dict[str, Backend] = {
         "onnxruntime", {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}, "onnx", _fixed_on_gpus
     ),
     "openvino": Backend(
-        "openvino", {"cpu": ("fp32", "bf16", "int8", "int8-bf16")}, "onnx", _plain_norms, hinted=True
+        "openvino", {"cpu": ("fp32", "bf16", "int8", "int8-bf16")}, "onnx", _channels_last, hinted=True
     ),
     "tensorrt": Backend("tensorrt", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True),
     "tensorrt-rtx": Backend(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ATTENTIONS", "FORM_PRECISIONS", "IN_8_BITS", "NORMS", "Form"]
+__all__ = ["ATTENTIONS", "FORM_PRECISIONS", "IN_8_BITS", "LAYOUTS", "Form"]
 
 FORM_PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 IN_8_BITS = ("int8", "int8-bf16")
 """A back end's precisions whose file is in int8; what that leaves in floating point is computed in fp32, or in bf16."""
 ATTENTIONS = ("fused", "plain")
-NORMS = ("fused", "plain")
+LAYOUTS = ("channels-first", "channels-last")
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,21 @@ class Form:
     attention : "fused" is one Attention operator, which needs opset 23; "plain" is MatMul, Softmax, MatMul in opset 21
         (22 in bf16), for TensorRT in fp32 and for consumers older than opset 23
     batch : the fixed batch size; None leaves it open
-    norms : "fused" is one GroupNormalization operator; "plain" is means over pixels, then over a group's channels,
-        which leaves the image in whatever layout the convolutions keep it
+    layout : "channels-first" is as torch has it; "channels-last" computes the same where convolutions keep an image so,
+        without turning it round in between, see ``exporters.layout``
     Raises ValueError on anything else.
     """
 
     precision: str = "fp32"
     attention: str = "fused"
     batch: int | None = None
-    norms: str = "fused"
+    layout: str = "channels-first"
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("precision", FORM_PRECISIONS),
             ("attention", ATTENTIONS),
-            ("norms", NORMS),
+            ("layout", LAYOUTS),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")

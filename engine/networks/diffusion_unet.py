@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from uadbench.engine.networks.unet import check_sizes
 
-__all__ = ["DiffusionUNet", "DiffusionUNetConfig", "MissingPackageError"]
+__all__ = ["DiffusionUNet", "DiffusionUNetConfig", "MissingPackageError", "monai_blocks"]
 
 LARGEST = {"channels": 4096, "blocks": 16, "head_channels": 4096, "groups": 4096}
 LEVELS = 8
@@ -79,6 +79,14 @@ class DiffusionUNet(nn.Module):
 
     def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
         return self.unet(x, timesteps)
+
+
+def monai_blocks() -> tuple[type, type, type]:
+    """MONAI's classes of what this network is made of: residual block, attention, upsampling."""
+    from monai.networks.blocks import SpatialAttentionBlock
+    from monai.networks.nets import diffusion_model_unet as monai
+
+    return monai.DiffusionUNetResnetBlock, SpatialAttentionBlock, monai.WrappedUpsample
 
 
 def _monai_unet() -> Any:

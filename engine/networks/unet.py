@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["UNet", "UNetConfig", "check_sizes"]
+__all__ = ["Attention", "ResidualBlock", "UNet", "UNetConfig", "Upsample", "check_sizes"]
 
 
 LARGEST = {
@@ -113,6 +113,16 @@ class Attention(nn.Module):
         return x + self.out(y)
 
 
+class Upsample(nn.Conv2d):
+    """Sides doubled, each pixel repeated, and a 3 x 3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
 class UNet(nn.Module):
     """Predicts the noise in an image.
 
@@ -165,7 +175,7 @@ class UNet(nn.Module):
                 self.up.append(stage(width + skips.pop(), c, config.attention[level]))
                 width = c
             if level > 0:
-                self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
+                self.upsample.append(Upsample(c))
 
         self.norm_out = nn.GroupNorm(config.groups, width)
         self.conv_out = nn.Conv2d(width, outputs * folded, 3, padding=1)
@@ -200,6 +210,6 @@ class UNet(nn.Module):
             h = run(stage, torch.cat([h, skips.pop()], dim=1))
             level, last = divmod(i + 1, config.blocks + 1)
             if last == 0 and level <= len(self.upsample):
-                h = self.upsample[level - 1](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+                h = self.upsample[level - 1](h)
         h = self.conv_out(F.silu(self.norm_out(h)))
         return F.pixel_shuffle(h, config.fold)

@@ -27,7 +27,7 @@ def given(name: str, precision: str, device: str) -> tuple[str, str, str, str]:
     if BACKENDS[name].source != "onnx":
         return "-", "-", "-", "-"
     form = BACKENDS[name].form(precision, SIZE, device)
-    return form.precision, form.attention, form.norms, {None: "any", SIZE: "the run's"}[form.batch]
+    return form.precision, form.attention, form.layout, {None: "any", SIZE: "the run's"}[form.batch]
 
 
 def test_every_arm_has_its_row_with_the_form_of_its_file() -> None:

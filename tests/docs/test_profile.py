@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from importlib.util import find_spec
 
+import torch
 from support.pages import code, page, table
 from support.profiled import made_profile
+from torch import nn
 
+from uadbench.bench.profile.count import count_call
 from uadbench.bench.profile.inputs import JUDGED
 from uadbench.bench.profile.opened import PARITY_LEVELS
 from uadbench.bench.profile.stability import DRIFT, LEAST, SPREAD
 from uadbench.bench.run.streams import WORTH
 from uadbench.bench.run.timing import PERCENTILES
+from uadbench.engine.backends.form import Form
+from uadbench.engine.networks.diffusion_unet import DiffusionUNet
+from uadbench.engine.networks.unet import UNet
+from uadbench.exporters.precision import in_form
 from uadbench.reports.profile import IDLE
 from uadbench.reports.profile_files import COLUMNS, timings
 from uadbench.reports.vocabulary import LOAD_LIMIT
@@ -47,3 +56,15 @@ def test_every_file_of_a_profile_is_named() -> None:
         "times.json",
         "trace-ROW.json",
     }
+
+
+def test_the_layout_takes_as_many_fewer_operations_as_the_page_says() -> None:
+    """Counted without data, as `bench profile` counts; the papers' network where MONAI is installed."""
+    networks: dict[str, Callable[[], nn.Module]] = {"the small network": UNet}
+    if find_spec("monai"):
+        networks["the papers' network"] = DiffusionUNet
+    for name, make in networks.items():
+        model, last = make(), Form(layout="channels-last")
+        x, t = torch.zeros(1, 1, 128, 128, device="meta"), torch.zeros(1, dtype=torch.int64, device="meta")
+        usual, fewer = (count_call(one.to("meta"), x, t).flops for one in (model, in_form(model, last)))
+        assert f"{100 * (1 - fewer / usual):.0f} % fewer of {name}" in FLAT

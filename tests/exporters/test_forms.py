@@ -20,7 +20,7 @@ from uadbench.engine.backends.onnxruntime import load_runtime
 from uadbench.engine.perceptual.distance import open_squeeze
 from uadbench.exporters.onnx import export_perceptual, export_unet, lowered_stages
 from uadbench.exporters.parity import relative_l2
-from uadbench.exporters.precision import ExportError, PlainNorm, in_form, lowered
+from uadbench.exporters.precision import ExportError, in_form, lowered
 
 GATES = {"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}
 FLOAT, HALF, BF16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
@@ -181,36 +181,10 @@ def test_a_back_end_of_fp32_refuses_a_file_of_another_precision(plain_half: Path
 @pytest.mark.parametrize("name", [name for name, known in BACKENDS.items() if "cpu" in known.precisions])
 def test_the_back_ends_of_cpus_take_one_file_for_fp32_and_bf16_and_share_that_of_int8(name: str) -> None:
     """OpenVINO lowers the precision to bf16 by itself."""
-    norms = "plain" if name == "openvino" else "fused"
+    layout = "channels-last" if name == "openvino" else "channels-first"
     for precision in BACKENDS[name].precisions["cpu"]:
-        wanted = Form("int8", norms="plain") if precision in IN_8_BITS else Form(norms=norms)
+        wanted = Form("int8", layout="channels-last") if precision in IN_8_BITS else Form(layout=layout)
         assert {BACKENDS[name].form(precision, n, "cpu") for n in (1, 4)} == {wanted}
-
-
-@pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize("shape", [(2, 12, 5, 7), (3, 12, 4), (1, 12, 2, 3, 4)])
-def test_a_plain_norm_is_torchs_group_norm_also_where_the_mean_is_far_above_the_spread(
-    affine: bool, shape: tuple[int, ...]
-) -> None:
-    """E[x^2] - E[x]^2 would lose everything at a mean of 1000 spreads: 1e6 in fp32 has steps of 0.06."""
-    torch.manual_seed(0)
-    norm = nn.GroupNorm(4, 12, affine=affine)
-    if affine:
-        nn.init.normal_(norm.weight)
-        nn.init.normal_(norm.bias)
-    x = torch.randn(shape)
-    assert relative_l2(PlainNorm(norm)(x), norm(x)) < 1e-6
-    far = (x + 1000).double().requires_grad_(False)
-    exact = norm.double()(far)
-    assert relative_l2(PlainNorm(norm.float())(far.float()), exact) < 1e-3
-
-
-def test_a_file_with_plain_norms_has_no_group_norm_and_computes_the_same(tmp_path: Path) -> None:
-    model, named = KINDS["unet"].make(), inputs({})
-    manifest = export_unet(model, {"sha256": "0"}, tmp_path / "net.onnx", Form(norms="plain"), size=SIZE)
-    assert manifest["norms"] == "plain"
-    assert not {"GroupNormalization", "InstanceNormalization", "Shape"} & set(manifest["operators"])
-    assert relative_l2(run_file(tmp_path / "net.onnx", named), model(**named)) < GATES["fp32"]
 
 
 def test_a_weight_that_fp16_does_not_hold_is_refused() -> None:
@@ -244,7 +218,9 @@ def test_attention_with_a_mask_is_not_written_out() -> None:
         pytest.param(
             {"attention": "flash"}, "attention is 'flash'; allowed are fused, plain", id="attention"
         ),
-        pytest.param({"norms": "batch"}, "norms is 'batch'; allowed are fused, plain", id="norms"),
+        pytest.param(
+            {"layout": "last"}, "layout is 'last'; allowed are channels-first, channels-last", id="layout"
+        ),
         pytest.param({"batch": 0}, "batch is 0; allowed is a number from 1 on", id="batch"),
     ],
 )

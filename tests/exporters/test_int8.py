@@ -235,7 +235,7 @@ def test_a_fixed_batch_is_calibrated_in_batches_of_its_size_to_the_same_bytes_ea
 ) -> None:
     model, pairs = KINDS["unet of x0"].make(), calibration_set(CARD, healthy())
     few = Calibration({name: value[:5] for name, value in pairs.inputs.items()}, pairs.record)
-    form, path = Form("int8", "plain", 2, "plain"), tmp_path / "net.onnx"
+    form, path = Form("int8", "plain", 2, "channels-last"), tmp_path / "net.onnx"
     export_unet(model, CARD, path, replace(form, precision="fp32"), size=tiny.SIZE)
     with caplog.at_level(logging.WARNING):
         files = [

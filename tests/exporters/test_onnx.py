@@ -187,14 +187,18 @@ def test_bench_export_writes_verifies_and_repeats_itself(tmp_path: Path) -> None
         ),
         pytest.param(["--opset", "21"], "unet-gaussian-plain", Form("fp32", "plain"), 21, id="older opset"),
         pytest.param(
-            ["--norms", "plain"],
-            "unet-gaussian-norms-plain",
-            Form(norms="plain"),
+            ["--layout", "channels-last"],
+            "unet-gaussian-channels-last",
+            Form(layout="channels-last"),
             None,
-            id="norms written out",
+            id="layout",
         ),
         pytest.param(
-            ["--precision", "int8"], "unet-gaussian-int8", Form("int8", norms="plain"), None, id="int8"
+            ["--precision", "int8"],
+            "unet-gaussian-int8",
+            Form("int8", layout="channels-last"),
+            None,
+            id="int8",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from support import tiny_network as tiny
 from uadbench.engine.backends.form import Form
 from uadbench.exporters.calibration import Healthy
 
-INT8 = Form("int8", norms="plain")
+INT8 = Form("int8", layout="channels-last")
 CARD = {"sha256": "0", "noise": "gaussian"}
 
 

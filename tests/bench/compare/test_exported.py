@@ -37,7 +37,7 @@ class Answering(nn.Module):
 
 def held(tmp_path: Path, name: str, precision: str, truth: Any = lambda answer: answer) -> float:
     """The error over what is tolerated, of a file of the kind, the network being ``truth`` of what is in the file."""
-    kind, form = KINDS[name], Form(precision, norms="plain")
+    kind, form = KINDS[name], Form(precision, layout="channels-last")
     model, path = kind.make(), tmp_path / "net.onnx"
     pairs = calibration_set(kind.card, Healthy({}, lambda: slices(0, 16))) if precision == "int8" else None
     manifest = export_unet(model, kind.card, path, form, size=SIZE, calibration=pairs)

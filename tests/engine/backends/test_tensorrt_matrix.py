@@ -114,9 +114,9 @@ def test_an_exported_graph_becomes_an_engine_in_the_precision_of_its_file(
 
 # Forms that no back end asks for but `bench export` writes; fp32 with the fused operator is refused by the library.
 OTHERS = [Form(precision, "plain", 2) for precision in ("fp16", "bf16")] + [
-    Form(precision, "plain" if precision == "fp32" else "fused", batch, norms)
+    Form(precision, "plain" if precision == "fp32" else "fused", batch, layout)
     for precision in PRECISIONS
-    for batch, norms in ((2, "plain"), (None, "fused"))
+    for batch, layout in ((2, "channels-last"), (None, "channels-first"))
 ]
 
 

@@ -76,7 +76,11 @@ class OpenVinoDenoiser:
             return self._in_streams(x_t, t, cond)
         inputs, count = self._feed(x_t, t, cond), x_t.shape[0]
         request = self._request(len(inputs["x"]))
-        request.infer(inputs, share_inputs=True)
+        # Into the request's own memory: to be handed other memory each time costs it 2 % of a call in int8-bf16.
+        for name, value in inputs.items():
+            request.get_tensor(name).data[...] = value
+        request.start_async()
+        request.wait()
         # Copied, because the request writes its next answer to the same memory.
         return torch.from_numpy(request.get_output_tensor().data[:count].copy())
 

@@ -13,7 +13,7 @@ from uadbench.reports.profile import arm_text, doubtful
 
 __all__ = ["entry_of", "history_table", "keep_entry", "read_history"]
 
-SCHEMA = 1  # of an entry
+SCHEMA = 2  # of an entry
 KEPT = ("status", "rounds", "nfe", "flops", "under_load", "load_max", "parity", "stability")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from uadbench.bench.plan.grid import Cell
 from uadbench.bench.plan.weights import NetworkFile
-from uadbench.bench.profile.calls import Clocks, Timed, call_network, interleave, time_method
+from uadbench.bench.profile.calls import Clocks, Timed, call_in_turn, interleave, time_method
 from uadbench.bench.profile.ceilings import measure_ceilings
 from uadbench.bench.profile.count import Count, count_network
 from uadbench.bench.profile.inputs import Inputs
@@ -123,7 +123,7 @@ def _take_calls(group: Group, plan: ProfilePlan, inputs: Inputs, tools: Instrume
             group.failed[arm, CALL] = opened.failed
         else:
             on_device = inputs.on(arm.device)
-            calls[arm, CALL] = partial(call_network, opened.denoiser, *on_device, clocks=tools.clocks)
+            calls[arm, CALL] = partial(call_in_turn, opened.denoiser, *on_device, clocks=tools.clocks)
     tools.progress(f"{group.network.name}, batch {group.batch}: {plan.rounds} rounds of one call")
     interleave(calls, plan.rounds, tools.load, tools.stop, group.taken, group.failed)
 

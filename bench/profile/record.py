@@ -24,7 +24,7 @@ from uadbench.reports.vocabulary import LOAD_LIMIT, STAGES
 
 __all__ = ["PROFILE", "SCHEMA", "gpu_state", "group_rows", "machine_id"]
 
-PROFILE, SCHEMA = "profile.json", 2
+PROFILE, SCHEMA = "profile.json", 3
 
 
 def group_rows(group: Group, threads: int, ceilings: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -8,15 +8,12 @@ is installed (``pip install opencv-python-headless``: its 61 MB are why it is no
 
 from __future__ import annotations
 
-import csv
 import ctypes
 import sys
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -24,6 +21,7 @@ import opensimplex
 import pytest
 import torch
 from numba import njit
+from rivals import compare, write
 from scipy import ndimage
 
 from uadbench.engine.kernels import simplex
@@ -34,7 +32,6 @@ from uadbench.engine.perceptual.distance import open_squeeze
 SHAPE = (128, 128)
 SIZE = 13
 NO_OPENCV = "OpenCV is not installed, so it is no rival here: `pip install opencv-python-headless`"
-SAMPLE = 0.005  # seconds: what takes less is run several times for one sample
 
 
 def our_fields(batch: int, threads: int = 1) -> np.ndarray:
@@ -107,38 +104,6 @@ def keep_memory() -> None:
         pass  # another C library, with limits of its own
 
 
-def compare(
-    work: str, rival: str, ours: Callable[[], object], theirs: Callable[[], object], rounds: int
-) -> dict[str, str]:
-    """Time both in turn, print milliseconds a call and the ratio's quartiles, return them.
-
-    The ratio of processor time is what a busy machine changes least; threads gain nothing in it.
-    """
-    repeats = []
-    for side in (ours, theirs):
-        side()  # compile, and fill caches
-        start = perf_counter()
-        side()
-        repeats.append(max(1, int(SAMPLE / (perf_counter() - start))))
-    seconds, busy = np.empty((rounds, 2)), np.empty((rounds, 2))
-    for n in range(rounds):
-        for side in (0, 1) if n % 2 == 0 else (1, 0):
-            start, used = perf_counter(), process_time()
-            for _ in range(repeats[side]):
-                (ours, theirs)[side]()
-            seconds[n, side] = (perf_counter() - start) / repeats[side]
-            busy[n, side] = (process_time() - used) / repeats[side]
-    low, middle, high = np.quantile(seconds[:, 1] / seconds[:, 0], (0.25, 0.5, 0.75))
-    (own, other), (own_best, other_best) = np.median(seconds, axis=0) * 1e3, seconds.min(axis=0) * 1e3
-    processor = np.median(busy[:, 1] / busy[:, 0])
-    print(
-        f"{work}, {rival}: median {own:.3f} against {other:.3f} ms, best {own_best:.3f} against {other_best:.3f} ms, "
-        f"ratio {middle:.2f} (quartiles {low:.2f} to {high:.2f}), of processor time {processor:.2f}"
-    )
-    figures = {"ours_ms": own, "rival_ms": other, "ratio": middle, "ratio_q1": low, "ratio_q3": high}
-    return {"work": work, "rival": rival} | {name: f"{value:.4g}" for name, value in figures.items()}
-
-
 def comparisons() -> list[dict[str, str]]:
     """All of them; batches of 16 also by all threads, the rivals as they are (OpenCV with as many)."""
     keep_memory()
@@ -209,9 +174,4 @@ def test_morphology(benchmark, batch):
 
 
 if __name__ == "__main__":
-    rows = comparisons()
-    for path in sys.argv[1:]:
-        with Path(path).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write(comparisons(), sys.argv[1:])

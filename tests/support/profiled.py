@@ -146,7 +146,7 @@ def made_row(times_ms: Sequence[float] = (10.0,) * 12, **changes: Any) -> dict[s
 def made_profile(rows: Sequence[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
     """A finished profile with these rows."""
     return {
-        "schema": 2,
+        "schema": 3,
         "kind": "profile",
         "created": "2026-01-02T03:04:05Z",
         "finished": "2026-01-02T03:05:05Z",

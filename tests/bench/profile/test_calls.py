@@ -9,7 +9,7 @@ import torch
 from support.cells import make_bench, make_dataset, method_cell
 from support.profiled import Clock, Slow
 
-from uadbench.bench.profile.calls import Timed, call_network, interleave, time_method, turns
+from uadbench.bench.profile.calls import Timed, call_in_turn, call_network, interleave, time_method, turns
 from uadbench.bench.run.interrupt import Interrupted
 
 X, T = torch.ones(2, 1, 4, 4), torch.full((2,), 250)
@@ -113,3 +113,10 @@ def test_what_was_timed_outlives_an_interruption() -> None:
     with pytest.raises(Interrupted):
         interleave({n: lambda: Timed(0.0, 1.0, 1.0) for n in "ab"}, 9, lambda: 0.0, stop, taken, {})
     assert sum(map(len, taken.values())) == 3
+
+
+def test_a_turn_is_two_calls_of_which_the_second_is_timed() -> None:
+    clock = Clock()
+    slow = Slow(clock, 0.25, first=1.0)
+    found = call_in_turn(slow, X, T, clocks=clock.clocks)
+    assert (found.seconds, slow.calls) == (0.25, 2)

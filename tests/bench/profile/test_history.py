@@ -72,7 +72,7 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema": 2},
+        {"schema": 1},
         {"rows": [{}]},
         {"rows": [{**entry("a", "x")["rows"][0], "key": ["unet-gaussian"]}]},
         {"rows": [{**entry("a", "x")["rows"][0], "image_ms": "10"}]},

@@ -30,21 +30,22 @@ def noise_source(
         plane z = t, not normalised; every field from a fresh seed); "none" for what draws none, RuntimeError if it does
     shape : (H, W)
 
-    Fields are drawn on the CPU, simplex by as many threads as torch has, and moved to ``device``, so all back ends see
-    the same noise. The host does not wait for a GPU to take them.
+    Fields are drawn on the CPU, simplex by as many threads as torch has now, and moved to ``device``, so all back ends
+    see the same noise. The host does not wait for a GPU to take them.
     """
     if kind == "none":
         return _no_noise
     if kind not in NOISES:
         raise ValueError(f"unknown noise {kind!r}; choose from {', '.join(NOISES)}")
     generators = [case_generator(seed, case_id) for case_id in case_ids]
+    threads = torch.get_num_threads()
 
     def gaussian(t: int) -> np.ndarray:
         return np.stack([g.standard_normal(shape, dtype=np.float32) for g in generators])
 
     def simplex(t: int) -> np.ndarray:
         seeds = np.array([g.integers(2**63 - 1) for g in generators], dtype=np.int64)
-        return simplex_fields(seeds, shape, z=float(t), threads=torch.get_num_threads())
+        return simplex_fields(seeds, shape, z=float(t), threads=threads)
 
     draw = gaussian if kind == "gaussian" else simplex
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uadbench.engine.networks.diffusion_unet import DiffusionUNet, monai_blocks
-from uadbench.engine.networks.unet import Attention, ResidualBlock, Upsample
+from uadbench.engine.networks.unet import Attention, ShiftedNorm, Upsample
 
 __all__ = ["PlainNorm", "channels_last"]
 
@@ -57,21 +57,6 @@ class PlainNorm(nn.Module):
         return x * scale.reshape(beside) + self.bias.reshape(beside)
 
 
-class PlainResidual(nn.Module):
-    """A residual block whose level is told to its second norm, and never added to a map."""
-
-    def __init__(self, norm1: Any, conv1: Any, embed: Any, norm2: Any, conv2: Any, skip: Any) -> None:
-        super().__init__()
-        self.norm1, self.conv1, self.embed = norm1, conv1, embed
-        self.norm2, self.conv2, self.skip = norm2, conv2, skip
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.norm2(h, self.embed(embedding))
-        answer: Tensor = self.skip(x) + self.conv2(F.silu(h))
-        return answer
-
-
 class PlainAttention(nn.Module):
     """Attention whose heads part the channels of each pixel: [B, H * W, heads, C / heads]."""
 
@@ -99,18 +84,37 @@ class TokenAttention(nn.Module):
         return x + self.attn(tokens).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
+class PlainResidual(nn.Module):
+    """MONAI's residual block, whose level is told to its second norm, and never added to a map."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        if block.upsample is not None or block.downsample is not None:
+            raise ValueError(f"{type(block).__name__} changes the size; known is one that does not")
+        self.norm1, self.conv1, self.time_emb_proj = block.norm1, block.conv1, block.time_emb_proj
+        self.norm2, self.conv2, self.skip_connection = block.norm2, block.conv2, block.skip_connection
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))), self.time_emb_proj(F.silu(emb)))
+        answer: Tensor = self.skip_connection(x) + self.conv2(F.silu(h))
+        return answer
+
+
 class TransposedUpsample(nn.Module):
     """Doubled sides and a 3 x 3 convolution as one transposed convolution of 4 x 4: four products a pixel, not nine."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         known = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+        known |= {"padding_mode": "zeros"}
         if any(getattr(conv, name) != value for name, value in known.items()):
             raise ValueError(f"{conv} follows an upsampling; known is {known}")
         flipped = conv.weight.detach().flip(2, 3).transpose(0, 1)  # [in, out, 3, 3], the last tap first
         # Each of the two pixels that repeat an input hands it to three outputs, the second to those one further on.
         taps = [F.pad(flipped, (x, 1 - x, y, 1 - y)) for x in (0, 1) for y in (0, 1)]
-        self.conv = nn.ConvTranspose2d(conv.in_channels, conv.out_channels, 4, stride=2, padding=1)
+        self.conv = nn.ConvTranspose2d(
+            conv.in_channels, conv.out_channels, 4, stride=2, padding=1, device="meta"
+        )
         self.conv.weight, self.conv.bias = nn.Parameter(torch.stack(taps).sum(0)), conv.bias
 
     def forward(self, x: Tensor, *_: Tensor) -> Tensor:
@@ -118,33 +122,28 @@ class TransposedUpsample(nn.Module):
         return answer
 
 
-def _residual(block: ResidualBlock) -> nn.Module:
-    return PlainResidual(block.norm1, block.conv1, block.embed, block.norm2, block.conv2, block.skip)
-
-
-def _monai_residual(block: Any) -> nn.Module:
-    embed = nn.Sequential(block.nonlinearity, block.time_emb_proj)
-    return PlainResidual(block.norm1, block.conv1, embed, block.norm2, block.conv2, block.skip_connection)
-
-
 def channels_last(network: nn.Module, transposed: bool = True) -> nn.Module:
-    """A copy with norms, residual blocks, attention and upsampling replaced by their like of this file.
+    """A copy with norms, attention, upsampling and MONAI's residual blocks replaced by their like of this file.
 
-    transposed : also upsampling; a 3 x 3 convolution in 8 bits is as fast as a transposed one in bf16, or in 8 bits
+    transposed : also upsampling. Not where convolutions are in 8 bits, which are as fast, nor in a file of bf16, for
+        which TensorRT-RTX 1.7.1 has no transposed convolution
+    Raises ValueError for a block of a kind that is not known here.
     """
     twins: dict[type, Callable[[Any], nn.Module]] = {
         nn.GroupNorm: PlainNorm,
-        ResidualBlock: _residual,
+        ShiftedNorm: PlainNorm,
         Attention: PlainAttention,
-        Upsample: lambda conv: TransposedUpsample(conv) if transposed else conv,
     }
+    ups: dict[type, Callable[[Any], nn.Module]] = {Upsample: TransposedUpsample}
     if any(isinstance(one, DiffusionUNet) for one in network.modules()):
         residual, attention, upsample = monai_blocks()
         twins |= {
-            residual: _monai_residual,
+            residual: PlainResidual,
             attention: lambda block: TokenAttention(block.norm, block.attn),
-            upsample: lambda block: TransposedUpsample(block.postconv.conv) if transposed else block,
         }
+        ups[upsample] = lambda block: TransposedUpsample(block.postconv.conv)
+    if transposed:
+        twins |= ups
 
     def replace(module: nn.Module) -> None:
         for name, child in module.named_children():

@@ -76,7 +76,7 @@ def in_form(network: nn.Module, form: Form) -> nn.Module:
     if (precision, form.attention, form.layout) == ("fp32", "fused", "channels-first"):
         return network
     if form.layout == "channels-last":
-        network = channels_last(network, transposed=form.precision != "int8")
+        network = channels_last(network, transposed=form.precision == "fp32")
     return InForm(lowered(network, precision), form.attention == "plain").eval().requires_grad_(False)
 
 

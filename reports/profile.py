@@ -33,9 +33,9 @@ IDLE = 0.6  # processor seconds over seconds and threads, below which a reader i
 NOTES: tuple[tuple[str, str], ...] = (
     (
         "Rounds",
-        "All arms of a network and batch size are open at once and take turns, one call each a round, from three on "
-        "in an order that changes; so what disturbs one disturbs all. Each call therefore finds the caches as another "
-        "arm left them.",
+        "All arms of a network and batch size are open at once and take turns, one each a round, from three on in an "
+        "order that changes; so what disturbs one disturbs all. A turn of a network is two calls, of which the second "
+        "is timed, as in a chain; of a method it is one run.",
     ),
     (
         "ms",

@@ -119,7 +119,7 @@ def interleave(
     taken: dict[Key, list[Timed]],
     failed: dict[Key, str],
 ) -> None:
-    """One call of every key in each round.
+    """One turn of every key in each round.
 
     taken : key -> its calls, filled as they come, so that what was measured outlives an interruption
     failed : key -> why it gives no more times; filled likewise

@@ -124,7 +124,7 @@ def _take_calls(group: Group, plan: ProfilePlan, inputs: Inputs, tools: Instrume
         else:
             on_device = inputs.on(arm.device)
             calls[arm, CALL] = partial(call_in_turn, opened.denoiser, *on_device, clocks=tools.clocks)
-    tools.progress(f"{group.network.name}, batch {group.batch}: {plan.rounds} rounds of one call")
+    tools.progress(f"{group.network.name}, batch {group.batch}: {plan.rounds} rounds of calls")
     interleave(calls, plan.rounds, tools.load, tools.stop, group.taken, group.failed)
 
 

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uadbench.bench.plan.grid import Cell
+from uadbench.bench.run.threads import torch_threads, with_threads
 from uadbench.bench.run.timing import Stopwatch, TimedDenoiser, load_average, timed_tools, timed_upload
 from uadbench.bench.score.cases import reconstruction_metrics
 from uadbench.datasets.case import Sample
+from uadbench.engine.backends import BACKENDS
 from uadbench.engine.interfaces import Denoiser, Perceptual, Result, to_signed, to_unit
 from uadbench.engine.post import POSTS
 from uadbench.engine.rng import noise_source
@@ -198,9 +200,12 @@ def call_method(
 ) -> Result:
     """The method's answer for a batch, timed by stage; raises what it raises, and where its images are none."""
     bench.stop()
+    threads = torch.get_num_threads()
+    apart = cell.arm.device == "cpu" and BACKENDS[cell.arm.backend].own_threads
     with watch.stage("other"), torch.inference_mode():
         tools, x = bind(cell, denoiser, samples, bench, watch)
-        result = cell.method(x, tools)
+        with torch_threads(1 if apart else threads):
+            result = cell.method(x, replace(tools, against=with_threads(threads, tools.against)))
         watch.settle()
         denoiser.synchronize()
     for name, image in (("anomaly map", result.anomaly), ("reconstruction", result.reconstruction)):

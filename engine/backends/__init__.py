@@ -33,7 +33,7 @@ INT8 = Form("int8", layout="channels-last")
 
 
 def _default_form(precision: str, batch_size: int, device: str) -> Form:
-    """fp32 and any batch size; the int8 file is the one that OpenVINO takes."""
+    """fp32 and any batch size; the int8 file is the one that OpenVINO takes, and so channels last."""
     return INT8 if precision in IN_8_BITS else Form()
 
 
@@ -65,6 +65,7 @@ class Backend:
     precisions : kind of device -> precisions
     source : "checkpoint" (NAME.safetensors) or "onnx" (an exported network, NAME.onnx)
     form : (precision, batch size, kind of device) -> how the network is exported for it, where the source is "onnx"
+    own_threads : on a CPU it has threads of its own and none of torch's, so that torch's are to be few beside it
     hinted : its ``open_denoiser`` also takes ``hint``, what it is to be fast at: one of ``HINTS``
     package : that the module is in, another one's of a plug-in; "" where it is a module of its own
     slow : opening may take minutes; its ``open_denoiser`` also takes ``say``, for a line to the user before that
@@ -76,6 +77,7 @@ class Backend:
     form: Callable[[str, int, str], Form] = _default_form
     slow: bool = False
     hinted: bool = False
+    own_threads: bool = False
     package: str = OURS
 
 
@@ -86,10 +88,19 @@ BACKENDS: dict[str, Backend] = {
     ),
     "torch-cudagraph": Backend("torch_cudagraph", {"cuda": ("fp32", "bf16")}, "checkpoint"),
     "onnxruntime": Backend(
-        "onnxruntime", {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}, "onnx", _fixed_on_gpus
+        "onnxruntime",
+        {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")},
+        "onnx",
+        _fixed_on_gpus,
+        own_threads=True,
     ),
     "openvino": Backend(
-        "openvino", {"cpu": ("fp32", "bf16", "int8", "int8-bf16")}, "onnx", _channels_last, hinted=True
+        "openvino",
+        {"cpu": ("fp32", "bf16", "int8", "int8-bf16")},
+        "onnx",
+        _channels_last,
+        hinted=True,
+        own_threads=True,
     ),
     "tensorrt": Backend("tensorrt", {"cuda": ("fp32", "fp16", "bf16")}, "onnx", _own_precision, slow=True),
     "tensorrt-rtx": Backend(

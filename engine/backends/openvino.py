@@ -22,6 +22,7 @@ __all__ = ["PRECISIONS", "OpenVinoDenoiser", "check", "load_runtime", "open_deno
 # slower where a processor has no fast bf16.
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "int8-bf16": "bf16"}
 INTEGERS = ("i8", "u8")
+CONVOLUTIONS = ("Convolution", "Deconvolution")
 PRECISIONS = tuple(HINTS)
 # Constants and what only moves or renames data say nothing about the arithmetic.
 SILENT = ("Const", "Input", "Output", "Reshape", "Reorder", "Convert")
@@ -76,11 +77,8 @@ class OpenVinoDenoiser:
             return self._in_streams(x_t, t, cond)
         inputs, count = self._feed(x_t, t, cond), x_t.shape[0]
         request = self._request(len(inputs["x"]))
-        # Into the request's own memory: to be handed other memory each time costs it 2 % of a call in int8-bf16.
-        for name, value in inputs.items():
-            request.get_tensor(name).data[...] = value
-        request.start_async()
-        request.wait()
+        # Inputs are copied into the request's own memory: sharing ours costs it 2 % of a call in int8-bf16.
+        request.infer(inputs, share_outputs=True)
         # Copied, because the request writes its next answer to the same memory.
         return torch.from_numpy(request.get_output_tensor().data[:count].copy())
 
@@ -172,7 +170,7 @@ class OpenVinoDenoiser:
     def _check_precision(self, compiled: Any) -> None:
         """The convolutions, nine tenths of the work, must run as asked for."""
         wanted, quantized = HINTS[self.precision], self._artifact.quantized
-        found = _precisions(compiled, (), "Convolution")
+        found = _precisions(compiled, (), CONVOLUTIONS)
         integers = sum(found.get(name, 0) for name in INTEGERS)
         if {*found} - {*INTEGERS} != {wanted} or integers != quantized:  # none found says nothing
             raise BackendError(
@@ -230,12 +228,14 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
             )
 
 
-def _precisions(compiled: Any, leave_out: tuple[str, ...], only: str | None = None) -> dict[str, int]:
+def _precisions(
+    compiled: Any, leave_out: tuple[str, ...], only: tuple[str, ...] | None = None
+) -> dict[str, int]:
     """Number of executed layers by run-time precision, e.g. {"bf16": 160, "f32": 3}."""
     counts: Counter[str] = Counter()
     for layer in compiled.get_runtime_model().get_ordered_ops():
         info = layer.get_rt_info()
         kind = info["layerType"].value
-        if kind not in leave_out and only in (None, kind) and "runtimePrecision" in info:
+        if kind not in leave_out and (only is None or kind in only) and "runtimePrecision" in info:
             counts[info["runtimePrecision"].value] += 1
     return dict(sorted(counts.items()))

@@ -53,8 +53,8 @@ class ModulatedBlock(ResidualBlock):
         time, code = embedding.split(self.widths, dim=1)
         # Halved before it is given its two axes: OpenVINO 2026.4 crashes on the other order in fp32.
         scale, shift = (half[:, :, None, None] for half in self.modulate(code).chunk(2, dim=1))
-        h = self.conv1(F.silu(self.norm1(x))) + self.embed(time)[:, :, None, None]
-        return self.skip(x) + self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))), self.embed(time))
+        return self.skip(x) + self.conv2(F.silu(h * (1 + scale) + shift))
 
 
 class ConditionedUNet(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Attention", "ResidualBlock", "UNet", "UNetConfig", "Upsample", "check_sizes"]
+__all__ = ["Attention", "ResidualBlock", "ShiftedNorm", "UNet", "UNetConfig", "Upsample", "check_sizes"]
 
 
 LARGEST = {
@@ -73,6 +73,13 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
+class ShiftedNorm(nn.GroupNorm):
+    """A group norm of x + shift, shift [B, C]: a level's embedding belongs to a norm, not to a map of its own."""
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        return super().forward(x if shift is None else x + shift[:, :, None, None])
+
+
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions, the level's embedding added between them."""
 
@@ -81,16 +88,15 @@ class ResidualBlock(nn.Module):
         self.norm1 = nn.GroupNorm(config.groups, c_in)
         self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
         self.embed = nn.Linear(config.embedding, c_out)
-        self.norm2 = nn.GroupNorm(config.groups, c_out)
+        self.norm2 = ShiftedNorm(config.groups, c_out)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.embed(embedding)[:, :, None, None]
-        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))), self.embed(embedding))
+        return self.skip(x) + self.conv2(F.silu(h))
 
 
 class Attention(nn.Module):
@@ -114,7 +120,7 @@ class Attention(nn.Module):
 
 
 class Upsample(nn.Conv2d):
-    """Sides doubled, each pixel repeated, and a 3 x 3 convolution."""
+    """Sides doubled, each pixel repeated, and a 3 x 3 convolution; is one, so that checkpoints name its weights so."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 3, padding=1)

@@ -23,7 +23,7 @@ SIZE = 7  # of a run's batch
 
 
 def given(name: str, precision: str, device: str) -> tuple[str, str, str, str]:
-    """Precision, attention, norms and batch of the file that a back end is given."""
+    """Precision, attention, layout and batch of the file that a back end is given."""
     if BACKENDS[name].source != "onnx":
         return "-", "-", "-", "-"
     form = BACKENDS[name].form(precision, SIZE, device)

@@ -68,7 +68,7 @@ class Two(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(1, 3, 3, stride=2, padding=1)
-        self.rest = nn.Sequential(nn.SiLU(), nn.Conv2d(3, 2, 1))
+        self.rest = nn.Sequential(nn.SiLU(), nn.Conv2d(3, 2, 1), nn.ConvTranspose2d(2, 1, 4, 2, 1))
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return self.rest(self.first(x))  # type: ignore[no-any-return]
@@ -79,6 +79,7 @@ def test_a_convolutions_operations_are_two_for_each_product() -> None:
     assert convolved(Two(), torch.zeros(1, 1, 128, 128)) == {
         "first.weight": 2 * 9 * 3 * pixels,
         "rest.1.weight": 2 * 3 * 2 * pixels,
+        "rest.2.weight": 2 * 16 * 2 * pixels,  # each input reaches 16 outputs
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from uadbench.engine.backends.form import Form
 from uadbench.engine.backends.onnxruntime import load_runtime
+from uadbench.engine.networks.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from uadbench.engine.networks.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
-from uadbench.engine.networks.unet import Attention, ResidualBlock, UNet, UNetConfig, Upsample
+from uadbench.engine.networks.restoration_unet import RestorationUNet, RestorationUNetConfig
+from uadbench.engine.networks.unet import Attention, ShiftedNorm, UNet, UNetConfig, Upsample
 from uadbench.exporters.layout import PlainNorm, TransposedUpsample, channels_last
 from uadbench.exporters.onnx import export_unet
 from uadbench.exporters.parity import relative_l2
@@ -24,6 +27,10 @@ PAPERS = DiffusionUNetConfig(channels=(16, 32), attention=(True, True), head_cha
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "UNet": lambda: UNet(CONFIG),
     "DiffusionUNet": lambda: DiffusionUNet(PAPERS),
+    "ConditionedUNet": lambda: ConditionedUNet(
+        ConditionedUNetConfig(**asdict(CONFIG), encoder=(8, 8), code=12)
+    ),
+    "RestorationUNet": lambda: RestorationUNet(RestorationUNetConfig(**asdict(CONFIG))),
 }
 
 
@@ -60,12 +67,7 @@ def test_a_plain_norm_is_torchs_group_norm_also_where_the_mean_is_far_above_the_
 @pytest.mark.parametrize(
     ("make", "shapes"),
     [
-        pytest.param(
-            lambda: ResidualBlock(16, 32, CONFIG), ((2, 16, 6, 8), (2, 24)), id="residual, other width"
-        ),
-        pytest.param(
-            lambda: ResidualBlock(16, 16, CONFIG), ((2, 16, 6, 8), (2, 24)), id="residual, same width"
-        ),
+        pytest.param(lambda: ShiftedNorm(8, 32), ((2, 32, 6, 8), (2, 32)), id="norm of a sum"),
         pytest.param(lambda: Attention(32, CONFIG), ((2, 32, 6, 8), (2, 24)), id="attention of two heads"),
         pytest.param(lambda: Upsample(16), ((2, 16, 5, 7),), id="upsampling"),
     ],
@@ -117,16 +119,20 @@ def test_the_papers_network_is_rewritten_whole(transposed: bool) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-@pytest.mark.parametrize("name", ["UNet", "DiffusionUNet"])
-def test_in_every_precision_norms_and_sums_are_fp32_and_the_rest_is_not(name: str, precision: str) -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_in_every_precision_norms_are_fp32_and_products_are_not(name: str, precision: str) -> None:
     if name == "DiffusionUNet":
         pytest.importorskip("monai")
     model = stirred(MODELS[name](), 0.1)
-    x, t = draw(2, 1, 16, 16), torch.tensor([3, 700])
+    given = [draw(2, 1, 16, 16), torch.tensor([3, 700])]
+    given += [draw(2, 1, 16, 16)] if isinstance(model, ConditionedUNet) else []
     twin = in_form(model, Form(precision, layout="channels-last"))
-    assert relative_l2(twin(x, t), model(x, t)) < {"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}[precision]
-    kinds = {type(one): one.weight.dtype for one in twin.modules() if isinstance(one, (PlainNorm, nn.Conv2d))}
-    assert kinds == {PlainNorm: torch.float32, nn.Conv2d: DTYPES[precision]}
+    assert relative_l2(twin(*given), model(*given)) < {"fp32": 1e-5, "fp16": 3e-3, "bf16": 3e-2}[precision]
+    products = (nn.Conv2d, nn.Linear, *([nn.ConvTranspose2d] if precision == "fp32" else []))
+    kinds = {
+        (type(one), one.weight.dtype) for one in twin.modules() if isinstance(one, (PlainNorm, *products))
+    }
+    assert kinds == {(PlainNorm, torch.float32), *((product, DTYPES[precision]) for product in products)}
 
 
 def test_a_file_has_no_operator_that_turns_images_round_and_computes_the_same(tmp_path: Path) -> None:

@@ -57,19 +57,19 @@ def inputs(batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 @functools.cache
-def _exported(batch: int | None) -> tuple[bytes, bytes, dict[str, Any]]:
+def _exported(form: Form) -> tuple[bytes, bytes, dict[str, Any]]:
     from uadbench.engine.networks.checkpoint import load_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
         model, card = load_checkpoint(make_checkpoint(Path(folder)))
         path = Path(folder) / "unet.onnx"
-        manifest = export_unet(model, card, path, Form(batch=batch), size=SIZE)
+        manifest = export_unet(model, card, path, form, size=SIZE)
         return path.read_bytes(), manifest_path(path).read_bytes(), manifest
 
 
-def make_artifact(folder: Path, batch: int | None = None) -> Path:
+def make_artifact(folder: Path, batch: int | None = None, layout: str = "channels-first") -> Path:
     """unet.onnx with its manifest; the network is that of ``make_checkpoint``."""
-    data, manifest, _ = _exported(batch)
+    data, manifest, _ = _exported(Form(batch=batch, layout=layout))
     path = folder / "unet.onnx"
     path.write_bytes(data)
     manifest_path(path).write_bytes(manifest)

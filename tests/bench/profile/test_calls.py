@@ -115,7 +115,7 @@ def test_what_was_timed_outlives_an_interruption() -> None:
     assert sum(map(len, taken.values())) == 3
 
 
-def test_a_turn_is_two_calls_of_which_the_second_is_timed() -> None:
+def test_of_two_calls_in_a_turn_the_second_is_timed() -> None:
     clock = Clock()
     slow = Slow(clock, 0.25, first=1.0)
     found = call_in_turn(slow, X, T, clocks=clock.clocks)

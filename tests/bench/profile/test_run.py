@@ -60,6 +60,17 @@ def by_backend(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["backend"]: row for row in record["rows"]}
 
 
+def test_a_turn_of_each_network_is_two_calls_of_which_one_is_timed(tmp_path: Path, clock: Clock) -> None:
+    def made(rounds: int) -> tuple[int, int]:
+        opened: list[Slow] = []
+        record = measure(make_plan(tmp_path, rounds=rounds), clock, opener=opener(clock, opened))
+        return sum(one.calls for one in opened), sum(len(row["raw"]) for row in record["rows"])
+
+    few, many = made(8), made(11)
+    assert many[1] - few[1] == 2 * 3  # two arms
+    assert many[0] - few[0] == 2 * 2 * 3
+
+
 def test_a_profile_holds_what_the_clock_showed(tmp_path: Path, clock: Clock) -> None:
     opened: list[Slow] = []
     plan = make_plan(tmp_path)

@@ -24,7 +24,7 @@ from support.cells import (
 from support.closed_form import AbsolutePerceptual
 from torch import Tensor
 
-from uadbench.bench.run.evaluate import NoNetwork, bind, run_batch, warm_up
+from uadbench.bench.run.evaluate import NoNetwork, bind, call_method, run_batch, warm_up
 from uadbench.bench.run.timing import Stopwatch
 from uadbench.datasets.case import Sample
 from uadbench.engine.interfaces import Result, Tools
@@ -34,6 +34,11 @@ from uadbench.engine.methods.ddpm import DDPM
 
 def four_samples() -> list[Sample]:
     dataset = make_dataset()
+    return [dataset.load(case) for case in dataset.split("test")[:4]]
+
+
+def marked_samples() -> list[Sample]:
+    dataset = make_dataset(marked=("case1",))
     return [dataset.load(case) for case in dataset.split("test")[:4]]
 
 
@@ -142,3 +147,45 @@ def test_warming_up_draws_simplex_noise_on_every_plane_of_the_chain() -> None:
     before = omissions.cache_info().misses
     assert [outcome.reason for outcome in run_batch(cell, Recording(), samples, bench)] == [None] * 4
     assert omissions.cache_info().misses == before
+
+
+@pytest.mark.parametrize(("name", "beside"), [("torch", 3), ("openvino", 1)])
+def test_beside_threads_that_are_not_torchs_a_step_takes_one_and_the_perceptual_net_all(
+    name: str, beside: int
+) -> None:
+    """Or those that torch's last operation woke hold the cores that the network needs."""
+    seen: dict[str, set[int]] = {}
+
+    def see(where: str, value: Tensor) -> Tensor:
+        seen.setdefault(where, set()).add(torch.get_num_threads())
+        return value
+
+    class Seeing(AbsolutePerceptual):
+        def against(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+            distance = super().against(see("net", x))
+            return lambda x_rec: see("net", distance(x_rec))
+
+    def method(x: Tensor, tools: Tools) -> Result:
+        x_t, _ = tools.reverse(see("step", x), 100, 50)
+        return Result(tools.against(x)(x_t), see("step", x_t))
+
+    cell = method_cell(method)
+    cell = dataclasses.replace(cell, arm=dataclasses.replace(cell.arm, backend=name))
+    bench = dataclasses.replace(make_bench(), perceptuals={"here": Seeing()})
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        seen.clear()  # of what was called to make the cell
+        call_method(cell, Recording(), four_samples(), bench, Stopwatch())
+        assert seen == {"step": {beside}, "net": {3}}
+        with pytest.raises(RuntimeError, match="cannot do this one"):
+            call_method(
+                dataclasses.replace(cell, method=Fault("raise")),
+                Recording(),
+                marked_samples(),
+                bench,
+                Stopwatch(),
+            )
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -31,7 +31,8 @@ def _open(name: str, precision: str, folder: Path, batch: int | None = None, **o
         if "bf16 instructions" in str(error):
             pytest.skip(str(error))
         raise
-    return open_backend(name, tiny.make_artifact(folder, batch), precision, threads=1, **options)
+    layout = BACKENDS[name].form(precision, 1, "cpu").layout
+    return open_backend(name, tiny.make_artifact(folder, batch, layout), precision, threads=1, **options)
 
 
 @pytest.mark.parametrize(("name", "precision"), ARMS)

@@ -22,6 +22,7 @@ from uadbench.engine.backends.torch import TorchDenoiser
 from uadbench.engine.backends.torch_cudagraph import WARM_UP, CudaGraphDenoiser
 from uadbench.engine.interfaces import Denoiser, Result
 from uadbench.engine.methods import METHODS
+from uadbench.engine.networks.unet import ShiftedNorm
 from uadbench.engine.rng import noise_source
 from uadbench.engine.schedule import linear_schedule
 from uadbench.engine.tools import make_tools
@@ -170,7 +171,8 @@ def test_another_image_size_is_recorded_when_it_comes_and_the_record_says_so() -
 def test_the_weights_of_products_are_in_bf16_and_no_others() -> None:
     denoiser, _ = graphs("unet", "bf16")
     found = {type(m): p.dtype for m in denoiser._model.modules() for p in m.parameters(recurse=False)}
-    assert found == {nn.Conv2d: torch.bfloat16, nn.Linear: torch.bfloat16, nn.GroupNorm: torch.float32}
+    half = {nn.Conv2d: torch.bfloat16, nn.Linear: torch.bfloat16}
+    assert found == {**half, nn.GroupNorm: torch.float32, ShiftedNorm: torch.float32}
 
 
 def test_cudnn_tries_its_algorithms_while_a_graph_is_recorded_and_not_afterwards() -> None:

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 from result_tables import speedup_table
 from support.pages import code, page, table
+from support.places import ROOT
 from support.published import RESULTS, board
 
 from uadbench.bench.compare.exported import LEVEL
 from uadbench.engine.backends import BACKENDS
 from uadbench.engine.backends.form import ATTENTIONS, FORM_PRECISIONS, Form
+from uadbench.engine.backends.openvino import HINTS
 from uadbench.exporters.gates import GATES
 from uadbench.exporters.graph import opset_of
 
@@ -142,3 +144,15 @@ def test_the_speed_ups_stand_an_arm_a_column(tmp_path: Path) -> None:
         "| **DDPM** | 2.00 |",
         "| **THOR** | – |",
     ]
+
+
+def test_what_the_layout_gains_is_what_its_table_says() -> None:
+    words = " ".join(TEXT.split())
+    rows = pd.read_csv(ROOT / "docs" / "results" / "layout.csv").set_index("work")
+    told = [f"{row.ratio:.2f} ({row.ratio_q1:.2f}–{row.ratio_q3:.2f})" for row in rows.itertuples()]
+    assert [work.rpartition(" ")[2] for work in rows.index] == list(HINTS)
+    fp32, bf16, int8, mixed = told
+    assert (
+        f"is {fp32} times as fast as with channels first in fp32, {bf16} in bf16, {int8} in int8 and" in words
+    )
+    assert f"and {mixed} in int8-bf16, in turns" in words

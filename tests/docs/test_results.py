@@ -19,6 +19,7 @@ MEND, DISYRE, CDDPM = "mend-none-0", "disyre-none-2", "cddpm-simplex-0"
 DAE, REFLECT = "dae-none-0", "reflect-none-1"
 FLOOR, FITTED = "asymmetry-intensity-none-0", "asymmetry-intensity-fitted-none-0"
 TIE = ("soop-flair", "disyre")
+CALL = ("unet-gaussian", "-", "openvino")
 CHAIN_CALLS = 20  # from so many on, a method walks a chain
 
 
@@ -187,10 +188,15 @@ def test_the_speed_ups_of_the_sentences_are_those_of_the_profile() -> None:
     )
 
     def told(precision: str, batch: int) -> str:
-        row = rows.loc[("unet-gaussian", "-", "openvino", precision, batch)]
+        row = rows.loc[(*CALL, precision, batch)]
         return f"{row['speedup_vs_eager']:.2f} ({row['speedup_lo']:.2f}–{row['speedup_hi']:.2f})"
 
-    assert f"misses it with {told('bf16', 1)} for one call on one image" in README
+    assert f"One call on one image has {told('bf16', 1)} on OpenVINO in bf16" in README
+    eight = max(("int8", "int8-bf16"), key=lambda one: rows.loc[(*CALL, one, 1), "speedup_vs_eager"])
+    assert f"and {told(eight, 1)} in {eight} (8 bits" in README
+    runs = rows.xs(("thor", "openvino"), level=("method", "backend"))["speedup_vs_eager"].droplevel("network")
+    one, four = (f"{runs['bf16', batch]:.2f} and {runs[eight, batch]:.2f}" for batch in (1, 4))
+    assert f"whole runs of THOR have {one}, in batches of four {four} (" in README
     shas = {json.loads(card.read_text())["sha256"] for card in (ROOT / "models").glob("*.json")}
     for name in ("profile", "profile-methods", "profile-large"):
         used = json.loads((RESULTS / name / "profile.json").read_text())

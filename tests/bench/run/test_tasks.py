@@ -114,11 +114,11 @@ def test_stopping_between_two_calls_keeps_what_is_done_and_the_rest_follows(
 
 def test_arms_of_one_variant_take_turns_batch_by_batch(tmp_path: Path) -> None:
     log: list[tuple[str, int]] = []
-    cells = (method_cell(), method_cell(arm=Arm("other")))
+    cells = (method_cell(), method_cell(arm=Arm("openvino")))
     networks = {cell.slug: Recording(cell.arm.backend, log) for cell in cells}
     compute(tmp_path, cells, networks=networks)
     # each warms up (2 sizes x 2 calls) before its first batch; a batch is 3 calls
-    turns = ["torch"] * 7, ["other"] * 7, ["other"] * 3, ["torch"] * 3, ["torch"] * 3, ["other"] * 3
+    turns = ["torch"] * 7, ["openvino"] * 7, ["openvino"] * 3, ["torch"] * 3, ["torch"] * 3, ["openvino"] * 3
     assert [name for name, _ in log] == [name for turn in turns for name in turn]
     assert results(tmp_path, cells[0].slug)["arrays"] == results(tmp_path, cells[1].slug)["arrays"]
 

@@ -78,7 +78,7 @@ def call_in_turn(
     """The second of two calls in succession, as in a chain.
 
     The first pays for whose turn it was before: caches with the other's weights, and threads of the other's library
-    that hold a core for some milliseconds while they wait for more work (a fifth of a call, after torch's on a CPU).
+    that hold a core for some milliseconds while they wait for more work.
     """
     denoiser.denoise(x_t, t, cond)
     return call_network(denoiser, x_t, t, cond, clocks)

@@ -18,8 +18,7 @@ def torch_threads(number: int) -> Iterator[None]:
     """So many for this thread's operations by torch, within.
 
     After an operation by several, those that it woke keep their cores for some milliseconds, in case there is more.
-    What stands between two calls of a network is not worth that where the network needs the cores: THOR's batches of
-    four on OpenVINO in int8-bf16 took 376 ms an image with two threads, 336 with one, to the same bits.
+    What stands between two calls of a network is not worth that where the network needs the cores.
     """
     before = torch.get_num_threads()
     if number == before:

@@ -77,7 +77,7 @@ class OpenVinoDenoiser:
             return self._in_streams(x_t, t, cond)
         inputs, count = self._feed(x_t, t, cond), x_t.shape[0]
         request = self._request(len(inputs["x"]))
-        # Inputs are copied into the request's own memory: sharing ours costs it 2 % of a call in int8-bf16.
+        # Inputs are copied into the request's own memory: to be handed other memory costs it time.
         request.infer(inputs, share_outputs=True)
         # Copied, because the request writes its next answer to the same memory.
         return torch.from_numpy(request.get_output_tensor().data[:count].copy())

@@ -126,7 +126,7 @@ def summary(profile: Mapping[str, Any]) -> str:
     """Where and of what, in a line."""
     found = profile["environment"]
     threads = _threads(profile["threads"])
-    gpu = (profile["gpu"] or {}).get("name")
+    gpu = _gpu(profile).get("name")
     return f"{', '.join(profile['networks'])} on {gpu or found.get('cpu')}, {threads}, {profile['created']}."
 
 
@@ -222,7 +222,7 @@ def ceiling_lines(profile: Mapping[str, Any]) -> list[str]:
 
 def machine_lines(profile: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, text) of where, when and with what it was taken; nothing for what is absent."""
-    found, gpu = profile["environment"], profile["gpu"] or {}
+    found, gpu = profile["environment"], _gpu(profile)
     packages = found.get("packages") or {}
     lines: Sequence[tuple[str, Any]] = (
         ("Command", profile["command"]),
@@ -236,10 +236,22 @@ def machine_lines(profile: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Seed", profile["seed"]),
         ("Data", profile["data"]),
         ("uadbench", version_text(profile["version"], profile["git"])),
+        ("Hint of OpenVINO", profile["hint"]),
+        ("Processor's clock while it worked", _clock(profile)),
         ("Packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
         ("GPU", ", ".join(f"{name} {value}" for name, value in gpu.items() if value is not None)),
     )
     return [(name, str(text)) for name, text in lines if text not in (None, "")]
+
+
+def _gpu(profile: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As it was at the first network and batch; {} off a GPU."""
+    return next((entry["gpu"] for entry in profile["at_work"] if entry.get("gpu")), {})
+
+
+def _clock(profile: Mapping[str, Any]) -> str:
+    told = [entry["cpu_mhz"] for entry in profile["at_work"] if entry.get("cpu_mhz")]
+    return f"{min(told)} to {max(told)} MHz" if told else ""
 
 
 def _figure(value: Any) -> str:

@@ -222,7 +222,7 @@ def _keep_history(record: dict[str, Any], folder: Path) -> None:
     from uadbench.bench.run.machine import commit_date
 
     path = keep_entry(folder, entry_of(record, commit_date(record["git"]["commit"])))
-    heads, lines = history_table(read_history(folder, record["machine"]), record["threads"])
+    heads, lines = history_table(read_history(folder, record["machine"]), record["threads"], record["hint"])
     table = Table(title=f"ms an image on machine {record['machine']}, {record['threads']} threads")
     for head in heads:
         table.add_column(escape(head))

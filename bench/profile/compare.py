@@ -84,8 +84,8 @@ def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def compare_profiles(baseline: Mapping[str, Any], ours: Mapping[str, Any]) -> Comparison:
-    """Match rows by network, method, arm and batch. Never judged: other machines or thread counts, rows taken under
-    load, noisy, drifting or of too few calls, without passing parity, and another amount of work."""
+    """Match rows by network, method, arm and batch. Never judged: other machines, thread counts or hints, rows
+    taken under load, noisy, drifting or of too few calls, without passing parity, and another amount of work."""
     before = {row_key(row): row for row in baseline["rows"]}
     after = {row_key(row): row for row in ours["rows"]}
     shared = [key for key in after if key in before]
@@ -118,6 +118,8 @@ def _other(baseline: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
         return f"another machine ({baseline.get('machine')}, now {ours.get('machine')})"
     if baseline.get("threads") != ours.get("threads"):
         return f"{ours.get('threads')} threads, the baseline had {baseline.get('threads')}"
+    if baseline.get("hint") != ours.get("hint"):
+        return f"OpenVINO's hint is {ours.get('hint')}, the baseline had {baseline.get('hint')}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Figures over commits: one JSON a commit and machine, and a table of what each commit reached on this machine."""
+"""Figures over commits: a JSON a commit, threads and hint on a machine, and a table of what each commit reached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uadbench.reports.profile import arm_text, doubtful
 
 __all__ = ["entry_of", "history_table", "keep_entry", "read_history"]
 
-SCHEMA = 2  # of an entry
+SCHEMA = 3  # of an entry
 KEPT = ("status", "rounds", "nfe", "flops", "under_load", "load_max", "parity", "stability")
 
 
@@ -30,6 +30,7 @@ def entry_of(profile: Mapping[str, Any], date: str | None = None) -> dict[str, A
         "version": profile["version"],
         "machine": profile["machine"],
         "threads": profile["threads"],
+        "hint": profile["hint"],
         "packages": (profile.get("environment") or {}).get("packages") or {},
         "rows": [
             {
@@ -43,22 +44,32 @@ def entry_of(profile: Mapping[str, Any], date: str | None = None) -> dict[str, A
 
 
 def keep_entry(folder: Path, entry: Mapping[str, Any]) -> Path:
-    """Write FOLDER/MACHINE/COMMIT.json; the same commit measured again on the same machine replaces it."""
-    name = re.sub(r"[^\w.+-]", "-", str(entry["name"]))
+    """Write FOLDER/MACHINE/COMMIT-THREADS-HINT.json.
+
+    Measured again, rows replace those of the same key and leave the others, unless the packages are others than before.
+    """
+    name = re.sub(r"[^\w.+-]", "-", f"{entry['name']}-{entry['threads']}-{entry['hint']}")
     path = folder / str(entry["machine"]) / f"{name}.json"
-    write_json(path, entry)
+    before = _read(path) if path.exists() else {"rows": [], "packages": entry["packages"]}
+    again = {tuple(row["key"]) for row in entry["rows"]}
+    kept = [row for row in before["rows"] if tuple(row["key"]) not in again]
+    write_json(
+        path, {**entry, "rows": [*(kept if before["packages"] == entry["packages"] else []), *entry["rows"]]}
+    )
     return path
 
 
 def read_history(folder: Path, machine: str) -> list[dict[str, Any]]:
     """The entries of a machine, oldest commit first; RunError on a file that is none."""
-    found = []
-    for path in sorted((folder / machine).glob("*.json")):
-        entry = read_json(path)
-        if not _is_entry(entry):
-            raise RunError(f"{path}: is no entry of a history of profiles of this version; move it elsewhere")
-        found.append(entry)
+    found = [_read(path) for path in sorted((folder / machine).glob("*.json"))]
     return sorted(found, key=lambda entry: (str(entry.get("date")), str(entry.get("measured"))))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    entry = read_json(path)
+    if not _is_entry(entry):
+        raise RunError(f"{path}: is no entry of a history of profiles of this version; move it elsewhere")
+    return entry
 
 
 def _is_entry(entry: Mapping[str, Any]) -> bool:
@@ -77,13 +88,15 @@ def _is_row(row: Mapping[str, Any]) -> bool:
     return keyed and told and isinstance(stability, dict) and "verdict" in stability
 
 
-def history_table(entries: Sequence[Mapping[str, Any]], threads: int) -> tuple[list[str], list[list[str]]]:
+def history_table(
+    entries: Sequence[Mapping[str, Any]], threads: int, hint: str = "latency"
+) -> tuple[list[str], list[list[str]]]:
     """(heads, lines): a line a row of the profile, a column a commit, milliseconds an image.
 
-    Only entries of that thread count are shown. ``*``: taken under load or not stable, so no figure to trust;
+    Only entries of that thread count and hint are shown. ``*``: taken under load or not stable, so no figure to trust;
     ``!``: it failed.
     """
-    shown = [entry for entry in entries if entry.get("threads") == threads]
+    shown = [entry for entry in entries if (entry.get("threads"), entry.get("hint")) == (threads, hint)]
     keys = dict.fromkeys(tuple(row["key"]) for entry in shown for row in entry["rows"])
     lines = []
     for key in keys:

@@ -15,8 +15,10 @@ from uadbench.bench.profile.calls import Clocks, Timed, call_in_turn, interleave
 from uadbench.bench.profile.ceilings import measure_ceilings
 from uadbench.bench.profile.count import Count, count_network
 from uadbench.bench.profile.inputs import Inputs
+from uadbench.bench.profile.memory import Peak, peak_of
 from uadbench.bench.profile.opened import Opened, hold_against, open_arm
 from uadbench.bench.profile.plan import ProfilePlan
+from uadbench.bench.profile.state import at_work
 from uadbench.bench.run.evaluate import Bench, one_line, warm_up
 from uadbench.bench.run.networks import open_denoiser
 from uadbench.bench.run.timing import load_average
@@ -41,7 +43,9 @@ class Instruments:
     load: Callable[[], float] = load_average
     opener: Callable[..., Denoiser] = open_denoiser
     count: Callable[..., Count] = count_network
+    peak: Callable[..., Peak] = peak_of
     ceilings: Callable[..., dict[str, Any]] = measure_ceilings
+    at_work: Callable[[str, Callable[[], object]], dict[str, Any]] = at_work
     say: Callable[[str], None] = lambda line: None
     progress: Callable[[str], None] = lambda line: None
     stop: Callable[[], None] = lambda: None
@@ -59,6 +63,7 @@ class Group:
     cells : (arm, label) -> the cell, for methods
     taken, failed : (arm, method's label or ``CALL``) -> times, or why there are no more
     count : of one network call; None where it could not be counted
+    at_work : the plan's device after the rounds of calls, see ``device_state``; empty where nothing could be called
     """
 
     network: NetworkFile
@@ -69,6 +74,7 @@ class Group:
     failed: dict[Key, str] = field(default_factory=dict)
     count: Count | None = None
     count_note: str = ""
+    at_work: dict[str, Any] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[Key]:
@@ -103,10 +109,14 @@ def _open(group: Group, plan: ProfilePlan, inputs: Inputs, tools: Instruments) -
     for arm in plan.arms:
         tools.stop()
         tools.progress(f"{group.network.name}, batch {group.batch}: opening {arm.label}")
-        group.opened[arm] = open_arm(arm, group.network, inputs, plan.threads, tools.open, tools.clocks)
-        hold_against(
-            group.opened[reference_of(arm)], group.opened[arm], group.network, inputs, plan.config.seed[0]
-        )
+        opened = open_arm(arm, group.network, inputs, plan.threads, tools.open, tools.clocks)
+        group.opened[arm] = opened
+        if opened.denoiser is not None:
+            called = (inputs.x_t, inputs.t, inputs.cond)
+            opened.peak = tools.peak(arm, group.network.path, plan.threads, tools.hint, called, tools.stop)
+            if opened.peak.note:
+                tools.say(f"{group.network.name} on {arm.label}: no peak memory: {opened.peak.note}")
+        hold_against(group.opened[reference_of(arm)], opened, group.network, inputs, plan.config.seed[0])
 
 
 def _count(group: Group, inputs: Inputs, tools: Instruments) -> None:
@@ -126,6 +136,8 @@ def _take_calls(group: Group, plan: ProfilePlan, inputs: Inputs, tools: Instrume
             calls[arm, CALL] = partial(call_in_turn, opened.denoiser, *on_device, clocks=tools.clocks)
     tools.progress(f"{group.network.name}, batch {group.batch}: {plan.rounds} rounds of calls")
     interleave(calls, plan.rounds, tools.load, tools.stop, group.taken, group.failed)
+    if working := [call for key, call in calls.items() if key not in group.failed]:
+        group.at_work = tools.at_work(plan.config.device, working[-1])
 
 
 def _take_methods(

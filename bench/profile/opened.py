@@ -10,7 +10,7 @@ from typing import Any
 from uadbench.bench.plan.weights import NetworkFile
 from uadbench.bench.profile.calls import Clocks, call_network
 from uadbench.bench.profile.inputs import Inputs
-from uadbench.bench.profile.memory import watch_peak
+from uadbench.bench.profile.memory import Peak
 from uadbench.bench.run.evaluate import one_line
 from uadbench.engine.backends import BACKENDS
 from uadbench.engine.interfaces import Denoiser
@@ -33,7 +33,7 @@ class Opened:
     build_ms : opening it the first time, with all that the caches lacked (export, engine)
     reopen_ms : opening it again from the caches, for back ends that run an export or are compiled; None for others
     first_call_ms, second_call_ms : by the host's clock
-    host_mib, device_mib : peak while it was opened (again) and called twice
+    peak : of memory, in a process of its own
     parity : ``network_parity`` against torch fp32; {} for the reference and where it was not judged
     failed : why it cannot be timed, "" where it can
     """
@@ -44,8 +44,7 @@ class Opened:
     reopen_ms: float | None = None
     first_call_ms: float | None = None
     second_call_ms: float | None = None
-    host_mib: float | None = None
-    device_mib: float | None = None
+    peak: Peak = field(default_factory=Peak)
     ran: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
     parity_note: str = ""
@@ -68,8 +67,8 @@ def open_arm(
 ) -> Opened:
     """Open an arm, call it twice, warm it up; what fails is said in the result.
 
-    An arm that runs an export or is compiled is opened twice, so that neither the time nor the memory of exporter and
-    compiler is taken for the back end's.
+    An arm that runs an export or is compiled is opened twice, so that the time of exporter and compiler is not taken
+    for the back end's.
     """
     found = Opened(arm)
     arguments = (arm, network.path, threads, len(inputs.images))
@@ -78,7 +77,6 @@ def open_arm(
             start = clocks.wall()
             opener(*arguments).close()
             found.build_ms = (clocks.wall() - start) * 1e3
-        peak = watch_peak(arm.device)
         start = clocks.wall()
         found.denoiser = opener(*arguments)
         took = (clocks.wall() - start) * 1e3
@@ -89,7 +87,6 @@ def open_arm(
         on_device = inputs.on(arm.device)
         calls = [call_network(found.denoiser, *on_device, clocks=clocks).seconds * 1e3 for _ in range(2)]
         found.first_call_ms, found.second_call_ms = calls
-        found.host_mib, found.device_mib = peak.host_mib, peak.device_mib
         for _ in range(WARM_UP):
             call_network(found.denoiser, *on_device, clocks=clocks)
         found.ran = found.denoiser.describe()

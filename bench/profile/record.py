@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import torch
 
 from uadbench.bench.plan.config import digest
 from uadbench.bench.profile.calls import Timed
@@ -22,9 +17,9 @@ from uadbench.exporters.parity import network_fault
 from uadbench.reports.identity import reference_of
 from uadbench.reports.vocabulary import LOAD_LIMIT, STAGES
 
-__all__ = ["PROFILE", "SCHEMA", "gpu_state", "group_rows", "machine_id"]
+__all__ = ["PROFILE", "SCHEMA", "group_rows", "machine_id"]
 
-PROFILE, SCHEMA = "profile.json", 3
+PROFILE, SCHEMA = "profile.json", 4
 
 
 def group_rows(group: Group, threads: int, ceilings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -81,8 +76,9 @@ def _opening(opened: Opened) -> dict[str, Any]:
         "reopen_ms": opened.reopen_ms,
         "first_call_ms": opened.first_call_ms,
         "second_call_ms": opened.second_call_ms,
-        "peak_mib": opened.host_mib,
-        "device_peak_mib": opened.device_mib,
+        "peak_mib": opened.peak.host_mib,
+        "device_peak_mib": opened.peak.device_mib,
+        "peak_note": opened.peak.note,
         "ran": opened.ran,
     }
 
@@ -189,33 +185,3 @@ def machine_id(environment: Mapping[str, Any]) -> str:
     memory = environment.get("memory_mib") or 0
     gpu = (environment.get("torch") or {}).get("cuda_device")
     return digest({**parts, "memory_gib": round(memory / 1024), "gpu": gpu})[:8]
-
-
-def gpu_state(device: str) -> dict[str, Any] | None:
-    """What decides a GPU's speed besides its name: numeric modes, driver and clocks; None off a GPU.
-
-    Driver and clocks come from nvidia-smi and are left out where there is none.
-    """
-    if not device.startswith("cuda"):
-        return None
-    properties = torch.cuda.get_device_properties(device)
-    found: dict[str, Any] = {
-        "name": properties.name,
-        "memory_mib": properties.total_memory // 2**20,
-        "multiprocessors": properties.multi_processor_count,
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
-        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
-        "tf32_convolution": torch.backends.cudnn.allow_tf32,
-        "cudnn_benchmark": torch.backends.cudnn.benchmark,
-    }
-    names = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "temperature.gpu")
-    if program := shutil.which("nvidia-smi"):
-        # by what it is, for nvidia-smi numbers all GPUs and torch those of CUDA_VISIBLE_DEVICES
-        wanted = [f"--query-gpu={','.join(names)}", "--format=csv,noheader", f"--id=GPU-{properties.uuid}"]
-        try:
-            told = subprocess.run([program, *wanted], capture_output=True, text=True, timeout=20, check=True)
-            found |= dict(zip(names, (part.strip() for part in told.stdout.split(",")), strict=False))
-        except (OSError, subprocess.SubprocessError):
-            found["nvidia_smi"] = "failed"
-    return found | {"visible": os.environ.get("CUDA_VISIBLE_DEVICES")}

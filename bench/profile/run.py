@@ -14,7 +14,7 @@ from uadbench.bench.plan.weights import NetworkFile, perceptual_file
 from uadbench.bench.profile.inputs import DATASET, Inputs, make_inputs, read_samples
 from uadbench.bench.profile.measure import CALL, Group, Instruments, Key, measure_group
 from uadbench.bench.profile.plan import ProfilePlan
-from uadbench.bench.profile.record import SCHEMA, gpu_state, group_rows, machine_id
+from uadbench.bench.profile.record import SCHEMA, group_rows, machine_id
 from uadbench.bench.profile.stability import RULE
 from uadbench.bench.profile.streams import compare_streams
 from uadbench.bench.profile.trace import trace_call
@@ -67,7 +67,9 @@ def execute(
         record["rows"] = [
             row for group in groups for row in group_rows(group, plan.threads, record["ceilings"])
         ]
-        record["gpu"] = gpu_state(plan.config.device)
+        record["at_work"] = [
+            {"network": group.network.name, "batch": group.batch, **group.at_work} for group in groups
+        ]
         keep(record)
     return record
 
@@ -97,6 +99,7 @@ def _begin(plan: ProfilePlan, command: str) -> dict[str, Any]:
         "left_out": dict(plan.left_out),
         "networks": {network.name: network.identity for network in plan.networks},
         "ceilings": {},
+        "at_work": [],
         "streams": [],
         "rows": [],
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from uadbench.bench.profile.calls import Clocks
 from uadbench.bench.profile.measure import Instruments
+from uadbench.bench.profile.memory import Peak
 from uadbench.bench.profile.stability import judge_stability
 from uadbench.bench.run.timing import percentiles
 
@@ -68,6 +71,8 @@ def instruments(clock: Clock, opener: Callable[..., Any], **more: Any) -> Instru
         "clocks": clock.clocks,
         "load": lambda: 0.0,
         "opener": opener,
+        "at_work": lambda device, work: {"cpu_mhz": 2600},
+        "peak": lambda *arguments: Peak(100.0),
         "ceilings": lambda device, precisions, quick: {
             "copy_gb_s": 10.0,
             "sizes": {},
@@ -111,6 +116,7 @@ def made_row(times_ms: Sequence[float] = (10.0,) * 12, **changes: Any) -> dict[s
         "second_call_ms": 10.0,
         "peak_mib": 12.5,
         "device_peak_mib": None,
+        "peak_note": "",
         "ran": {},
         "parity": "reference",
         "parity_error": None,
@@ -146,7 +152,7 @@ def made_row(times_ms: Sequence[float] = (10.0,) * 12, **changes: Any) -> dict[s
 def made_profile(rows: Sequence[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
     """A finished profile with these rows."""
     return {
-        "schema": 3,
+        "schema": 4,
         "kind": "profile",
         "created": "2026-01-02T03:04:05Z",
         "finished": "2026-01-02T03:05:05Z",
@@ -155,7 +161,8 @@ def made_profile(rows: Sequence[dict[str, Any]] | None = None, **changes: Any) -
         "git": {"commit": "a" * 40, "dirty": False},
         "machine": "0123abcd",
         "environment": {"cpu": "Some CPU", "cores": 2, "os": "Linux", "packages": {"torch": "2.13.0"}},
-        "gpu": None,
+        "at_work": [{"network": "unet-gaussian", "batch": 1, "cpu_mhz": 2600}],
+        "hint": "latency",
         "threads": 2,
         "device": "cpu",
         "seed": 0,
@@ -181,3 +188,13 @@ def tiny_network(folder: Path) -> Path:
 
     torch.manual_seed(0)
     return make_checkpoint(folder)
+
+
+def die(*arguments: Any) -> None:
+    """In place of what a process is for: it ends at once, as if it had been killed."""
+    os._exit(7)
+
+
+def sleep_on(*arguments: Any) -> None:
+    """Likewise: it does not come to an end."""
+    time.sleep(60)

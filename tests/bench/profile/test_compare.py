@@ -76,11 +76,13 @@ def test_noisy_drifting_and_few_times_are_never_judged() -> None:
         assert not row.fails(0.05)
 
 
-def test_another_machine_or_thread_count_is_never_judged() -> None:
+def test_another_machine_thread_count_or_hint_is_never_judged() -> None:
     row = only(made_row(times(10)), made_row(times(20)), machine="ffffffff")
     assert "another machine (0123abcd, now ffffffff)" in row.unjudged
     row = only(made_row(times(10)), made_row(times(20)), threads=4)
     assert "4 threads, the baseline had 2" in row.unjudged
+    row = only(made_row(times(10)), made_row(times(20)), hint="throughput")
+    assert "OpenVINO's hint is throughput, the baseline had latency" in row.unjudged
     assert not row.fails(0.05)
 
 

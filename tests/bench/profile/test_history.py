@@ -25,10 +25,32 @@ def test_a_commit_has_one_file_a_machine_and_measuring_again_replaces_it(tmp_pat
     first = keep_entry(tmp_path, entry("a", "2026-01-01T00:00:00Z", 10))
     again = keep_entry(tmp_path, entry("a", "2026-01-01T00:00:00Z", 11))
     other = keep_entry(tmp_path, entry("a", "2026-01-01T00:00:00Z", 9, machine="other"))
-    assert first == again == tmp_path / "0123abcd" / "aaaaaaaaaaaa.json"
-    assert other == tmp_path / "other" / "aaaaaaaaaaaa.json"
+    assert first == again == tmp_path / "0123abcd" / "aaaaaaaaaaaa-2-latency.json"
+    assert other == tmp_path / "other" / "aaaaaaaaaaaa-2-latency.json"
     (found,) = read_history(tmp_path, "0123abcd")
     assert found["rows"][0]["image_ms"] == 11
+
+
+def test_measuring_other_rows_of_a_commit_leaves_those_that_it_has(tmp_path: Path) -> None:
+    date = "2026-01-01T00:00:00Z"
+    one, two = entry("a", date, 10), entry("a", date, 20)
+    two["rows"][0]["key"][0] = "mend-unet"
+    for made in (one, two, entry("a", date, 11)):
+        keep_entry(tmp_path, made)
+    (found,) = read_history(tmp_path, "0123abcd")
+    assert {row["key"][0]: row["image_ms"] for row in found["rows"]} == {"unet-gaussian": 11, "mend-unet": 20}
+    keep_entry(tmp_path, {**one, "packages": {"torch": "3.0"}})
+    (found,) = read_history(tmp_path, "0123abcd")
+    assert [row["key"][0] for row in found["rows"]] == ["unet-gaussian"], "of the packages that it names"
+
+
+def test_other_threads_and_hints_of_a_commit_have_files_of_their_own(tmp_path: Path) -> None:
+    date = "2026-01-01T00:00:00Z"
+    for changes in ({}, {"threads": 1}, {"hint": "throughput"}):
+        keep_entry(tmp_path, entry("a", date, 10, **changes))
+    found = read_history(tmp_path, "0123abcd")
+    assert len(found) == 3
+    assert len(history_table(found, 2, "throughput")[0]) == len(history_table(found, 1)[0]) == 4
 
 
 def test_commits_stand_in_their_own_order_not_in_that_of_measuring(tmp_path: Path) -> None:
@@ -72,7 +94,7 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema": 1},
+        {"schema": 2},
         {"rows": [{}]},
         {"rows": [{**entry("a", "x")["rows"][0], "key": ["unet-gaussian"]}]},
         {"rows": [{**entry("a", "x")["rows"][0], "image_ms": "10"}]},
@@ -80,7 +102,9 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_an_entry_that_cannot_be_shown_is_refused_in_a_line(change: dict[str, Any], tmp_path: Path) -> None:
-    path = keep_entry(tmp_path, {**entry("a", "2026-01-01T00:00:00Z"), **change})
+    made = entry("a", "2026-01-01T00:00:00Z")
+    path = keep_entry(tmp_path, made)
+    path.write_text(json.dumps({**made, **change}))
     with pytest.raises(RunError, match=f"{path.name}: is no entry of a history of profiles of this version"):
         read_history(tmp_path, "0123abcd")
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from uadbench.bench.profile.record import gpu_state, machine_id
+from uadbench.bench.profile.record import machine_id
+from uadbench.bench.profile.state import at_work, device_state
 
 PROPERTIES = SimpleNamespace(
     name="Some GPU", total_memory=2**34, multi_processor_count=7, uuid="01234567-89ab-cdef-0123-456789abcdef"
@@ -28,10 +30,25 @@ def test_clocks_are_of_the_gpu_that_torch_uses_and_not_of_its_number(monkeypatch
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    found = gpu_state("cuda:0")
-    assert found is not None
+    found = device_state("cuda:0")["gpu"]
     assert f"--id=GPU-{PROPERTIES.uuid}" in asked[0]
     assert (found["driver_version"], found["clocks.sm"], found["visible"]) == ("580.1", "1980 MHz", "3")
+
+
+def test_the_device_works_until_its_clocks_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked = threading.Event()
+
+    def slow() -> Any:
+        assert worked.wait(10), "the clock is read beside the work, not after it"
+        return SimpleNamespace(current=2599.6)
+
+    monkeypatch.setattr("psutil.cpu_freq", slow)
+    assert at_work("cpu", worked.set) == {"cpu_mhz": 2600}
+
+
+def test_a_system_that_does_not_tell_its_clock_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.cpu_freq", lambda: None)
+    assert device_state("cpu") == {"cpu_mhz": None}
 
 
 def test_a_machine_is_its_hardware_and_not_its_software() -> None:

@@ -260,6 +260,7 @@ def _call(
     """(anomaly, reconstruction) of one batch, both [B, H, W]; ``first`` is the place of its first image."""
     import torch
 
+    from uadbench.bench.run.threads import call_beside
     from uadbench.engine.interfaces import to_signed, to_unit
     from uadbench.engine.post import POSTS
     from uadbench.engine.rng import noise_source
@@ -270,7 +271,7 @@ def _call(
     variant, shape = cell.variant, (images.shape[1], images.shape[2])
     noise = noise_source(variant.noise, variant.seed, ids, shape, denoiser.device)
     tools = make_tools(denoiser, cell.schedule, noise, perceptual, config.eta, lesion_sign)
-    found = cell.method(x, tools)
+    found = call_beside(cell.arm, cell.method, x, tools)
     anomaly = found.anomaly if (post := variant.post) == "none" else POSTS[post](found.anomaly, x)
     reconstruction = to_unit(found.reconstruction).clamp(0, 1)
     return anomaly[:, 0].float().cpu().numpy(), reconstruction[:, 0].float().cpu().numpy()

@@ -1,10 +1,11 @@
-"""Where a call's time goes on this CPU: ``python docs/layer_times.py TABLE.csv``, on an idle machine, about a minute.
+"""Where a call's time goes on this CPU: ``python docs/layer_times.py TABLE.csv [CHECKPOINT TURNS]``, when it is idle.
 
-OpenVINO's own counters, of one call of ``unet-gaussian`` on one image in each precision: milliseconds by kind of layer,
-medians over ``TURNS`` turns of the precisions, each the last of ``CALLS`` calls in a row, which finds its data in the
-caches as the calls of a chain do. "all layers" is their sum, "the call" what it takes by the host's clock without
-counters, for these cost time of their own; its error is that of the predicted noise, relative L2 against torch fp32.
-Convolutions have their GFLOP/s, too, and their share of the best convolution's, measured before and after.
+OpenVINO's own counters, of one call of a network (``unet-gaussian``, a minute) on one image in each precision:
+milliseconds by kind of layer, medians over the turns of the precisions, each the last of ``CALLS`` calls in a row,
+which finds its data in the caches as the calls of a chain do. Eager torch in fp32 has turns among them. "all layers" is
+their sum, "the call" what it takes by the host's clock without counters, for these cost time of their own; its error is
+that of the predicted noise, relative L2 against torch fp32. Convolutions have their GFLOP/s, too, and their share of
+the best convolution's, measured before and after.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -26,12 +30,13 @@ from uadbench.bench.run.calibration import slices_to_try, training_slices
 from uadbench.engine.backends import BACKENDS
 from uadbench.engine.backends.artifacts import Artifact, feed, read_artifact
 from uadbench.engine.backends.openvino import HINTS, load_runtime
+from uadbench.engine.backends.torch import TorchDenoiser
 from uadbench.engine.networks.checkpoint import load_denoiser, schedule_of, shipped
 from uadbench.engine.steps import add_noise
 from uadbench.exporters.cache import cached_artifact
 from uadbench.exporters.precision import in_form
 
-__all__ = ["ALL", "CALL", "CALLS", "GROUPS", "TURNS", "convolved", "group_of", "main"]
+__all__ = ["ALL", "CALL", "CALLS", "EAGER", "GROUPS", "TURNS", "convolved", "group_of", "main"]
 
 NETWORK, LEVEL, THREADS = "unet-gaussian", 250, 2
 TURNS, CALLS = 50, 4
@@ -49,6 +54,7 @@ GROUPS = {
 }
 """OpenVINO's kind of layer -> what it is called here; all others move data. A subgraph fuses SiLU, sums, rounding."""
 ALL, CALL = "all layers", "the call"
+EAGER = "torch fp32"
 
 
 def group_of(kind: str, kernel: str) -> str:
@@ -108,10 +114,14 @@ def convolved(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
     }
 
 
-def measure(turns: int = TURNS) -> pd.DataFrame:
-    """A row an arm and group of layers: precision, what, layers, ms (median), gflops, share_of_ceiling, error."""
-    checkpoint, clean = shipped(NETWORK), slices_to_try(1)
+def measure(checkpoint: Path, turns: int = TURNS) -> pd.DataFrame:
+    """A row an arm and group of layers: precision, what, layers, ms (median), gflops, share_of_ceiling, error.
+
+    First the call of ``EAGER``, as the back end torch makes it.
+    """
+    clean = slices_to_try(1)
     model, card = load_denoiser(checkpoint)
+    eager = TorchDenoiser(*load_denoiser(checkpoint))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     x = add_noise(schedule_of(card), clean, LEVEL, noise)
     calls, work = {}, {}
@@ -124,11 +134,11 @@ def measure(turns: int = TURNS) -> pd.DataFrame:
         in_8_bits = sum(operations[name] for name in quantized)
         work[arm] = {IN_8_BITS: in_8_bits, WHOLE: sum(operations.values()) - in_8_bits}
     before = _ceilings()
-    medians, numbers = _timed(calls, turns)
+    medians, numbers, eager_ms = _timed(calls, partial(eager.denoise, x, torch.tensor([LEVEL])), turns)
     ceilings = {name: max(best, before[name]) for name, best in _ceilings().items()}
     with torch.inference_mode():
         predicted = model(x, torch.tensor([LEVEL - 1]))
-    rows = []
+    rows = [(EAGER, CALL, 0, eager_ms, math.nan, math.nan, math.nan)]
     for arm, times in medians.items():
         off = torch.from_numpy(calls[arm][1]().copy()) - predicted
         for what, ms in times.items():
@@ -141,22 +151,30 @@ def measure(turns: int = TURNS) -> pd.DataFrame:
 
 
 def _timed(
-    calls: Mapping[str, tuple[Callable[[], Any], Callable[[], Any]]], turns: int
-) -> tuple[dict[str, pd.Series], dict[str, Counter[str]]]:
-    """Median milliseconds by group of layers, most first, and how many layers those are, of each arm."""
+    calls: Mapping[str, tuple[Callable[[], Any], Callable[[], Any]]], eager: Callable[[], Any], turns: int
+) -> tuple[dict[str, pd.Series], dict[str, Counter[str]], float]:
+    """Median milliseconds by group of layers, most first, how many layers those are, of each arm; and of ``eager``."""
     times: dict[str, list[dict[str, float]]] = {arm: [] for arm in calls}
     numbers: dict[str, Counter[str]] = {}
+    eagerly = []
     for _ in range(turns):
+        eagerly.append(_last(eager))
         for arm, (counted, plain) in calls.items():
-            for _ in range(CALLS):
-                start = time.perf_counter()
-                plain()
-                took = 1e3 * (time.perf_counter() - start)
+            took = _last(plain)
             for _ in range(CALLS):
                 sums, numbers[arm] = _sums(counted())
             times[arm].append({**sums, CALL: took})
     ordered = {arm: pd.DataFrame(found).median().sort_values(ascending=False) for arm, found in times.items()}
-    return ordered, numbers
+    return ordered, numbers, median(eagerly)
+
+
+def _last(call: Callable[[], Any]) -> float:
+    """Milliseconds of the last of ``CALLS`` calls."""
+    for _ in range(CALLS):
+        start = time.perf_counter()
+        call()
+        took = 1e3 * (time.perf_counter() - start)
+    return took
 
 
 def _ceilings() -> dict[str, float]:
@@ -169,11 +187,11 @@ def _ceilings() -> dict[str, float]:
 
 def main(arguments: list[str]) -> int:
     """Measure, and write the table; returns the exit code."""
-    if len(arguments) != 1:
-        print("usage: python docs/layer_times.py TABLE.csv", file=sys.stderr)
+    if len(arguments) not in (1, 3):
+        print("usage: python docs/layer_times.py TABLE.csv [CHECKPOINT TURNS]", file=sys.stderr)
         return 2
     torch.set_num_threads(THREADS)
-    frame = measure()
+    frame = measure(Path(arguments[1]), int(arguments[2])) if arguments[1:] else measure(shipped(NETWORK))
     frame.to_csv(arguments[0], index=False, float_format="%.4g", lineterminator="\n")
     print(frame.to_string(index=False))
     return 0

@@ -79,5 +79,9 @@ def layers_table(csv: Path) -> str:
         cells = (_layers(rows[one, what]) if (one, what) in rows else "–" for one in precisions)
         lines.append("| " + " | ".join([what, *cells]) + " |")
     errors = frame.set_index("precision")["error"].dropna()
-    lines.append("| " + " | ".join(["error", *(f"{errors[one]:.1e}" for one in precisions)]) + " |")
+    lines.append(
+        "| "
+        + " | ".join(["error", *(f"{errors[one]:.1e}" if one in errors else "–" for one in precisions)])
+        + " |"
+    )
     return "\n".join(lines) + "\n"

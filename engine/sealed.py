@@ -16,8 +16,8 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,14 @@ def kept(
     make: Callable[[Path], object],
     accept: Callable[[Path], object] = lambda entry: None,
     anew: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, bytes]:
     """The parts of an entry as they were checked; made now unless it is there and sound.
 
     make : writes the parts into the empty folder that it is given; held by a lock of the store, so one at a time
     accept : looks at an entry whose seal holds; what it raises (BackendError, OSError, ValueError, TypeError) voids it
     anew : make it even so
+    say : is told where another process has to be waited for
     Raises BackendError where the folder cannot be used or another process holds it for too long.
     """
     entry = store.folder / name
@@ -107,7 +109,7 @@ def kept(
         _clear_litter(store.folder)
         found = None if anew else _sound(entry, parts, accept)
         if found is None:
-            with filelock.FileLock(store.folder / LOCK, timeout=store.patience_s, mode=0o600):
+            with _locked(store, say):
                 # Another process may have made it meanwhile.
                 found = None if anew else _sound(entry, parts, accept)
                 if found is None:
@@ -120,6 +122,22 @@ def kept(
     except OSError as error:
         raise _unusable(store.folder, store.what, error) from error
     return found
+
+
+@contextmanager
+def _locked(store: Store, say: Callable[[str], None] | None) -> Iterator[None]:
+    """Hold the store's lock; raises filelock.Timeout where another process holds it for too long."""
+    lock = filelock.FileLock(store.folder / LOCK, mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        if say is not None:
+            say(f"another process is making {store.what} in {store.folder}; waiting for it")
+        lock.acquire(timeout=store.patience_s)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_entry(entry: Path, parts: tuple[str, ...]) -> dict[str, bytes] | None:

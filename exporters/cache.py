@@ -45,7 +45,7 @@ def cached_artifact(
     cache : see ``cache_folder``
     form : how it is exported, ``Form()`` where None; each form has an entry of its own
     healthy : what int8 is calibrated on, loaded only if it has to be exported
-    say : is told before int8 is calibrated
+    say : is told before int8 is calibrated, and before another process is waited for
 
     One file with an open batch size serves every batch size: ONNX Runtime runs it as fast as one of a fixed size, and
     OpenVINO fixes the size itself when it compiles. An entry that is damaged, altered or not this user's is exported
@@ -68,7 +68,7 @@ def cached_artifact(
         pairs = calibration.calibration_set(card, _given(healthy))
         exporter.export_unet(model, card, folder / ARTIFACT, form, calibration=pairs)
 
-    kept(store, name, PARTS, export, accept=lambda entry: read_artifact(entry / ARTIFACT))
+    kept(store, name, PARTS, export, accept=lambda entry: read_artifact(entry / ARTIFACT), say=say)
     return store.folder / name / ARTIFACT
 
 

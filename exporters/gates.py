@@ -42,6 +42,7 @@ class Gates:
 GATES: Mapping[str, Gates] = MappingProxyType(
     {
         "fp32": Gates(1e-5, 2e-5, 1e-4, 0.01, step=1e-5, features=1e-4, distance=1e-4),
+        "tf32": Gates(1.5e-3, 5e-3, 1e-3, 0.01, step=None, features=None, distance=None),  # fp16's mantissa
         "fp16": Gates(1.5e-3, 5e-3, 1e-3, 0.01, step=3e-3, features=3e-2, distance=3e-3),
         "bf16": Gates(3e-2, 5e-2, 2e-2, 0.02, step=3e-2, features=0.3, distance=3e-2),
         **dict.fromkeys(IN_8_BITS, Gates(3e-2, 5e-2, 2e-2, 0.02, step=None, features=None, distance=None)),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,10 @@ def write_graph(
     shapes = [_shape(value) for value in (*proto.graph.input, *proto.graph.output)]
     wanted = "batch" if form.batch is None else form.batch
     if any(shape["shape"][0] != wanted for shape in shapes):
-        raise ExportError(f"the exporter fixed the batch size against the request: {shapes}")
+        raise ExportError(
+            f"the exporter fixed the batch size against the request: {shapes}; export for one batch size, or use "
+            "--backends torch"
+        )
     manifest = {
         **record,
         **more,
@@ -67,9 +72,19 @@ def write_graph(
         "outputs": shapes[len(inputs) :],
         "operators": _operators(proto),
         "versions": {package: metadata.version(package) for package in PACKAGES},
+        "exporter_sha256": exporter_sha256(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_artifact(path, proto.SerializeToString(deterministic=True), manifest)
+
+
+@cache
+def exporter_sha256() -> str:
+    """Of this package's files: two graphs of other ones may differ for that alone."""
+    found = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
 
 
 def opset_of(form: Form) -> int:
@@ -121,9 +136,11 @@ def _trace(
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise ExportError(f"torch cannot export this network: {first_line(error)}") from error
+            raise ExportError(
+                f"torch cannot export this network: {first_line(error)}; use --backends torch, which needs no export"
+            ) from error
     if program is None:
-        raise ExportError("torch's exporter returned nothing")
+        raise ExportError("torch's exporter returned nothing; use --backends torch, which needs no export")
     proto = program.model_proto  # made anew at every access
     _forget_origin(proto)
     return proto
@@ -141,7 +158,9 @@ def _check(proto: Any, opset: int) -> None:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the exported network is not valid ONNX: {first_line(error)}") from error
+        raise ExportError(
+            f"the exported network is not valid ONNX: {first_line(error)}; use --backends torch, which needs no export"
+        ) from error
 
 
 def _forget_origin(proto: Any) -> None:

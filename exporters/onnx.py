@@ -101,7 +101,10 @@ def origin(card: Mapping[str, Any]) -> dict[str, Any]:
     """What a manifest says of where the weights come from."""
     return {
         "network": card.get("network", {}),
-        "source": {"sha256": card["sha256"], "noise": card.get("noise")},
+        "source": {
+            "sha256": card["sha256"],
+            **{name: card.get(name) for name in ("noise", "prediction", "schedule")},
+        },
     }
 
 

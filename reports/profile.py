@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from uadbench.reports.provenance import version_text
+from uadbench.reports.profile_machine import ceiling_lines, gpu_of, machine_lines
 from uadbench.reports.text import DASH, escape, milliseconds
 from uadbench.reports.vocabulary import LOAD_LIMIT
 
@@ -15,9 +15,7 @@ __all__ = [
     "TERMINAL",
     "arm_text",
     "banner",
-    "ceiling_lines",
     "doubtful",
-    "machine_lines",
     "markdown",
     "notes",
     "row_text",
@@ -70,8 +68,8 @@ NOTES: tuple[tuple[str, str], ...] = (
     ),
     (
         "Memory",
-        "Host: the highest resident memory while the arm was opened and called twice, above that before. Device: of "
-        "torch's allocator; what other libraries allocate is not in it.",
+        "In a process of the arm's own, opened from the caches and called twice. Host: the highest resident memory "
+        "above that of a process with torch imported. Device: what is no longer free, whichever library took it.",
     ),
     (
         "Load",
@@ -126,7 +124,7 @@ def summary(profile: Mapping[str, Any]) -> str:
     """Where and of what, in a line."""
     found = profile["environment"]
     threads = _threads(profile["threads"])
-    gpu = _gpu(profile).get("name")
+    gpu = gpu_of(profile).get("name")
     return f"{', '.join(profile['networks'])} on {gpu or found.get('cpu')}, {threads}, {profile['created']}."
 
 
@@ -205,53 +203,6 @@ def markdown(profile: Mapping[str, Any]) -> str:
     lines += ["", "## Machine", ""]
     lines += [f"* {escape(name)}: {escape(text)}" for name, text in machine_lines(profile)]
     return "\n".join(lines) + "\n"
-
-
-def ceiling_lines(profile: Mapping[str, Any]) -> list[str]:
-    """'cpu fp32: matrix product 201 GFLOP/s, convolution 368 GFLOP/s', and the copies."""
-    found = []
-    for device, entry in profile["ceilings"].items():
-        for precision, rates in entry["precisions"].items():
-            product, convolution = rates["matmul_gflops"], rates["conv_gflops"]
-            found.append(
-                f"{device} {precision}: matrix product {product:.0f} GFLOP/s, convolution {convolution:.0f} GFLOP/s"
-            )
-        found.append(f"{device}: copy {entry['copy_gb_s']:.1f} GB/s, read and written")
-    return found
-
-
-def machine_lines(profile: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(name, text) of where, when and with what it was taken; nothing for what is absent."""
-    found, gpu = profile["environment"], _gpu(profile)
-    packages = found.get("packages") or {}
-    lines: Sequence[tuple[str, Any]] = (
-        ("Command", profile["command"]),
-        ("Created", profile["created"]),
-        ("Finished", profile["finished"] or "not finished"),
-        (
-            "Machine",
-            f"{profile['machine']}: {found.get('cpu')}, {found.get('cores')} cores, {found.get('os')}",
-        ),
-        ("Threads", profile["threads"]),
-        ("Seed", profile["seed"]),
-        ("Data", profile["data"]),
-        ("uadbench", version_text(profile["version"], profile["git"])),
-        ("Hint of OpenVINO", profile["hint"]),
-        ("Processor's clock while it worked", _clock(profile)),
-        ("Packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
-        ("GPU", ", ".join(f"{name} {value}" for name, value in gpu.items() if value is not None)),
-    )
-    return [(name, str(text)) for name, text in lines if text not in (None, "")]
-
-
-def _gpu(profile: Mapping[str, Any]) -> Mapping[str, Any]:
-    """As it was at the first network and batch; {} off a GPU."""
-    return next((entry["gpu"] for entry in profile["at_work"] if entry.get("gpu")), {})
-
-
-def _clock(profile: Mapping[str, Any]) -> str:
-    told = [entry["cpu_mhz"] for entry in profile["at_work"] if entry.get("cpu_mhz")]
-    return f"{min(told)} to {max(told)} MHz" if told else ""
 
 
 def _figure(value: Any) -> str:

@@ -71,11 +71,20 @@ def test_a_profile_on_the_gpu_has_device_times_memory_and_the_state_of_the_gpu(t
 
     from uadbench.bench.commands.profile import command
 
-    words = ["--quick", "--backends", "torch", "--precision", "fp32,bf16", "--device", "cuda", "--allow-load"]
+    words = [
+        "--quick",
+        "--backends",
+        "torch",
+        "--precision",
+        "fp32,tf32,bf16",
+        "--device",
+        "cuda",
+        "--allow-load",
+    ]
     done = CliRunner().invoke(command, [*words, "--output", str(tmp_path / "p")])
     assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "p" / "profile.json").read_text())
-    assert record["gpu"]["name"]
+    assert record["at_work"][0]["gpu"]["name"]
     assert set(record["ceilings"]["cuda"]["precisions"]) == {"fp32", "tf32", "bf16"}
     for row in record["rows"]:
         assert row["device_ms"]["p50"] > 0

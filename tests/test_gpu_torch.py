@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,15 +26,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def exact() -> Iterator[None]:
-    """fp32 is fp32, without TF32."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32 = before
-
-
 def opened_on_gpu(name: str, precision: str, batch_size: int) -> Denoiser:
     """The shipped network; skipped with the reason where something is missing."""
     try:
@@ -47,7 +37,9 @@ def opened_on_gpu(name: str, precision: str, batch_size: int) -> Denoiser:
 
 
 @pytest.mark.parametrize("name", ["torch-compile", "torch-cudagraph"])
-@pytest.mark.parametrize(("precision", "gate"), [("fp32", 1e-4), ("fp16", 5e-3), ("bf16", 5e-2)])
+@pytest.mark.parametrize(
+    ("precision", "gate"), [("fp32", 1e-4), ("tf32", 5e-3), ("fp16", 5e-3), ("bf16", 5e-2)]
+)
 def test_torch_compiled_or_recorded_predicts_what_eager_torch_predicts_in_fp32(
     name: str, precision: str, gate: float
 ) -> None:
@@ -113,7 +105,7 @@ def test_bench_run_judges_torch_compiled_and_recorded_and_they_pass(tmp_path: Pa
         "cuda",
         "--no-progress",
     ]
-    backends = ["--backends", "torch,torch-compile,torch-cudagraph", "--precision", "fp32,bf16"]
+    backends = ["--backends", "torch,torch-compile,torch-cudagraph", "--precision", "fp32,tf32,bf16"]
     done = CliRunner().invoke(command, [*arguments, *backends, "--output", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
     judged = json.loads((tmp_path / "run" / "parity.json").read_text())

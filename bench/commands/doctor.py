@@ -148,8 +148,8 @@ def _backends() -> Iterator[Check]:
             for precision in backend.precisions.get(device, ()):
                 needed = (name, precision, device) == ("torch", "fp32", "cpu")
                 title = f"{name} {precision}" + ("" if device == "cpu" else f" {device}")
-                # Minutes of all cores for each precision to compile, half a minute to calibrate.
-                long = device == "cpu" and (backend.slow or precision in IN_8_BITS)
+                # Minutes for each precision to compile or to build, half a minute to calibrate.
+                long = backend.slow or precision in IN_8_BITS
                 attempt = partial(_available if long else _forward, name, precision, device)
                 yield _tried("back end", title, needed, attempt)
 
@@ -159,9 +159,8 @@ def _available(name: str, precision: str, device: str) -> str:
     from uadbench.engine.backends import check_backend
 
     check_backend(name, precision, device)
-    return (
-        f"all that it needs is here; not made ready now, `bench profile --backends {name}:{precision}` does"
-    )
+    there = "" if device == "cpu" else f" --device {device}"
+    return f"all that it needs is here; not made ready now, `bench profile --backends {name}:{precision}{there}` does"
 
 
 def _forward(name: str, precision: str, device: str) -> str:

@@ -143,23 +143,29 @@ def command(
     chosen = attention or ("fused" if opset in (None, 23) else "plain")
     usual = "channels-last" if precision == "int8" else "channels-first"
     layout = layout or usual
-    differs = (
-        precision if precision != "fp32" else "",
-        chosen if chosen != "fused" else "",
-        layout if layout != usual else "",
-        f"batch{batch_size}" if batch_size else "",
-    )
-    suffix = "".join(f"-{word}" for word in differs if word)
-    request = Request(output, suffix, Form(precision, chosen, batch_size, layout), opset)
+    request = _request(output, Form(precision, chosen, batch_size, layout), usual, opset)
     errors: dict[Path, float] = {}
     if only != "perceptual":
         errors |= _network(network, checkpoint, request, chain)
     if only != "unet":
-        errors |= _perceptual(perceptual, perceptual_weights, request)
+        # It is written in one layout: its convolutions are all that it has.
+        alike = _request(output, Form(precision, chosen, batch_size, usual), usual, opset)
+        errors |= _perceptual(perceptual, perceptual_weights, alike)
     wrong = [path for path, excess in errors.items() if not excess <= 1]
     for path in wrong:
         click.echo(f"error: {path} differs from torch by more than rounding; do not use it", err=True)
     sys.exit(1 if wrong else 0)
+
+
+def _request(output: Path, form: Form, usual: str, opset: int | None) -> Request:
+    """What differs from a file as it usually is stands in its name. usual : layout."""
+    differs = (
+        form.precision if form.precision != "fp32" else "",
+        form.attention if form.attention != "fused" else "",
+        form.layout if form.layout != usual else "",
+        f"batch{form.batch}" if form.batch else "",
+    )
+    return Request(output, "".join(f"-{word}" for word in differs if word), form, opset)
 
 
 def _network(

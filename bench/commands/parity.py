@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 def command(run_path: Path, checkpoints: tuple[str, ...], cases: int, threads: int | None) -> None:
     """Judge every cell of RUN that is not torch fp32, and write RUN/parity.json.
 
-    Three parts: one network call (its error as a part of the image, at several levels and seeds), the method's whole
-    chain with the same noise, and the scores of the run (max Dice, AUPRC). Write the leaderboard again afterwards with
-    `bench report RUN`: it shows a speed-up only where all three hold.
+    Three parts: one network call (its error as a part of the image and, where it gives one, of a pixel's probability,
+    at several levels and seeds), the method's whole chain with the same noise, and the scores of the run (max Dice,
+    AUPRC). Write the leaderboard again afterwards with `bench report RUN`: it shows a speed-up only where all three
+    hold.
 
     Exit codes: 0 none fails, 1 a cell fails or a file cannot be written, 2 the run cannot be judged.
     """

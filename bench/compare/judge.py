@@ -13,6 +13,7 @@ from torch import Tensor
 
 from uadbench.bench.run.inputs import kept_healthy
 from uadbench.engine.backends import BackendError
+from uadbench.engine.backends.tf32 import in_tf32
 from uadbench.engine.interfaces import Denoiser, Perceptual, to_signed
 from uadbench.engine.methods import build_method
 from uadbench.engine.networks import NETWORKS
@@ -237,7 +238,7 @@ def _walk(
             healthy.mean,
             healthy.spread,
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), in_tf32(denoiser.device, False):
             return method(images.to(denoiser.device), tools).reconstruction
 
     return walk

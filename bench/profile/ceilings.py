@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uadbench.engine.backends.form import IN_8_BITS
+from uadbench.engine.backends.tf32 import in_tf32
+from uadbench.engine.plugins import first_line
 
 __all__ = ["int8_calls", "measure_ceilings"]
 
@@ -41,18 +42,19 @@ def measure_ceilings(
 ) -> dict[str, Any]:
     """The best of several calls of each.
 
-    Returns {"copy_gb_s", "sizes", "precisions": {name: {"matmul_gflops", "conv_gflops"}}}: a square matrix product, a
-    3 x 3 convolution of 256 channels to 256 on 64 x 64 pixels, channels last, and a copy, bytes read and written. int8,
-    and int8-bf16, is uint8 times int8, as in the files for int8 back ends. A precision that torch cannot compute with
-    on this device is left out.
+    Returns {"copy_gb_s", "sizes", "precisions": {name: {"matmul_gflops", "conv_gflops"}}, "left_out": {name: why}}: a
+    square matrix product, a 3 x 3 convolution of 256 channels to 256 on 64 x 64 pixels, channels last, and a copy,
+    bytes read and written. int8, and int8-bf16, is uint8 times int8, as in the files for int8 back ends. A precision
+    that torch cannot compute with on this device is left out.
     """
     side, images, mib = (QUICK if quick else SIZES)[device.partition(":")[0]]
     work = 2 * side**3, 2 * images * 256 * 256 * 9 * 64 * 64
-    found = {}
+    found, left_out = {}, {}
     for name in precisions:
         if name not in (*DTYPES, *IN_8_BITS):
+            left_out[name] = "torch has no such precision"
             continue
-        with torch.inference_mode(), _tf32(device, name == "tf32"):
+        with torch.inference_mode(), in_tf32(device, name == "tf32"):
             try:
                 calls = (
                     int8_calls(device, side, images)
@@ -65,7 +67,8 @@ def measure_ceilings(
                 ]
                 found[name] = dict(zip(("matmul_gflops", "conv_gflops"), rates, strict=True))
             # "not implemented for 'Half'", no memory; no such operator
-            except (RuntimeError, AttributeError):
+            except (RuntimeError, AttributeError) as error:
+                left_out[name] = first_line(error)
                 continue
     source = torch.zeros(mib * 2**18, device=device)
     target = torch.empty_like(source)
@@ -74,6 +77,7 @@ def measure_ceilings(
         "copy_gb_s": 2 * mib * 2**20 / seconds / 1e9,
         "sizes": {"matrix": side, "images": images, "copy_mib": mib},
         "precisions": found,
+        "left_out": left_out,
     }
 
 
@@ -126,17 +130,3 @@ def int8_calls(device: str, side: int, images: int) -> tuple[Call, Call]:
 def _wait(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-
-
-@contextmanager
-def _tf32(device: str, on: bool) -> Iterator[None]:
-    """TF32 on or off on a GPU while a ceiling is measured; nothing on a CPU."""
-    if not device.startswith("cuda"):
-        yield
-        return
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = on
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -19,7 +19,7 @@ from uadbench.engine.networks.checkpoint import load_denoiser
 
 __all__ = ["Count", "count_call", "count_network"]
 
-ITEM_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 4, "int8-bf16": 2}
+ITEM_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "int8": 4, "int8-bf16": 2}
 """Bytes of a real number, by precision; in the last two of those that are not in 8 bits."""
 
 _ALLOCATING = (

@@ -25,6 +25,7 @@ def entry_of(profile: Mapping[str, Any], date: str | None = None) -> dict[str, A
         "kind": "profile-history",
         "schema": SCHEMA,
         "name": f"{commit}-dirty" if git.get("dirty") else commit,
+        "clean": bool(git.get("commit")) and not git.get("dirty"),
         "date": date or profile["created"],
         "measured": profile["created"],
         "version": profile["version"],
@@ -46,16 +47,16 @@ def entry_of(profile: Mapping[str, Any], date: str | None = None) -> dict[str, A
 def keep_entry(folder: Path, entry: Mapping[str, Any]) -> Path:
     """Write FOLDER/MACHINE/COMMIT-THREADS-HINT.json.
 
-    Measured again, rows replace those of the same key and leave the others, unless the packages are others than before.
+    Measured again, rows replace those of the same key, and leave the others where code and packages are the same: those
+    of a clean commit.
     """
     name = re.sub(r"[^\w.+-]", "-", f"{entry['name']}-{entry['threads']}-{entry['hint']}")
     path = folder / str(entry["machine"]) / f"{name}.json"
-    before = _read(path) if path.exists() else {"rows": [], "packages": entry["packages"]}
+    before = _read(path) if path.exists() else {"rows": [], "packages": None}
     again = {tuple(row["key"]) for row in entry["rows"]}
-    kept = [row for row in before["rows"] if tuple(row["key"]) not in again]
-    write_json(
-        path, {**entry, "rows": [*(kept if before["packages"] == entry["packages"] else []), *entry["rows"]]}
-    )
+    same = entry["clean"] and before["packages"] == entry["packages"]
+    kept = [row for row in before["rows"] if same and tuple(row["key"]) not in again]
+    write_json(path, {**entry, "rows": [*kept, *entry["rows"]]})
     return path
 
 

@@ -24,6 +24,7 @@ from uadbench.reports.identity import Arm
 __all__ = ["Peak", "peak_of", "rise"]
 
 POLL = 0.2  # seconds between two looks at whether the user wants to stop
+LEAVE = 20.0  # seconds that the process has to end by itself
 Called = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # x_t, t and cond, on the device
 
 
@@ -46,29 +47,35 @@ def peak_of(
 ) -> Peak:
     """Of an arm whose caches are filled. called : on the host, a whole batch; stop : may raise, which ends it at once.
 
-    The new process has the libraries loaded and nothing computed.
+    The new process has imported what every arm needs, torch among it, and computed nothing; what else the arm's library
+    is, counts.
     """
     context = _context()
     ours, theirs = context.Pipe(duplex=False)
     x_t, t, cond = called
     arrays = (x_t.numpy(), t.numpy(), None if cond is None else cond.numpy())
-    process = context.Process(
-        target=_measure, args=(theirs, arm, checkpoint, threads, hint, arrays), daemon=True
-    )
-    process.start()
-    theirs.close()
+    given = (theirs, arm, checkpoint, threads, hint, arrays)
+    process = context.Process(target=_measure, args=given, daemon=True)
     try:
+        process.start()
+        theirs.close()
         while not ours.poll(POLL):
             stop()
         found: Peak = ours.recv()
-    except EOFError:
+        process.join(LEAVE)  # a compiler has files and processes of its own to put away
+        return found
+    except (EOFError, OSError) as error:
+        stop()  # Ctrl-C may have ended what makes processes
+        if process.pid is None:
+            return Peak(note=f"no process could be started: {one_line(error)}")
         process.join()
         return Peak(note=f"its process ended with code {process.exitcode}; is there enough memory?")
     finally:
-        process.terminate()
-        process.join()
+        if process.pid is not None:
+            process.terminate()
+            process.join()
         ours.close()
-    return found
+        theirs.close()
 
 
 def _context() -> ForkServerContext | SpawnContext:
@@ -85,11 +92,11 @@ def _measure(
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops it
     torch.set_num_threads(threads)
-    x_t, t, cond = (None if one is None else torch.from_numpy(one).to(arm.device) for one in arrays)
-    assert x_t is not None
-    assert t is not None
-    opener = partial(open_denoiser, arm, checkpoint, threads, len(x_t), say=None, hint=hint)
     try:
+        x_t, t, cond = (None if one is None else torch.from_numpy(one).to(arm.device) for one in arrays)
+        assert x_t is not None
+        assert t is not None
+        opener = partial(open_denoiser, arm, checkpoint, threads, len(x_t), say=None, hint=hint)
         pipe.send(rise(opener, (x_t, t, cond)))
     except Exception as error:  # a back end may raise anything
         pipe.send(Peak(note=one_line(error)))

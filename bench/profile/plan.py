@@ -105,6 +105,8 @@ def plan_profile(
         raise ConfigError(
             "streams is 1, and one caller is what others are held against; give 2 or more, or 0 for none"
         )
+    if streams and kind != "cpu":
+        raise ConfigError(f"several callers are for a CPU, not for {config.device}; leave --streams out")
     if streams > threads:
         raise ConfigError(
             f"streams is {streams}, and there are {threads} threads to share; give at most {threads}"

@@ -104,8 +104,7 @@ def _parity(opened: Opened) -> dict[str, Any]:
 def _work(group: Group, row: Mapping[str, Any], ceilings: Mapping[str, Any]) -> dict[str, Any]:
     """FLOPs and bytes of the row's network calls, their rates, and the shares of what the device can do."""
     precision, calls, median = row["precision"], row["nfe"], row["image_ms"]["p50"]
-    tf32 = precision == "fp32" and row["ran"].get("tf32")
-    found = (ceilings.get("precisions") or {}).get("tf32" if tf32 else precision) or {}
+    found = (ceilings.get("precisions") or {}).get(precision) or {}
     ceiling = max(found.values(), default=None)
     if group.count is None or calls is None:
         flops = moved = None

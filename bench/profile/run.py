@@ -106,16 +106,10 @@ def _begin(plan: ProfilePlan, command: str) -> dict[str, Any]:
 
 
 def _ceilings(plan: ProfilePlan, tools: Instruments) -> dict[str, Any]:
-    """device -> its ceilings, for the precisions in use there.
-
-    On a GPU TF32 beside fp32, for torch, unless it is told otherwise, computes convolutions of fp32 in it.
-    """
+    """device -> its ceilings, for the precisions in use there."""
     wanted: dict[str, dict[str, None]] = {}
     for arm in plan.arms:
-        precisions = wanted.setdefault(arm.device, {})
-        precisions[arm.precision] = None
-        if arm.precision == "fp32" and arm.device.startswith("cuda"):
-            precisions["tf32"] = None
+        wanted.setdefault(arm.device, {})[arm.precision] = None
     tools.progress("measuring what torch reaches on this device: matrix product, convolution, copy")
     return {
         device: tools.ceilings(device, tuple(precisions), plan.quick) for device, precisions in wanted.items()

@@ -26,15 +26,23 @@ def at_work(device: str, work: Callable[[], object]) -> dict[str, Any]:
 
 def device_state(device: str) -> dict[str, Any]:
     """ "cpu_mhz", what the system says of the processor's clock now, and on a GPU "gpu"."""
-    import psutil
-
-    clock = psutil.cpu_freq()
-    found: dict[str, Any] = {"cpu_mhz": None if clock is None else round(clock.current)}
+    found: dict[str, Any] = {"cpu_mhz": _clock()}
     return found | ({"gpu": _gpu_state(device)} if device.startswith("cuda") else {})
 
 
+def _clock() -> int | None:
+    """None where the system does not say."""
+    import psutil
+
+    try:
+        clock = psutil.cpu_freq()
+    except (AttributeError, NotImplementedError, OSError):
+        return None
+    return None if clock is None else round(clock.current)
+
+
 def _gpu_state(device: str) -> dict[str, Any]:
-    """Numeric modes, driver and clocks; the latter come from nvidia-smi and are left out where there is none."""
+    """Versions, driver and clocks; the latter come from nvidia-smi and are left out where there is none."""
     properties = torch.cuda.get_device_properties(device)
     found: dict[str, Any] = {
         "name": properties.name,
@@ -42,8 +50,6 @@ def _gpu_state(device: str) -> dict[str, Any]:
         "multiprocessors": properties.multi_processor_count,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
-        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
-        "tf32_convolution": torch.backends.cudnn.allow_tf32,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
     names = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "temperature.gpu")

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uadbench.bench.plan.grid import Cell
-from uadbench.bench.run.threads import torch_threads, with_threads
+from uadbench.bench.run.threads import call_beside
 from uadbench.bench.run.timing import Stopwatch, TimedDenoiser, load_average, timed_tools, timed_upload
 from uadbench.bench.score.cases import reconstruction_metrics
 from uadbench.datasets.case import Sample
-from uadbench.engine.backends import BACKENDS
+from uadbench.engine.backends.tf32 import in_tf32
 from uadbench.engine.interfaces import Denoiser, Perceptual, Result, to_signed, to_unit
 from uadbench.engine.post import POSTS
 from uadbench.engine.rng import noise_source
@@ -145,7 +145,7 @@ def warm_up(
     if cell.variant.floor:
         call_method(cell, denoiser, samples, bench, watch)
         return {"warmup_ms": watch.total * 1e3, "first_call_ms": None}
-    with watch.stage("other"), torch.inference_mode():
+    with watch.stage("other"), torch.inference_mode(), in_tf32(cell.arm.device, False):
         for size in sizes:
             tools, x = bind(cell, denoiser, samples[:size], bench, watch)
             if cell.walk.restores:
@@ -200,12 +200,9 @@ def call_method(
 ) -> Result:
     """The method's answer for a batch, timed by stage; raises what it raises, and where its images are none."""
     bench.stop()
-    threads = torch.get_num_threads()
-    apart = cell.arm.device == "cpu" and BACKENDS[cell.arm.backend].own_threads
     with watch.stage("other"), torch.inference_mode():
         tools, x = bind(cell, denoiser, samples, bench, watch)
-        with torch_threads(1 if apart else threads):
-            result = cell.method(x, replace(tools, against=with_threads(threads, tools.against)))
+        result = call_beside(cell.arm, cell.method, x, tools)
         watch.settle()
         denoiser.synchronize()
     for name, image in (("anomaly map", result.anomaly), ("reconstruction", result.reconstruction)):

@@ -1,16 +1,34 @@
-"""Torch's threads beside a network that is computed by threads of its own."""
+"""How torch computes beside a back end: with how many threads, and whether fp32 is fp32."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-__all__ = ["torch_threads", "with_threads"]
+from uadbench.engine.backends import BACKENDS
+from uadbench.engine.backends.tf32 import in_tf32
+from uadbench.engine.interfaces import Method, Result, Tools
+from uadbench.reports.identity import Arm
+
+__all__ = ["call_beside", "torch_threads", "with_threads"]
 
 Comparing = Callable[[Tensor], Callable[[Tensor], Tensor]]
+
+
+def call_beside(arm: Arm, method: Method, x: Tensor, tools: Tools) -> Result:
+    """The method's answer on an arm. x : [B, 1, H, W]
+
+    Beside a back end with threads of its own torch takes one for what stands between two calls of the network; the
+    perceptual net keeps all. On a GPU nothing of it is computed in TF32 but what the arm's network says.
+    """
+    threads = torch.get_num_threads()
+    apart = arm.device == "cpu" and BACKENDS[arm.backend].own_threads
+    with in_tf32(arm.device, False), torch_threads(1 if apart else threads):
+        return method(x, replace(tools, against=with_threads(threads, tools.against)))
 
 
 @contextmanager

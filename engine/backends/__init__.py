@@ -82,11 +82,14 @@ class Backend:
 
 
 BACKENDS: dict[str, Backend] = {
-    "torch": Backend("torch", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16")}, "checkpoint"),
+    "torch": Backend("torch", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16")}, "checkpoint"),
     "torch-compile": Backend(
-        "torch_compile", {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16", "bf16")}, "checkpoint", slow=True
+        "torch_compile",
+        {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "fp16", "bf16")},
+        "checkpoint",
+        slow=True,
     ),
-    "torch-cudagraph": Backend("torch_cudagraph", {"cuda": ("fp32", "bf16")}, "checkpoint"),
+    "torch-cudagraph": Backend("torch_cudagraph", {"cuda": ("fp32", "tf32", "bf16")}, "checkpoint"),
     "onnxruntime": Backend(
         "onnxruntime",
         {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")},

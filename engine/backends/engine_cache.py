@@ -53,7 +53,7 @@ def cached_engine(
 ) -> Engine:
     """The engine of an exported network on this GPU, from the cache, or built into it now.
 
-    say : is told before a build, which takes from seconds to many minutes
+    say : is told before a build, which takes from seconds to many minutes, and before another process is waited for
     anew : build it even if one is there that nothing is wrong with, because the library does not take it
     Raises BackendError.
     """
@@ -78,7 +78,7 @@ def cached_engine(
             write_entry(times, (TIMES,), lambda place: (place / TIMES).write_bytes(built.timing))
         fresh = True
 
-    parts = kept(store, name, (PLAN, RECORD), make, anew=anew)
+    parts = kept(store, name, (PLAN, RECORD), make, anew=anew, say=say)
     return Engine(parts[PLAN], json.loads(parts[RECORD]), fresh)
 
 

@@ -34,7 +34,7 @@ PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16")}
 WHY_NOT = {
     **{("cpu", name): " (its CPU provider has no bf16 arithmetic)" for name in ("bf16", "int8-bf16")},
     ("cuda", "bf16"): " (its CUDA provider resizes no bf16)",
-    ("cuda", "int8"): " (files in int8 are for CPUs)",
+    **{("cuda", name): " (files in int8 are for CPUs)" for name in ("int8", "int8-bf16")},
 }
 INSTEAD = {
     "cpu": "--precision fp32, or the back end openvino or torch for bf16",
@@ -66,7 +66,8 @@ class OnnxRuntimeDenoiser:
             )
         except Exception as error:  # its exceptions share no base class of their own
             raise BackendError(
-                f"onnxruntime cannot load {artifact.path.name} on cpu: {first_line(error)}"
+                f"onnxruntime cannot load {artifact.path.name} on cpu: {first_line(error)}; export it again, or use "
+                "--backends torch"
             ) from error
 
     @torch.inference_mode()

@@ -25,12 +25,12 @@ from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.onnxruntime_gpu import GpuSessionDenoiser, Start
 from uadbench.engine.backends.onnxruntime_library import make_session, session_options
 from uadbench.engine.backends.tensorrt_library import PROVIDER
+from uadbench.engine.backends.tf32 import SWITCH
 from uadbench.engine.sealed import PARTIAL, entry_name, kept, read_entry, write_entry
 
-__all__ = ["TENSORRT", "TF32_SWITCH", "ProviderEngines", "contents", "pack", "unpack"]
+__all__ = ["TENSORRT", "ProviderEngines", "contents", "pack", "unpack"]
 
 TENSORRT = "TensorrtExecutionProvider"
-TF32_SWITCH = "NVIDIA_TF32_OVERRIDE"  # read once by NVIDIA's libraries; the provider has no option of its own
 ENGINES, RECORD, TIMES = "engines.zip", "engine.json", "timing.zip"
 LEVEL = 3  # of the builder's optimization, as for the other TensorRT back ends
 
@@ -65,7 +65,9 @@ class ProviderEngines:
             **self._facts.record(),
             "batch": artifact.batch or batch_size,
             "options": self._choices(),
-            TF32_SWITCH: os.environ.get(TF32_SWITCH),
+            SWITCH: os.environ.get(
+                SWITCH
+            ),  # read once by the libraries; the provider has no option of its own
             "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
         }
 
@@ -80,7 +82,9 @@ class ProviderEngines:
         return self._opened(self._kept(anew=True))
 
     def _kept(self, anew: bool = False) -> dict[str, bytes]:
-        return kept(self._store, entry_name(self._key), (ENGINES, RECORD), self._make, anew=anew)
+        return kept(
+            self._store, entry_name(self._key), (ENGINES, RECORD), self._make, anew=anew, say=self._say
+        )
 
     def _make(self, folder: Path) -> None:
         """Let a session build its engine in a private folder, run it once, and take what it has written."""
@@ -120,12 +124,17 @@ class ProviderEngines:
             denoiser.about["engine"] = (
                 "the kept one" if taken else "built anew, as the kept one was not taken"
             )
+            if not taken and self._say is not None:
+                self._say(
+                    f"{PROVIDER.title} did not take the engine that is kept for it and built another, as it will "
+                    "whenever it is opened; --backends tensorrt keeps its own"
+                )
         return denoiser
 
     def _denoiser(self, start: Start, about: Mapping[str, Any] | None = None) -> GpuSessionDenoiser:
         told = {
             "tensorrt": self._versions["tensorrt"],
-            "tf32": False if self._key[TF32_SWITCH] == "0" else "where the file leaves products in fp32",
+            "tf32": False if self._key[SWITCH] == "0" else "where the file leaves products in fp32",
             **(about or {}),
         }
         return GpuSessionDenoiser(

@@ -10,10 +10,11 @@ from uadbench.engine.backends import tensorrt_library as library
 from uadbench.engine.backends.artifacts import check_precision, read_artifact
 from uadbench.engine.backends.cuda_device import CudaDevice
 from uadbench.engine.backends.errors import BackendError
-from uadbench.engine.backends.onnxruntime_engines import TENSORRT, TF32_SWITCH, ProviderEngines
+from uadbench.engine.backends.onnxruntime_engines import TENSORRT, ProviderEngines
 from uadbench.engine.backends.onnxruntime_gpu import GpuSessionDenoiser, preload
 from uadbench.engine.backends.onnxruntime_library import import_it, load_runtime
 from uadbench.engine.backends.tensorrt_library import PROVIDER
+from uadbench.engine.backends.tf32 import SWITCH
 
 __all__ = ["check", "open_denoiser"]
 
@@ -23,10 +24,10 @@ def check(precision: str = "fp32", device: str = "cuda") -> None:
     if device.partition(":")[0] == "cuda" and precision in library.PRECISIONS:
         import_it(PROVIDER.extra, TENSORRT)
     library.check(PROVIDER, precision, device)
-    if precision == "fp32" and os.environ.get(TF32_SWITCH) != "0":
+    if precision == "fp32" and os.environ.get(SWITCH) != "0":
         raise BackendError(
             f"{PROVIDER.name} would compute fp32 in TF32, and ONNX Runtime has no option against it; set "
-            f"{TF32_SWITCH}=0 in the environment before the start (it holds for torch, too), or use --backends tensorrt"
+            f"{SWITCH}=0 in the environment before the start (it holds for torch, too), or use --backends tensorrt"
         )
 
 

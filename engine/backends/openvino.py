@@ -63,7 +63,9 @@ class OpenVinoDenoiser:
             self._model = self._core.read_model(artifact.data)
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1]
-            raise BackendError(f"openvino cannot read {artifact.path.name}: {line}") from error
+            raise BackendError(
+                f"openvino cannot read {artifact.path.name}: {line}; export it again, or use --backends torch"
+            ) from error
         # OpenVINO drops inputs that nothing depends on, such as the VAE's timesteps, and refuses them after.
         self._taken = {name for port in self._model.inputs for name in port.names}
         self._compiled: dict[int, Any] = {}
@@ -146,7 +148,8 @@ class OpenVinoDenoiser:
             except RuntimeError as error:
                 line, path = str(error).strip().splitlines()[-1], self._artifact.path.name
                 raise BackendError(
-                    f"openvino cannot compile {path} for batches of {batch}: {line}"
+                    f"openvino cannot compile {path} for batches of {batch}: {line}; use another --precision, or "
+                    "--backends torch"
                 ) from error
             self._check_precision(compiled)
             self._compiled[batch] = compiled
@@ -215,7 +218,7 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
     if precision not in PRECISIONS:
         raise BackendError(f"openvino runs {', '.join(PRECISIONS)}, not {precision!r}")
     if device != "cpu":
-        raise BackendError(f"the back end openvino runs on cpu, not on {device!r}")
+        raise BackendError(f"the back end openvino runs on cpu, not on {device!r}; give --device cpu")
     try:
         openvino = load_runtime()
     except ImportError as error:

@@ -123,12 +123,12 @@ class TensorRtDenoiser:
     def _inspect(self) -> dict[str, int]:
         """The engine's layers by precision, which must not contradict what was asked for."""
         inspector = self._loaded.create_engine_inspector()
-        text = (
-            ""
-            if inspector is None
-            else inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
-        )
-        counts = count_types(text or "")
+        if inspector is None:
+            raise failure(self._library, "cannot inspect the engine", self._log)
+        text = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
+        if not text:
+            raise failure(self._library, "tells nothing of the engine's layers", self._log)
+        counts = count_types(text)
         wrong = contradiction(counts, self.precision)
         if wrong is not None:
             raise BackendError(

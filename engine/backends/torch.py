@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 from uadbench.engine.backends.artifacts import check_cond
 from uadbench.engine.backends.cuda_device import check_gpu
 from uadbench.engine.backends.errors import BackendError
+from uadbench.engine.backends.tf32 import check_tf32, in_tf32
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
 
 __all__ = [
-    "DTYPES",
+    "HALF",
     "PRECISIONS",
     "TorchDenoiser",
     "check",
@@ -25,13 +27,12 @@ __all__ = [
     "torch_record",
 ]
 
-PRECISIONS = ("fp32", "bf16")
-# autocast takes a type even where it is off, and none but half ones
-DTYPES = {"fp32": torch.bfloat16, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16")}
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TorchDenoiser:
-    """A network run by PyTorch: fp32, or bf16 autocast; channels-last in either case.
+    """A network run by PyTorch: fp32, its products in TF32, or bf16 autocast; channels-last in each case.
 
     model : (x, timesteps from 0) -> eps, with the clean image as a third argument where the card's kind is conditioned
     card : the checkpoint's model card; its hash goes into the record
@@ -55,7 +56,7 @@ class TorchDenoiser:
         images = [
             image.contiguous(memory_format=torch.channels_last) for image in (x_t, cond) if image is not None
         ]
-        with computing_in(self.precision, self.device.split(":")[0]):
+        with computing_in(self.precision, self.device):
             eps = self._model(images[0], t - 1, *images[1:])
         return eps.float().contiguous()
 
@@ -77,9 +78,17 @@ class TorchDenoiser:
         }
 
 
-def computing_in(precision: str, kind: str) -> torch.autocast:
-    """Within it torch computes products on this kind of device in a precision, what needs more by itself in fp32."""
-    return torch.autocast(kind, DTYPES[precision], enabled=precision != "fp32")
+@contextmanager
+def computing_in(precision: str, device: str) -> Iterator[None]:
+    """Within it torch computes products on this device in a precision, what needs more by itself in fp32.
+
+    fp32 is fp32, "tf32" what torch makes of a GPU's convolutions by itself.
+    """
+    kind = device.partition(":")[0]
+    # autocast takes a type even where it is off, and none but half ones
+    lowered = torch.autocast(kind, HALF.get(precision, torch.bfloat16), enabled=precision in HALF)
+    with lowered, in_tf32(device, precision == "tf32"):
+        yield
 
 
 def torch_record(device: str, precision: str) -> dict[str, Any]:
@@ -88,21 +97,26 @@ def torch_record(device: str, precision: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "memory_format": "channels_last",
-        "autocast": precision != "fp32",
+        "autocast": precision in HALF,
     }
     if device.startswith("cuda"):
         record["gpu"] = torch.cuda.get_device_name(device)
         record["cuda"] = torch.version.cuda
-        record["tf32"] = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+        record["tf32"] = precision == "tf32"
     return record
 
 
 def check(precision: str = "fp32", device: str = "cpu") -> None:
     """Raise BackendError, naming the remedy, unless this precision and device can be had here."""
-    if precision not in PRECISIONS:
-        raise BackendError(f"torch runs {' or '.join(PRECISIONS)}, not {precision!r}")
-    if device.startswith("cuda"):
+    kind = device.partition(":")[0]
+    if kind not in PRECISIONS:
+        raise BackendError(f"the back end torch runs on {' or '.join(PRECISIONS)}, not on {device!r}")
+    if precision not in PRECISIONS[kind]:
+        raise BackendError(f"torch on {kind} runs {', '.join(PRECISIONS[kind])}, not {precision!r}")
+    if kind == "cuda":
         check_gpu()
+    if precision == "tf32":
+        check_tf32(device)
 
 
 def open_denoiser(

@@ -20,13 +20,14 @@ from uadbench.engine.backends.cuda_device import check_gpu
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.inductor_cache import headers_are_safe, kernel_cache
 from uadbench.engine.backends.kept import SIDE, KeptCall, check_call
+from uadbench.engine.backends.tf32 import check_tf32
 from uadbench.engine.backends.torch import computing_in, torch_record
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.checkpoint import load_denoiser
 
 __all__ = ["PRECISIONS", "CompiledDenoiser", "check", "open_denoiser"]
 
-PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "fp16", "bf16")}
+PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "fp16", "bf16")}
 NAME = "torch-compile"
 
 
@@ -99,7 +100,7 @@ class CompiledDenoiser:
         with (
             _told(self.device),
             torch.inference_mode(),
-            computing_in(self.precision, self.device.split(":")[0]),
+            computing_in(self.precision, self.device),
         ):
             yield
 
@@ -131,9 +132,11 @@ def check(precision: str = "fp32", device: str = "cpu") -> None:
     """Raise BackendError, naming the remedy, unless this precision and device can be had here; compiles nothing."""
     kind = device.split(":")[0]
     if precision not in PRECISIONS[kind]:
-        raise BackendError(f"{NAME} on {kind} runs {' or '.join(PRECISIONS[kind])}, not {precision!r}")
+        raise BackendError(f"{NAME} on {kind} runs {', '.join(PRECISIONS[kind])}, not {precision!r}")
     if kind == "cuda":
         check_gpu()
+        if precision == "tf32":
+            check_tf32(device)
         if importlib.util.find_spec("triton") is None:
             raise BackendError(
                 f"{NAME} needs triton on a GPU; `pip install triton`, which CUDA builds of torch bring on Linux"

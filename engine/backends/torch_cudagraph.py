@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from uadbench.engine.backends.cuda_device import CudaDevice, check_gpu, record
 from uadbench.engine.backends.errors import BackendError
 from uadbench.engine.backends.kept import SIDE, KeptCall, check_call, load
-from uadbench.engine.backends.torch import DTYPES, computing_in, torch_record
+from uadbench.engine.backends.tf32 import check_tf32
+from uadbench.engine.backends.torch import HALF, computing_in, torch_record
 from uadbench.engine.fused_step import KeptStep, step_row
 from uadbench.engine.networks import NETWORKS
 from uadbench.engine.networks.adapters import restores
@@ -27,7 +28,7 @@ from uadbench.engine.schedule import Schedule
 __all__ = ["PRECISIONS", "WARM_UP", "CudaGraphDenoiser", "check", "open_denoiser"]
 
 NAME = "torch-cudagraph"
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "tf32", "bf16")
 WARM_UP = 3  # runs beside torch's stream before one is recorded, as torch asks for
 PRODUCTS = (nn.modules.conv._ConvNd, nn.Linear)
 
@@ -138,7 +139,7 @@ class CudaGraphDenoiser:
 
     def _network(self, *inputs: Tensor) -> Tensor:
         images = [i.contiguous(memory_format=torch.channels_last) if i.ndim == 4 else i for i in inputs]
-        with computing_in(self.precision, self._gpu.device.type):
+        with computing_in(self.precision, self.device):
             return self._model(*images).float()  # type: ignore[no-any-return]
 
     def _call(self, size: tuple[int, ...]) -> tuple[KeptCall, Callable[[], None]]:
@@ -172,10 +173,12 @@ class CudaGraphDenoiser:
 def check(precision: str = "fp32", device: str = "cuda") -> None:
     """Raise BackendError, naming the remedy, unless this precision and device can be had here."""
     if precision not in PRECISIONS:
-        raise BackendError(f"{NAME} runs {' or '.join(PRECISIONS)}, not {precision!r}")
+        raise BackendError(f"{NAME} runs {', '.join(PRECISIONS)}, not {precision!r}")
     if not device.startswith("cuda"):
         raise BackendError(f"the back end {NAME} runs on cuda, not on {device!r}; give --device cuda")
     check_gpu(NAME)
+    if precision == "tf32":
+        check_tf32(device)
 
 
 def open_denoiser(
@@ -188,10 +191,10 @@ def open_denoiser(
 
 def _with_weights_in(model: nn.Module, precision: str) -> nn.Module:
     """The model with what autocast would convert in each call converted once; changed in place."""
-    if precision != "fp32":
+    if precision in HALF:
         for module in model.modules():
             if isinstance(module, PRODUCTS):
-                module.to(DTYPES[precision])
+                module.to(HALF[precision])
     return model
 
 

@@ -198,6 +198,20 @@ def test_the_speed_ups_of_the_sentences_are_those_of_the_profile() -> None:
     one, four = (f"{runs['bf16', batch]:.2f} and {runs[eight, batch]:.2f}" for batch in (1, 4))
     assert f"whole runs of THOR have {one}, in batches of four {four} (" in README
     shas = {json.loads(card.read_text())["sha256"] for card in (ROOT / "models").glob("*.json")}
-    for name in ("profile", "profile-methods", "profile-large"):
+    for name in ("profile", "profile-methods", "profile-large", "profile-rest", "profile-compile"):
         used = json.loads((RESULTS / name / "profile.json").read_text())
         assert {network["sha256"] for network in used["networks"].values()} <= shas
+
+
+def test_what_several_callers_gain_is_what_the_profile_says() -> None:
+    entries = json.loads((RESULTS / "profile" / "profile.json").read_text())["streams"]
+    assert {entry["better"] for entry in entries} == {2}
+    ratios = {(entry["network"], entry["backend"], entry["precision"]): entry["ratio"] for entry in entries}
+    told = (
+        f"{min(ratios.values()):.2f} to {max(ratios.values()):.2f} times the images a second of one with two"
+    )
+    own = f"unet-gaussian on OpenVINO in int8-bf16 {ratios['unet-gaussian', 'openvino', 'int8-bf16']:.2f}"
+    assert (
+        f"Two callers with a thread each finish {told}, on every arm (`{own.replace(' on', '` on', 1)};"
+        in README
+    )

@@ -220,7 +220,7 @@ def test_int8_is_for_the_cpu() -> None:
         BackendError, match=r"on cuda, not 'int8' \(files in int8 are for CPUs\); use --precision fp16"
     ):
         check_backend("onnxruntime", "int8", "cuda")
-    with pytest.raises(BackendError, match="torch runs fp32 or bf16, not 'int8'"):
+    with pytest.raises(BackendError, match="torch on cpu runs fp32, bf16, not 'int8'"):
         check_backend("torch", "int8")
 
 

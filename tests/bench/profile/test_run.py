@@ -95,24 +95,6 @@ def test_a_profile_holds_what_the_clock_showed(tmp_path: Path, clock: Clock) -> 
     assert all(denoiser.closed for denoiser in opened)
 
 
-def test_a_network_that_ran_in_tf32_is_held_against_the_ceiling_in_tf32(tmp_path: Path, clock: Clock) -> None:
-    usual = opener(clock, [])
-
-    def with_tf32(arm: Arm, *rest: Any, **more: Any) -> Slow:
-        found = usual(arm, *rest, **more)
-        found.told = {"tf32": arm.backend == "torch"}
-        return found
-
-    rates = {
-        "fp32": {"matmul_gflops": 100.0, "conv_gflops": 200.0},
-        "tf32": {"matmul_gflops": 900.0, "conv_gflops": 800.0},
-    }
-    ceilings = {"copy_gb_s": 10.0, "sizes": {}, "precisions": rates}
-    more = {"opener": with_tf32, "ceilings": lambda *asked: ceilings}
-    rows = by_backend(measure(make_plan(tmp_path), clock, **more))
-    assert (rows["torch"]["ceiling_gflops"], rows["onnxruntime"]["ceiling_gflops"]) == (900, 200)
-
-
 def test_what_runs_an_export_is_opened_twice_so_that_the_export_stands_apart(
     tmp_path: Path, clock: Clock
 ) -> None:

@@ -197,7 +197,7 @@ def test_a_call_that_does_not_fit_the_network_is_explained(tmp_path: Path, name:
             "openvino", "fp16", "cpu", "fp32, bf16, int8, int8-bf16, not 'fp16'", id="OpenVINO fp16"
         ),
         pytest.param("openvino", "fp32", "cuda", "runs on cpu, not on 'cuda'", id="OpenVINO device"),
-        pytest.param("torch", "fp16", "cpu", "torch runs fp32 or bf16", id="torch fp16"),
+        pytest.param("torch", "fp16", "cpu", "torch on cpu runs fp32, bf16, not", id="torch fp16"),
         pytest.param(
             "nonesuch", "fp32", "cpu", "choose from torch, torch-compile, torch-cudagraph, onnx", id="unknown"
         ),

@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 from support.fake_device import FACTS
 from support.fake_tensorrt import FakeTensorRt
 from support.tiny_engines import engine_source
 
-from uadbench.engine.backends import tensorrt_build
+from uadbench.engine.backends import BackendError, tensorrt_build
 from uadbench.engine.backends.engine_cache import (
     PLAN,
     RECORD,
@@ -128,6 +129,33 @@ def test_an_engine_that_is_not_as_this_user_left_it_is_built_again(
     assert again.plan.startswith(b"PLAN")
     assert again.record["convolutions"] == first.record["convolutions"]
     assert not cached(trt, tmp_path).fresh, "once it is built again it is kept"
+
+
+def test_a_user_is_told_that_another_process_is_waited_for(tmp_path: Path) -> None:
+    trt, told = FakeTensorRt(), []
+    store = engine_store(tmp_path / "engines")
+    lock = filelock.FileLock(store.folder / ".lock", thread_local=False)
+    lock.acquire()
+
+    def say(line: str) -> None:
+        told.append(line)
+        lock.release()  # the other is done, as soon as the waiting began
+
+    assert cached(trt, tmp_path, say=say).fresh
+    assert told[0] == f"another process is making TensorRT engines in {store.folder}; waiting for it"
+    assert told[1].startswith("building a TensorRT engine")
+    assert len(told) == 2
+    with filelock.FileLock(store.folder / ".lock", timeout=0):
+        pass  # it is free again
+
+
+def test_a_process_that_is_waited_for_too_long_is_an_error(tmp_path: Path) -> None:
+    store = replace(engine_store(tmp_path / "engines"), patience_s=0.1)
+    with (
+        filelock.FileLock(store.folder / ".lock"),
+        pytest.raises(BackendError, match=r"another process has been making TensorRT engines for 0\.1 s"),
+    ):
+        cached_engine(FakeTensorRt(), TENSORRT, engine_source(tmp_path).data, RECIPE, FACTS, store)
 
 
 def test_the_times_of_kernels_serve_the_next_build_and_stand_under_the_seal_too(tmp_path: Path) -> None:

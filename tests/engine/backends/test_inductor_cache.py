@@ -38,8 +38,8 @@ def test_a_missing_compiler_is_found_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("precision", "device", "message"),
     [
-        ("fp16", "cpu", "on cpu runs fp32 or bf16, not 'fp16'"),
-        ("int8", "cuda", "on cuda runs fp32 or fp16 or bf16, not 'int8'"),
+        ("fp16", "cpu", "on cpu runs fp32, bf16, not 'fp16'"),
+        ("int8", "cuda", "on cuda runs fp32, tf32, fp16, bf16, not 'int8'"),
         ("fp16", "cuda", "needs triton on a GPU; `pip install triton`"),
     ],
 )

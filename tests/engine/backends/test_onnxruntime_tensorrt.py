@@ -151,8 +151,12 @@ def test_an_engine_that_the_provider_does_not_take_is_built_once_more(tmp_path: 
     ort = FakeOnnxRuntime(("stale",))
     assert open_it(tmp_path, ort).describe()["engine"] == "the kept one"
     assert [call.split()[0] for call in built(ort)] == ["build", "load"]
-    ort = FakeOnnxRuntime(("other name",))
-    assert open_it(tmp_path, ort).describe()["engine"] == "built anew, as the kept one was not taken"
+    ort, told = FakeOnnxRuntime(("other name",)), []
+    assert (
+        open_it(tmp_path, ort, say=told.append).describe()["engine"]
+        == "built anew, as the kept one was not taken"
+    )
+    assert "did not take the engine that is kept for it and built another" in told[-1]
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,8 @@ def test_the_record_says_what_was_built_and_for_what(tmp_path: Path) -> None:
     assert record["workspace_mib"] == 4096
     assert record["tf32"] is False
     assert record["checkpoint_sha256"] == load_denoiser(make_network(tmp_path))[1]["sha256"]
-    silent = FakeTensorRt(faults=("create_engine_inspector",))
+    silent = FakeTensorRt()
+    silent.layers = '{"Layers": ["conv"]}'
     assert open_it(tmp_path, silent).describe()["layers_by_precision"] == {"not told": convolutions}
 
 
@@ -125,6 +126,7 @@ def test_the_record_says_what_was_built_and_for_what(tmp_path: Path) -> None:
             TENSORRT,
             "TensorRT cannot start its builder: CUDA init.*; install or update the NVIDIA driver",
         ),
+        ("create_engine_inspector", TENSORRT, "TensorRT cannot inspect the engine: it gives no reason; use"),
         ("create_network", TENSORRT, "TensorRT cannot make a network: no network; use --backends torch"),
         ("create_builder_config", TENSORRT, "cannot make a builder's configuration: no config"),
         (
@@ -155,6 +157,15 @@ def test_every_way_in_which_the_library_fails_is_one_line_with_the_reason_and_a_
         open_it(tmp_path, trt, library)
     assert "\n" not in str(error.value)
     assert ";" in str(error.value)
+
+
+def test_an_inspector_that_says_nothing_is_told_too(tmp_path: Path) -> None:
+    trt = FakeTensorRt()
+    trt.layers = ""
+    with pytest.raises(
+        BackendError, match="TensorRT tells nothing of the engine's layers: it gives no reason; use"
+    ):
+        open_it(tmp_path, trt)
 
 
 def test_a_runtime_that_does_not_start_is_told_too(tmp_path: Path) -> None:

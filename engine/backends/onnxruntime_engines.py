@@ -65,9 +65,8 @@ class ProviderEngines:
             **self._facts.record(),
             "batch": artifact.batch or batch_size,
             "options": self._choices(),
-            SWITCH: os.environ.get(
-                SWITCH
-            ),  # read once by the libraries; the provider has no option of its own
+            # Read once by NVIDIA's libraries; the provider has no option of its own.
+            SWITCH: os.environ.get(SWITCH),
             "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
         }
 
